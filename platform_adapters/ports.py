@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""The ports between the agent and a platform, as promises.
+
+The agent asks for nothing but these objects; an adapter keeps these promises;
+`tests/contract` checks them on every adapter.  Duck-typed: nobody needs to
+inherit from these classes, and this file is in no board's manifest.
+
+Every call is bounded in time.  Every failure is one of the errors of
+`agent.errors`: `UnreachableError` for the network, `DeviceError` for the
+device's own parts, `MisuseError` for a wrong call.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+Identity = tuple[str, list[bytes]]
+"""A TLS client identity: the key's label in the key store, and the certificate chain in DER, leaf first."""
+
+
+class Slots(Protocol):
+    """Where images live.  Slots are named "a" and "b"; one runs, the other is spare."""
+
+    def running(self) -> str: ...
+
+    def spare(self) -> str: ...
+
+    def state(self) -> dict[str, Any]:
+        """{"confirmed": bool, "failure": str}: whether the running image is confirmed, and why the last trial ended, if known."""
+
+    def capacity(self) -> int:
+        """Bytes that the spare slot can take."""
+
+    def release(self, slot: str) -> dict[str, Any] | None:
+        """The note that `begin` (or the factory) left with the slot's image."""
+
+    def begin(self, release: dict[str, Any]) -> None:
+        """Empty the spare slot and note what it is for.  MisuseError("on_trial") while the running image is on trial."""
+
+    def filled(self) -> int:
+        """Bytes of the image that the spare slot durably holds; survives a reset, never counts a torn write."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Append; `offset` must equal what was written so far.  RefusedError for an image that breaks its format."""
+
+    def sync(self) -> None:
+        """Make all that was written durable."""
+
+    def read(self, slot: str, offset: int, size: int) -> bytes:
+        """Bytes of the image as it was written, at most `size`; b"" at its end."""
+
+    def activate(self) -> None:
+        """The next reset boots the spare slot on trial; unconfirmed it falls back by itself."""
+
+    def confirm(self) -> None:
+        """The running image stays.  Idempotent."""
+
+    def rollback(self) -> None:
+        """The next reset boots the other slot.  Only while the running image is on trial, else no effect."""
+
+
+class Store(Protocol):
+    """Small named records.  Names: [a-z0-9._-]{1,32}."""
+
+    def load(self, name: str) -> bytes | None: ...
+
+    def save(self, name: str, data: bytes) -> None:
+        """All or nothing across a power cut; durable when it returns; 0600 where the system has modes."""
+
+    def drop(self, name: str) -> None: ...
+
+
+class Keys(Protocol):
+    """P-256 keys that never leave the store."""
+
+    def has(self, label: str) -> bool: ...
+
+    def make(self, label: str) -> None:
+        """Make a key unless the label has one.  Durable when it returns."""
+
+    def public(self, label: str) -> bytes:
+        """Uncompressed point, 65 bytes, 0x04 first (SEC 1, 2.3.3)."""
+
+    def sign(self, label: str, message: bytes) -> bytes:
+        """ECDSA with SHA-256 over `message`; r and s, 32 bytes each, big-endian (RFC 7518, 3.4)."""
+
+    def drop(self, label: str) -> None: ...
+
+
+class Mqtt(Protocol):
+    """One MQTT 3.1.1 session over TLS; the server's certificate and name are always verified."""
+
+    def connect(
+        self,
+        host: str,
+        port: int,
+        client_id: str,
+        username: str,
+        password: str,
+        keepalive_s: int,
+        identity: Identity | None,
+    ) -> None:
+        """Handshake and CONNACK, within the adapter's time limit.  RefusedError("mqtt_refused") when the server says no."""
+
+    def subscribe(self, topics: list[str]) -> int:
+        """QoS 1 for all; returns the packet id that a later ("subscribed", id, granted) names."""
+
+    def publish(self, topic: str, payload: bytes, qos: int) -> int:
+        """Hand over one message; returns the packet id that a later ("acked", id) names; 0 for QoS 0."""
+
+    def poll(self, timeout_ms: int) -> tuple | None:
+        """Wait for at most `timeout_ms`: ("message", topic, payload), ("acked", id), ("subscribed", id, granted) with
+        `granted` a list of codes, ("closed", code, detail), or None.  Keeps the session alive; after "closed" only connect() is of use."""
+
+    def close(self) -> None: ...
+
+
+class Response(Protocol):
+    """An HTTP answer whose body is read piecemeal."""
+
+    status: int
+    headers: dict[str, str]
+    """Names in lower case."""
+
+    def read(self, size: int) -> bytes | None:
+        """At most `size` bytes; None when nothing is there yet (ask again later); b"" at the end.  UnreachableError
+        when the peer is silent for too long, or ends before Content-Length is met."""
+
+    def close(self) -> None: ...
+
+
+class Http(Protocol):
+    """HTTP/1.1 over TLS; no redirects are followed: the caller decides."""
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes,
+        identity: Identity | None,
+    ) -> Response:
+        """Send the request and read the answer's head.  Only https URLs."""
+
+
+class Clock(Protocol):
+    def ticks_ms(self) -> int:
+        """Milliseconds from an arbitrary start; never goes back, never wraps."""
+
+    def sleep_ms(self, duration_ms: int) -> None: ...
+
+    def wall(self) -> int:
+        """Seconds since 1970 (UTC), never before the floor."""
+
+    def raise_floor(self, seconds: int) -> None:
+        """`wall` is never again before `seconds`.  Kept in RAM: the agent stores the floor."""
+
+
+class Power(Protocol):
+    def reboot(self, reason: str) -> None:
+        """Does not return."""
+
+    def cause(self) -> str:
+        """Why the device started: "power", "reset", "watchdog" or "unknown"."""
+
+    def feed(self) -> None:
+        """Feed the watchdog, if there is one."""
+
+
+class Chance(Protocol):
+    def random(self, size: int) -> bytes:
+        """Cryptographically strong."""
+
+
+class Platform(Protocol):
+    config: dict[str, Any]
+    slots: Slots
+    store: Store
+    keys: Keys
+    mqtt: Mqtt
+    http: Http
+    clock: Clock
+    power: Power
+    chance: Chance
+
+    def anchors(self) -> list[bytes]:
+        """The trust anchors of TLS and of the device's own certificate, in DER."""
+
+    def root(self) -> bytes:
+        """The provisioned TUF root metadata, verbatim."""
+
+    def verify(self, key_type: str, scheme: str, public: bytes, message: bytes, signature: bytes) -> bool:
+        """True only for a valid signature.  ("ecdsa", "ecdsa-sha2-nistp256"): uncompressed point, DER signature.
+        UnknownType is never raised: an unknown key type or scheme is False."""
+
+    def log(self, event: str, fields: dict[str, Any]) -> None: ...
