@@ -73,7 +73,7 @@ class Board:
         self._runner.write_text(RUNNER, encoding="utf-8")
 
     def run(self, file: PortableFile, names: list[str]) -> dict[str, str]:
-        """"" for each test that passed, else what went wrong."""
+        """ "" for each test that passed, else what went wrong."""
         command = [*mpy.interpreter(file.heap), str(self._runner), file.path.stem, *names]
         output, end = _run_bounded(command, self.folder, file.timeout_s)
         return _verdicts(output, end, names)

@@ -59,7 +59,19 @@ def test_ranges():
 
 
 def test_what_is_no_range_is_refused():
-    for wanted in ("", " ", "1.2.3", "==1.2.3", ">=1.2", ">= 1.2.3", "=>1.2.3", "<>1.2.3", "<9.0.0 ~1.2.3", "^1.0.0", None):
+    for wanted in (
+        "",
+        " ",
+        "1.2.3",
+        "==1.2.3",
+        ">=1.2",
+        ">= 1.2.3",
+        "=>1.2.3",
+        "<>1.2.3",
+        "<9.0.0 ~1.2.3",
+        "^1.0.0",
+        None,
+    ):
         refused("version_syntax", satisfies, "1.2.3", wanted)
 
 
