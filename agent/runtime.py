@@ -44,7 +44,7 @@ class Agent:
         self.healthy = healthy
         self.approve = approve
         self._on_command = on_command
-        self._journal = Journal(platform.store)
+        self._book = None
         self._tasks = []  # [generator, due]
         self._running_seq = 0  # the number that this boot's own report may use
         self.image = ""  # hash of the running image, measured at this boot
@@ -112,9 +112,14 @@ class Agent:
             self.platform.log("error", {"code": "unexpected", "detail": reason})
             return False, reason
 
+    def _journal(self):
+        if self._book is None:  # a constructor does no I/O
+            self._book = Journal(self.platform.store)
+        return self._book
+
     @property
     def record(self):
-        return self._journal.record
+        return self._journal().record
 
     @property
     def identity(self):
@@ -125,7 +130,7 @@ class Agent:
         return self.record.get("update") or self._factory()
 
     def save(self, **changes):
-        self._journal.save(**changes)
+        self._journal().save(**changes)
 
     def log_error(self, error):
         self.platform.log("error", {"code": error.code, "detail": error.detail})
