@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Portable tests run twice: by pytest as they are, and as `test_x[micropython]` in the real MicroPython.
+
+A file in tests/portable imports no pytest; its tests are plain functions
+without arguments.  HEAP = "128k" at its top sets MicroPython's heap for it,
+TIMEOUT_S the seconds that all its tests may take together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from runtimes import Board, PortableFile
+from trueboot import mpy
+
+PORTABLE = Path(__file__).parent / "portable"
+_BOARD = pytest.StashKey[Board]()
+
+
+def pytest_report_header(config):
+    reason = mpy.unavailable()
+    return "micropython: portable tests %s" % ("skipped: " + reason if reason else "run on it too")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path, parent):
+    collectors = list((yield) or [])
+    if file_path.parent == PORTABLE and file_path.match("test_*.py"):
+        collectors.append(OnMicroPython.from_parent(parent, path=file_path, name=file_path.name + "[micropython]"))
+    return collectors
+
+
+class OnMicroPython(pytest.File):
+    def collect(self):
+        self.portable = PortableFile.read(self.path)
+        self.verdicts = {}
+        for name, line in self.portable.tests.items():
+            yield PortableTest.from_parent(self, name=name + "[micropython]", function=name, line=line)
+
+    def verdict(self, function):
+        if function not in self.verdicts:
+            # One process for all the tests of this file that were selected.
+            chosen = [item.function_name for item in self.session.items if item.parent is self]
+            self.verdicts = self.board().run(self.portable, chosen)
+        return self.verdicts[function]
+
+    def board(self):
+        stash = self.config.stash
+        if _BOARD not in stash:
+            stash[_BOARD] = Board(self.config._tmp_path_factory.mktemp("board"), PORTABLE)
+        return stash[_BOARD]
+
+
+class PortableTest(pytest.Item):
+    def __init__(self, *, function, line, **kwargs):
+        super().__init__(**kwargs)
+        self.function_name = function
+        self.line = line
+
+    def runtest(self):
+        reason = mpy.unavailable()
+        if reason:
+            pytest.skip(reason)
+        failure = self.parent.verdict(self.function_name)
+        if failure:
+            raise FailedOnMicroPython(failure)
+
+    def repr_failure(self, excinfo):
+        if isinstance(excinfo.value, (FailedOnMicroPython, mpy.MpyError)):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self):
+        return self.path, self.line - 1, self.name
+
+
+class FailedOnMicroPython(Exception):
+    """Carries what MicroPython printed."""

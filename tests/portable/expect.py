@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""What portable tests expect of a failing call; runs on both interpreters."""
+
+from agent.errors import AgentError, MisuseError, RefusedError, UnreachableError
+
+
+def refused(code, function, *arguments):
+    _fails(RefusedError, code, function, arguments)
+
+
+def misuse(code, function, *arguments):
+    _fails(MisuseError, code, function, arguments)
+
+
+def unreachable(code, function, *arguments):
+    _fails(UnreachableError, code, function, arguments)
+
+
+def value_or_agent_error(function, *arguments):
+    """The result, or the AgentError itself.  Any other exception passes, and so fails the test."""
+    try:
+        return function(*arguments)
+    except AgentError as error:
+        return error
+
+
+def _fails(kind, code, function, arguments):
+    try:
+        value = function(*arguments)
+    except AgentError as error:
+        assert isinstance(error, kind), (kind.__name__, error)
+        assert error.code == code, (code, error.code, error.detail)
+        return
+    assert False, ("should have failed with", code, "but returned", value)
