@@ -112,7 +112,11 @@ def lies(events: Iterable[Event], device: str, versions: Iterable[str]) -> list[
         version = event.get("version")
         if event["event"] == "update.confirmed":
             confirmed.add(version)
-        elif version in versions and version not in confirmed and event["event"] in ("version.reported", "attempt.claimed"):
+        elif (
+            version in versions
+            and version not in confirmed
+            and event["event"] in ("version.reported", "attempt.claimed")
+        ):
             found.append(f"{event['source']}: {event['event']} {version} before it was confirmed")
     return found
 

@@ -56,7 +56,15 @@ WORDS = {
     ("server", "job.halted"): "job {job} HALTED: nobody else is offered this release",
 }
 GOOD = ("update.confirmed", "attempt.updated", "job.done")
-BAD = ("update.rolled_back", "attempt.rolled_back", "attempt.failed", "job.halted", "update.failed", "report.rejected", "error")
+BAD = (
+    "update.rolled_back",
+    "attempt.rolled_back",
+    "attempt.failed",
+    "job.halted",
+    "update.failed",
+    "report.rejected",
+    "error",
+)
 WHO_WIDTH = 14
 
 
@@ -129,7 +137,11 @@ class Live(Plain):
 
         self._console = Console(highlight=False)
         self._bars = Progress(
-            TextColumn("         {task.description}"), BarColumn(bar_width=24), DownloadColumn(), console=self._console, transient=True
+            TextColumn("         {task.description}"),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            console=self._console,
+            transient=True,
         )
         self._rows: dict[str, Any] = {}
         self._bars.start()

@@ -48,7 +48,9 @@ def run(script: str, devices: int, runtime: str, keep: bool, timeout_s: int, as_
     if as_json:
         return FAILED if found else 0
     if found:
-        raise Problem("demo_failed", f"{len(found)} expectations did not hold:\n" + "\n".join(f"  - {line}" for line in found))
+        raise Problem(
+            "demo_failed", f"{len(found)} expectations did not hold:\n" + "\n".join(f"  - {line}" for line in found)
+        )
     print(f"\nAll expectations held on {story.count} devices, in {seconds:.1f} s.")
     return 0
 
@@ -117,13 +119,17 @@ class Story:
         for device in self.here.devices:
             self.here.provision(device, factory)
             device.power_on()
-        ready = self.wait("the first report of every device", lambda name: self.heard(name, "version.reported", version=FACTORY))
+        ready = self.wait(
+            "the first report of every device", lambda name: self.heard(name, "version.reported", version=FACTORY)
+        )
         ready = ready and self.wait("telemetry of every device", lambda name: self.told(name, "telemetry"))
         return ready and self.command()
 
     def command(self) -> bool:
         """One command down and its answer, for each device at once."""
-        threads = [threading.Thread(target=self._command, args=(d.name, d.runtime), daemon=True) for d in self.here.devices]
+        threads = [
+            threading.Thread(target=self._command, args=(d.name, d.runtime), daemon=True) for d in self.here.devices
+        ]
         for thread in threads:
             thread.start()
         self.here.until(lambda: not any(thread.is_alive() for thread in threads), self.timeout_s)
@@ -153,7 +159,9 @@ class Story:
         self.here.say("release.broken", version=BROKEN)
         self.here.publish(self.here.make_release(BROKEN, broken=True))
         self.deploy(BROKEN)
-        ended = self.wait("the rollback of every device", lambda name: self.heard(name, "report.accepted", outcome="rolled_back"))
+        ended = self.wait(
+            "the rollback of every device", lambda name: self.heard(name, "report.accepted", outcome="rolled_back")
+        )
         ended = ended and self.wait("the server's word of it", lambda name: self.told(name, "attempt.rolled_back"))
         return ended and self.wait("the job's halt", lambda name: self.here.seen(None, "server", "job.halted"))
 
@@ -210,5 +218,7 @@ class Story:
                 found.append(f"{device.name}: {problem.lines()[0]}")
                 continue
             if stored["proven_version"] != self._stays:
-                found.append(f"{device.name}: the server holds {stored['proven_version']} for proven, {self._stays} runs")
+                found.append(
+                    f"{device.name}: the server holds {stored['proven_version']} for proven, {self._stays} runs"
+                )
         return found

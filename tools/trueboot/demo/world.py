@@ -80,7 +80,11 @@ class World:
             if event is not None:
                 self.record(event)
         if self._server is not None and self._server.poll() is not None:
-            raise Problem("demo_failed", "The server ended by itself.", f"exit code {self._server.returncode}; see {self.folder}/server.log")
+            raise Problem(
+                "demo_failed",
+                "The server ended by itself.",
+                f"exit code {self._server.returncode}; see {self.folder}/server.log",
+            )
 
     def until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
         """Pump until `reached`; False when it was not in time, or when every device is off."""
@@ -110,7 +114,12 @@ class World:
         command += ["--port", "0", "--mqtt-port", "0", "--json"]
         with (self.folder / "server.log").open("ab") as log:
             self._server = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
             )
         self.server_info = self._first_line(self._server)
         threading.Thread(target=self._drain, args=(self._server,), daemon=True).start()
@@ -161,7 +170,13 @@ class World:
         name = event.get("device_key")
         device = next((d for d in self.devices if d.name == name), None)
         rest = {k: v for k, v in event.items() if k not in ("event", "device_key", "time")}
-        return {"event": event["event"], "device": name, "runtime": device.runtime if device else None, "source": "server", **rest}
+        return {
+            "event": event["event"],
+            "device": name,
+            "runtime": device.runtime if device else None,
+            "source": "server",
+            **rest,
+        }
 
     # -- releases
 
@@ -169,7 +184,9 @@ class World:
         """One image for both interpreters: CPython passes over the .mpy files and uses the agent that is installed."""
         source = (APPS / "main.py").read_bytes()
         if broken:
-            source = source.replace(b"import sys\n", b"import sys\n\nimport a_driver_that_was_never_shipped  # noqa: F401\n", 1)
+            source = source.replace(
+                b"import sys\n", b"import sys\n\nimport a_driver_that_was_never_shipped  # noqa: F401\n", 1
+            )
         return {"main.py": source, "app_version.py": b'VERSION = "%s"\n' % version.encode(), **self.agent_for_boards()}
 
     def agent_for_boards(self) -> dict[str, bytes]:
@@ -206,7 +223,15 @@ class World:
     def _command(self, runtime: str, folder: Path) -> list[str]:
         if runtime == "cpython":
             config = str(folder / "agent.toml")
-            return [sys.executable, "-m", "platform_adapters.linux_service", "run", "--config", config, "--exit-on-reset"]
+            return [
+                sys.executable,
+                "-m",
+                "platform_adapters.linux_service",
+                "run",
+                "--config",
+                config,
+                "--exit-on-reset",
+            ]
         from .. import mpy
 
         return [*mpy.interpreter(MICROPYTHON_HEAP), "-c", "execfile('boot.py'); execfile('main.py')"]

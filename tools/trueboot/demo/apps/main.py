@@ -3,8 +3,9 @@
 
 import sys
 
-from agent import Agent
 from app_version import VERSION
+
+from agent import Agent
 
 if sys.implementation.name == "micropython":
     from platform_adapters.micropython_unix import MicroPythonUnix as Platform
