@@ -60,12 +60,12 @@ def good_update(version: str) -> list[Step]:
     ]
 
 
-def bad_update(version: str, stays: str) -> list[Step]:
+def bad_update(version: str) -> list[Step]:
     return [
         *until_activated(version),
         Step("trial failed, reset", "demo", "power.reset"),
         Step("rolled back, with a reason", "device", "update.rolled_back", {"version": version}, ("reason",)),
-        Step("signed report accepted", "device", "report.accepted", {"outcome": "rolled_back", "version": stays}),
+        Step("signed report accepted", "device", "report.accepted", {"outcome": "rolled_back", "version": version}),
     ]
 
 

@@ -203,8 +203,7 @@ class Story:
         if self.script in ("happy", "all"):
             on_device, at_server = on_device + expect.good_update(GOOD), at_server + expect.server_good_update()
         if self.script in ("rollback", "all"):
-            stays = GOOD if self.script == "all" else FACTORY
-            on_device, at_server = on_device + expect.bad_update(BROKEN, stays), at_server + expect.server_bad_update()
+            on_device, at_server = on_device + expect.bad_update(BROKEN), at_server + expect.server_bad_update()
         return [on_device, at_server]
 
     def final_state(self) -> list[str]:
