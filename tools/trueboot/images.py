@@ -10,7 +10,6 @@ from typing import Any
 from .problem import Problem
 
 LEFT_OUT = ("__pycache__", ".git", ".DS_Store")
-END_OF_INDEX = b"\n\n"
 
 
 def load(source: Path) -> bytes:
@@ -51,23 +50,22 @@ def build(files: dict[str, bytes]) -> bytes:
 
 def split(image: bytes) -> tuple[bytes, dict[str, bytes]]:
     """(index verbatim, {path: contents}), every length and hash checked."""
-    end = image.find(END_OF_INDEX)
-    if not image.startswith(b"trueboot-app 1\n") or end < 0:
-        raise Problem("image_invalid", why="it does not begin with an index")
-    index, position, contents = image[: end + 2], end + 2, {}
+    from agent.errors import AgentError
+    from agent.wire.appimage import Index
+
+    index = Index()
     try:
-        for line in index.decode("ascii").splitlines()[1:-1]:
-            digest, length, path = line.split(" ", 2)
-            data = image[position : position + int(length)]
-            position += int(length)
-            if hashlib.sha256(data).hexdigest() != digest:
-                raise Problem("image_invalid", why=f"{path} does not match its hash")
-            contents[path] = data
-    except ValueError as error:
-        raise Problem("image_invalid", why=f"its index is malformed ({error})") from None
-    if position != len(image):
-        raise Problem("image_invalid", why=f"it is {len(image)} bytes long, its index says {position}")
-    return index, contents
+        used = index.feed(image)
+    except AgentError as error:
+        raise Problem("image_invalid", why=error.detail) from None
+    if not index.complete or index.size != len(image):
+        raise Problem("image_invalid", why="it is not as long as its index says")
+    contents = {}
+    for path, start, length, digest in index.files:
+        contents[path] = image[start : start + length]
+        if hashlib.sha256(contents[path]).digest() != digest:
+            raise Problem("image_invalid", why=f"{path} does not match its hash")
+    return image[:used], contents
 
 
 def describe(image: bytes) -> dict[str, Any]:
