@@ -23,7 +23,19 @@ def pytest_in(folder, reason, ci):
     (folder / "test_it.py").write_text(TEST.format(reason=reason))
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
     environment |= {"PYTHONPATH": str(ROOT)} | ({"CI": "true"} if ci else {})
-    command = [sys.executable, "-m", "pytest", "-p", "tests.plugin_skips", "-q", "-c", os.devnull, "--rootdir", str(folder), str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.plugin_skips",
+        "-q",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(folder),
+        str(folder),
+    ]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 
