@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from trueboot.demo.story import micropython_lacks
 
 FIRST_BOOT = [
