@@ -112,29 +112,49 @@ def test_deploy_needs_to_know_where_to():
     assert "--device" in done.stderr and "--all" in done.stderr
 
 
-def test_keys_are_private_and_never_overwritten(tmp_path):
+@pytest.fixture
+def online(tmp_path):
+    """The public key that a server's first start leaves."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    path = tmp_path / "online.pub"
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return path
+
+
+def test_keys_are_private_and_never_overwritten(tmp_path, online):
     folder = tmp_path / "keys"
-    done = trueboot("keys", "init", str(folder), "--json")
-    assert done.returncode == 0
+    done = trueboot("keys", "init", str(folder), "--online", str(online), "--json")
+    assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert len(set(made["keyids"].values())) == 3
-    for name in ("root.pem", "targets.pem", "online.pem"):
+    for name in ("root.pem", "targets.pem"):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
     before = (folder / "root.pem").read_bytes()
-    again = trueboot("keys", "init", str(folder))
+    again = trueboot("keys", "init", str(folder), "--online", str(online))
     assert again.returncode == 1
     assert "[keys_exist]" in again.stderr
     assert (folder / "root.pem").read_bytes() == before
 
 
-def test_first_root_is_valid_tuf(tmp_path):
+def test_first_root_is_valid_tuf(tmp_path, online):
     from tuf.api.metadata import Metadata
 
-    trueboot("keys", "init", str(tmp_path / "keys"))
+    trueboot("keys", "init", str(tmp_path / "keys"), "--online", str(online))
     root = Metadata.from_file(str(tmp_path / "keys" / "1.root.json"))
     root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
     assert {key.scheme for key in root.signed.keys.values()} == {"ecdsa-sha2-nistp256"}
     assert root.signed.roles["root"].keyids != root.signed.roles["targets"].keyids
+    assert root.signed.roles["snapshot"].keyids == root.signed.roles["timestamp"].keyids
+
+
+def test_keys_need_a_usable_online_key(tmp_path):
+    (tmp_path / "online.pub").write_text("nonsense")
+    done = trueboot("keys", "init", str(tmp_path / "keys"), "--online", str(tmp_path / "online.pub"))
+    assert done.returncode == 78
+    assert not (tmp_path / "keys").exists()
 
 
 def test_image_is_built_checked_and_shown(tmp_path):

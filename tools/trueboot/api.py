@@ -46,7 +46,7 @@ def find_server(server: str = "", ca: str = "", token: str = "", state: str = ""
         url.rstrip("/"),
         ca or known.get("ca_file", ""),
         token or known.get("admin_token", ""),
-        known.get("keys_dir", ""),
+        known.get("keys_dir") or "",
         known.get("root_file", ""),
     )
 

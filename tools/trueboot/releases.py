@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +21,6 @@ from .problem import Problem
 if TYPE_CHECKING:
     from tuf.api.metadata import Metadata, Root, Targets
 
-TARGETS_LIFE = timedelta(days=365)
 ROOT_CHAIN_MAX = 64
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 # Semantic Versioning 2.0.0; build metadata do not order releases and are left out.
@@ -73,6 +71,7 @@ def make(source: Path, kind: str, hardware: str, version: str, security: int = 0
 
 def add(api: Api, release: Release, keys_dir: Path) -> dict[str, Any]:
     """Upload, sign, publish.  Returns {"target", "version", "sha256", "length", "targets_version"}."""
+    from trueboot_server.repo import paths, signing
     from tuf.api.metadata import TargetFile
 
     signers = load_signers(keys_dir)
@@ -87,17 +86,19 @@ def add(api: Api, release: Release, keys_dir: Path) -> dict[str, Any]:
         if known.hashes.get("sha256") != release.sha256:
             raise Problem("release_exists", f"{release.path} is signed already, for another image.")
         return _summary(release, targets.signed.version)
+    try:
+        paths.check_custom(release.path, len(release.image), release.custom())
+    except paths.BadTarget as error:
+        raise Problem("usage", "This release cannot be described.", str(error)) from None
 
     api.request("PUT", f"/api/v1/repo/targets/{release.path}", body=release.image)
     targets.signed.targets[release.path] = TargetFile(
-        length=len(release.image),
-        hashes={"sha256": release.sha256},
-        path=release.path,
-        unrecognized_fields={"custom": release.custom()},
+        len(release.image), {"sha256": release.sha256}, release.path, {"custom": release.custom()}
     )
-    targets.signed.version += 1
-    targets.signed.expires = datetime.now(UTC).replace(microsecond=0, tzinfo=UTC) + TARGETS_LIFE
-    data = sign(targets, allowed)
+    if targets.signatures:  # else: the first ever, which is version 1
+        targets.signed.version += 1
+    targets.signed.expires = signing.in_future(signing.TARGETS_LIFE)
+    data = signing.sign(targets, allowed)
     api.request("POST", "/api/v1/repo/metadata", body=data, headers={"Content-Type": "application/json"})
     return _summary(release, targets.signed.version)
 
@@ -112,39 +113,22 @@ def _summary(release: Release, targets_version: int) -> dict[str, Any]:
     }
 
 
-def sign(metadata: Metadata, signers: list[Any]) -> bytes:
-    """Signed by each, as compact JSON with sorted keys: boards read it piecemeal."""
-    from tuf.api.serialization.json import JSONSerializer
-
-    metadata.signatures.clear()
-    for signer in signers:
-        metadata.sign(signer, append=True)
-    return metadata.to_bytes(JSONSerializer(compact=True))
-
-
 def load_signers(keys_dir: Path) -> list[Any]:
-    """Every private key in the folder.  RSA and others are not ours and are passed over."""
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    from securesystemslib.signer import CryptoSigner
+    """Every private key in the folder."""
+    from trueboot_server.repo import signing
 
-    signers = []
     try:
-        for path in sorted(keys_dir.glob("*.pem")):
-            data = path.read_bytes()
-            if b"PRIVATE KEY" in data:
-                key = load_pem_private_key(data, None)
-                if isinstance(key, EllipticCurvePrivateKey):
-                    signers.append(CryptoSigner(key))
-    except (OSError, ValueError, TypeError) as error:
-        raise Problem("keys_missing", f"{path} cannot be read as a private key.", str(error)) from None
+        private = [path for path in sorted(keys_dir.glob("*.pem")) if b"PRIVATE KEY" in path.read_bytes()]
+        signers = [signing.load_signer(path) for path in private]
+    except (OSError, signing.SigningError) as error:
+        raise Problem("keys_missing", f"A key in {keys_dir} cannot be read.", str(error)) from None
     if not signers:
         raise Problem("keys_missing", f"There is no signing key in {keys_dir}.")
     return signers
 
 
 def current(api: Api) -> tuple[Metadata[Root], Metadata[Targets]]:
-    """The newest root and targets, each verified by the one before; version 0 of targets when none was published."""
+    """The newest root and targets, each verified by the one before; unsigned and empty targets when none were published."""
     from tuf.api.exceptions import RepositoryError
     from tuf.api.metadata import Metadata, Targets
 
@@ -152,7 +136,7 @@ def current(api: Api) -> tuple[Metadata[Root], Metadata[Targets]]:
         root = _newest_root(api)
         timestamp_data = fetch(api, "timestamp.json")
         if timestamp_data is None:
-            return root, Metadata(Targets(version=0))
+            return root, Metadata(Targets())
         timestamp = Metadata.from_bytes(timestamp_data)
         _check(root, "timestamp", timestamp)
         number = timestamp.signed.snapshot_meta.version

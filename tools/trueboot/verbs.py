@@ -80,6 +80,14 @@ def server(
     mqtt_port: Annotated[
         int, typer.Option(min=0, max=65535, help="MQTT port (client certificates); 0 takes a free one.")
     ] = 8883,
+    activate_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="MQTT port for activation. [default: the next one]", show_default=False),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name by which devices reach it; repeat for more, the first is told.", show_default=False),
+    ] = None,
     dev: Annotated[
         bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
     ] = False,
@@ -88,7 +96,8 @@ def server(
     """Run the reference server until it is stopped."""
     from trueboot_server.main import run
 
-    raise typer.Exit(run(state=state, host=host, port=port, mqtt_port=mqtt_port, dev=dev, json=json) or 0)
+    names = tuple(name or ())
+    raise typer.Exit(run(state, port, mqtt_port, activate_port, dev=dev, json=json, host=host, names=names))
 
 
 @app.command()
@@ -244,15 +253,26 @@ def _end(api, job: dict, follow: bool, timeout: int, json: bool) -> None:
 
 @keys.command("init")
 def keys_init(
-    folder: Annotated[Path, typer.Argument(help="A new folder; its files are private (0600).")] = Path("trueboot-keys"),
+    folder: Annotated[Path, typer.Argument(help="A new folder; the keys in it are private (0600).")],
+    online: Annotated[
+        Path, typer.Option(help="The server's public key: STATE/online.pub, which its first start leaves.")
+    ],
     json: JsonOption = False,
 ) -> None:
-    """Make root, targets and online keys, and the first root metadata."""
+    """Make root and targets keys, and the first root metadata, on the machine where releases are signed."""
     from .keys import init
     from .tables import show_facts, show_json
 
-    made = init(folder)
-    show_json(made) if json else show_facts([("folder", made["folder"]), *made["keyids"].items()])
+    made = init(folder, online)
+    if json:
+        return show_json(made)
+    show_facts(
+        [("root metadata", made["root_file"]), *((f"{role} key", keyid) for role, keyid in made["keyids"].items())]
+    )
+    typer.echo(
+        "Copy the root metadata to STATE/repo/metadata/1.root.json and onto the devices; keep the folder safe.",
+        err=True,
+    )
 
 
 @image.command("build")
