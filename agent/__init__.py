@@ -8,12 +8,12 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    if name == "Agent":
-        from agent.runtime import Agent
-
-        return Agent
-    if name in ("AgentError", "MisuseError", "RefusedError", "UnreachableError", "DeviceError"):
-        from agent import errors
-
-        return getattr(errors, name)
-    raise AttributeError(name)
+    if name[0] == "_":
+        raise AttributeError(name)
+    home = "agent.runtime" if name == "Agent" else "agent.errors" if name.endswith("Error") else "agent." + name
+    try:
+        module = __import__(home, None, None, (name,))
+    except ImportError:
+        raise AttributeError(name)
+    # MicroPython asks here for submodules too: its `from agent import update` ends in this function.
+    return module if home == "agent." + name else getattr(module, name)

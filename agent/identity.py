@@ -18,7 +18,8 @@ Phases
  enrolled    the certificate of `label` is in use
 
 Events: ("started", has_secret) ("registered",) ("key_made",) ("issued",) ("accepted",) ("failed", code, final)
-Commands: ("save", state, None) ("register",) ("make_key", label) ("enrol", label) ("retry", tries) ("log", event, fields)
+Commands: ("save", state, None) ("register",) ("make_key", label) ("enrol", label) ("retry", tries)
+ ("log", event, fields)
 """
 
 from agent.errors import MisuseError

@@ -13,9 +13,7 @@ Rules kept:
    text (it may hold secrets), and the loop goes on.  KeyboardInterrupt passes.
 """
 
-import binascii
 import gc
-import hashlib
 import json
 import sys
 
@@ -26,13 +24,12 @@ from agent.errors import AgentError, DeviceError
 from agent.journal import Journal
 from agent.uplink import IDLE_MS, NEVER_MS, TURN_MS, Uplink
 
-LATER_MS = 5000  # consent that was put off is asked for again
-CHECK_MS = 200
 RECOVER_MS = 30_000
 MAX_TASKS = 4
-_ENROLMENT = ("agent.tasks.enrol", "agent.clouds.est", "agent.wire.csr", "agent.wire.x509", "agent.wire.der")
-_UPDATE = ("agent.tasks.consider", "agent.tasks.fetch", "agent.trust.refresh", "agent.trust.metadata")
-_UPDATE += ("agent.trust.canonical",)
+# What a board needs once and then forgets, to have its heap back.
+_PASSING = ("agent.clouds.est", "agent.wire.csr", "agent.wire.x509", "agent.wire.der")
+_PASSING += ("agent.trust.refresh", "agent.trust.metadata", "agent.trust.canonical")
+_TASKS = ("measure", "enrol", "consider", "consent", "fetch", "trial")
 
 
 class Agent:
@@ -44,14 +41,14 @@ class Agent:
         self.config = configuration.check(platform.config)
         self.cloud = Decada(self.config["product_key"], self.config["device_key"])
         self.chunk = getattr(platform, "chunk", 4096)
-        self._healthy = healthy
-        self._approve = approve
+        self.healthy = healthy
+        self.approve = approve
         self._on_command = on_command
-        self._journal = None
+        self._book = None
         self._tasks = []  # [generator, due]
         self._running_seq = 0  # the number that this boot's own report may use
-        self._image = ""  # hash of the running image, measured at this boot
-        self._verified = ""  # hash of the image that was read back from the spare slot since this boot
+        self.image = ""  # hash of the running image, measured at this boot
+        self.verified = ""  # hash of the image that was read back from the spare slot since this boot
         self._considering = None
         self._uplink = Uplink(self)
 
@@ -59,7 +56,7 @@ class Agent:
 
     def step(self, budget_ms=50):
         """Do a bounded piece of work; returns the milliseconds until the next call is wanted."""
-        ok, value = self._guarded(self._turn, budget_ms)
+        ok, value = self.guarded(self._turn, budget_ms)
         return value if ok else IDLE_MS
 
     def serve(self, duration_ms):
@@ -72,7 +69,7 @@ class Agent:
             if left <= 0:
                 return
             if wait > 0:
-                self._guarded(self._uplink.rest, min(wait, left))
+                self.guarded(self._uplink.rest, min(wait, left))
 
     async def run(self):
         """Step for ever beside other asyncio tasks."""
@@ -101,13 +98,28 @@ class Agent:
             "floor": state["floor"],
         }
 
-    # What tasks use
+    # What tasks and the uplink use
+
+    def guarded(self, function, *args):
+        """(True, result), or (False, reason) for an error, which is logged.  The agent's one outermost guard."""
+        try:
+            return True, function(*args)
+        except AgentError as error:
+            self.log_error(error)
+            return False, str(error)
+        except Exception as error:
+            reason = where(error)
+            self.platform.log("error", {"code": "unexpected", "detail": reason})
+            return False, reason
+
+    def _journal(self):
+        if self._book is None:  # a constructor does no I/O
+            self._book = Journal(self.platform.store)
+        return self._book
 
     @property
     def record(self):
-        if self._journal is None:
-            self._journal = Journal(self.platform.store)
-        return self._journal.record
+        return self._journal().record
 
     @property
     def identity(self):
@@ -118,8 +130,7 @@ class Agent:
         return self.record.get("update") or self._factory()
 
     def save(self, **changes):
-        self.record  # loads the journal at the first call
-        self._journal.save(**changes)
+        self._journal().save(**changes)
 
     def log_error(self, error):
         self.platform.log("error", {"code": error.code, "detail": error.detail})
@@ -162,8 +173,12 @@ class Agent:
         """(True, reply), (False, None) when the app failed, (None, None) when it takes no commands."""
         if not self._on_command:
             return None, None
-        ok, data = self._guarded(self._on_command, name, args)
+        ok, data = self.guarded(self._on_command, name, args)
         return ok, data if ok else None
+
+    def contact(self):
+        """Has the server answered since this boot?"""
+        return self._uplink.contact
 
     def reports(self):
         return self.record.get("outbox", [])
@@ -198,26 +213,14 @@ class Agent:
 
     # The turn
 
-    def _guarded(self, function, *args):
-        """(True, result), or (False, reason) for an error, which is logged.  The agent's one outermost guard."""
-        try:
-            return True, function(*args)
-        except AgentError as error:
-            self.log_error(error)
-            return False, str(error)
-        except Exception as error:
-            reason = where(error)
-            self.platform.log("error", {"code": "unexpected", "detail": reason})
-            return False, reason
-
     def _turn(self, budget_ms):
         clock = self.platform.clock
         end = clock.ticks_ms() + budget_ms
-        if not self._tasks and not self._image:
+        if not self._tasks and not self.image:
             self._start()
         self.platform.power.feed()
         while True:
-            wait = min(self._uplink.tend() if self._image else NEVER_MS, self._work())
+            wait = min(self._uplink.tend() if self.image else NEVER_MS, self._work())
             if wait > 0 or clock.ticks_ms() >= end:
                 return wait
 
@@ -229,28 +232,17 @@ class Agent:
         self._running_seq = seq
         self.platform.clock.raise_floor(record.get("clock", 0))
         slots = self.platform.slots
-        self.platform.log(
-            "boot", {"boot": boot, "slot": slots.running(), "cause": self.platform.power.cause()}
-        )
+        self.platform.log("boot", {"boot": boot, "slot": slots.running(), "cause": self.platform.power.cause()})
         self._restore_telemetry()
-        self._add(self._measure())
+        self._begin("measure")
 
     def _factory(self):
         note = self.platform.slots.release(self.platform.slots.running()) or {}
         return update.initial(note.get("version", "0.0.0"), note.get("sha256", ""), note.get("security", 0))
 
-    def _measure(self):
-        """First of all tasks: which image runs?  Then the machines hear that the device has started."""
-        fetch = self._module("agent.tasks.fetch")
-        hasher = hashlib.sha256()
-        slots = self.platform.slots
-        try:
-            yield from fetch.rehash(self, slots.running(), hasher, 1 << 40)
-            self._image = binascii.hexlify(hasher.digest()).decode()
-        except AgentError as error:
-            self.log_error(error)
-            self._image = "unreadable"
-        self._unload(_UPDATE)
+    def measured(self, image):
+        """The running image's hash is known: now the machines hear that the device has started."""
+        self.image = image
         self._started()
 
     def _started(self):
@@ -284,8 +276,9 @@ class Agent:
     def _recover(self):
         """After an error that no task foresaw (a full file system, say): hear "booted" again, which is idempotent."""
         yield RECOVER_MS
-        if not self._tasks:
-            self._started()
+        while self._tasks:
+            yield RECOVER_MS
+        self._started()
 
     def _add(self, generator):
         self._tasks.append([generator, 0])
@@ -296,16 +289,16 @@ class Agent:
 
     def _run_and_forget(self, name, args):
         yield from self._module("agent.tasks." + name).run(self, *args)
-        self._unload(_ENROLMENT if name == "enrol" else _UPDATE)
+        self._unload()
 
     def _module(self, name):
         __import__(name)
         return sys.modules[name]
 
-    def _unload(self, names):
-        # A board's heap has no room for what was needed once; CPython's has, and its tracebacks want the modules.
-        if sys.implementation.name == "micropython" and len(self._tasks) <= 1:
-            for name in names:
+    def _unload(self):
+        # CPython has the room, and its tracebacks want the modules.
+        if sys.implementation.name == "micropython" and not self._tasks:
+            for name in _PASSING + tuple(["agent.tasks." + task for task in _TASKS]):
                 parent, _, leaf = name.rpartition(".")
                 if sys.modules.pop(name, None) and hasattr(sys.modules.get(parent), leaf):
                     delattr(sys.modules[parent], leaf)
@@ -322,11 +315,11 @@ class Agent:
             elif name == "log":
                 platform.log(command[1], command[2])
             elif name == "ask":
-                self._add(self._ask(command[1]))
+                self._begin("consent", command[1])
             elif name == "fetch":
                 self._begin("fetch", self.update_state["release"], command[1])
             elif name == "check":
-                self._add(self._trial())
+                self._begin("trial")
             elif name == "activate":
                 try:
                     platform.slots.activate()
@@ -362,7 +355,7 @@ class Agent:
 
     def _complete(self, claims, state):
         claims["version"] = state["version"]
-        claims["image"] = self._image
+        claims["image"] = self.image
         claims["slot"] = self.platform.slots.running()
         claims["boot"] = self.record["boot"]
         claims["floor"] = state["floor"]
@@ -373,50 +366,6 @@ class Agent:
         self._keep_telemetry()
         self._uplink.close()
         self.platform.power.reboot(reason)
-
-    def _ask(self, stage):
-        """Consent: the app's word if it has a say, else the policy's."""
-        if stage == "activate":
-            release = self.update_state["release"]
-            if self._verified != release["sha256"]:
-                # Staged before a reset: what is activated is what is read back now.
-                fetch = self._module("agent.tasks.fetch")
-                try:
-                    yield from fetch.verify(self, release)
-                except AgentError as error:
-                    self.log_error(error)
-                    self.update_event(("failed", -4, str(error)[:120], True))
-                    return
-        while True:
-            answer = "yes" if self.config["consent_" + stage] == "yes" else "later"
-            if self._approve:
-                ok, answer = self._guarded(self._approve, stage, dict(self.update_state["release"]))
-            if answer == "yes":
-                self.update_event(("consented", self.platform.slots.spare()))
-                return
-            if answer == "no":
-                self.update_event(("declined", "the application said no to the " + stage))
-                return
-            yield LATER_MS
-
-    def _trial(self):
-        """The trial of the running image: is it the signed one, is the app well, does the server answer?"""
-        clock = self.platform.clock
-        end = clock.ticks_ms() + self.config["trial_timeout_ms"]
-        release = self.update_state["release"]
-        if self._image != release["sha256"]:
-            self.update_event(("failed", -3, "the running image is not the signed one", True))
-            return
-        while True:
-            ok, well = self._guarded(self._healthy) if self._healthy else (True, True)
-            if ok and well and self._uplink.contact:
-                self.update_event(("healthy",))
-                return
-            if clock.ticks_ms() >= end:
-                reason = "no answer from the server" if ok and well else "the application is not healthy"
-                self.update_event(("failed", -1, well if not ok else reason, True))
-                return
-            yield CHECK_MS
 
     # Telemetry over a planned reset
 

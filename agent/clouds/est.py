@@ -14,6 +14,7 @@ from agent.errors import RefusedError
 from agent.wire import pem, x509
 
 MAX_ANSWER_BYTES = 8192
+_ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2"
 
 
 def request(product_key, device_key, device_secret, csr):
@@ -30,11 +31,7 @@ def request(product_key, device_key, device_secret, csr):
 
 def answer(body):
     """The certificates (DER) of an answer's body."""
-    try:
-        der = binascii.a2b_base64(body)
-    except ValueError:
-        raise RefusedError("certificate", "the answer is not base64")
-    return x509.certificates_of_pkcs7(der)
+    return x509.certificates_of_pkcs7(pem.from_base64(body))
 
 
 def check(certificates, public, anchors, verify):
@@ -47,10 +44,12 @@ def check(certificates, public, anchors, verify):
         leaf = x509.read(der)
         if leaf.public != public:
             continue
+        if leaf.is_ca or leaf.unknown_critical or leaf.signature_algorithm != _ECDSA_WITH_SHA256:
+            raise RefusedError("certificate", "it is of a kind that a device does not use")
+        digest = hashlib.sha256(leaf.tbs).digest()
         for anchor in anchors:
             issuer = x509.read(anchor)
-            if issuer.subject == leaf.issuer and issuer.public:
-                digest = hashlib.sha256(leaf.tbs).digest()
+            if issuer.subject == leaf.issuer and issuer.is_ca and issuer.public:
                 if verify("ecdsa", "ecdsa-sha2-nistp256", issuer.public, digest, leaf.signature):
                     return [der]
         raise RefusedError("certificate", "no trust anchor signed it")

@@ -8,7 +8,7 @@ length and digest must agree, or the offer is turned down.
 
 from agent import session
 from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.tasks.enrol import read_body
+from agent.tasks import read_body
 from agent.trust.refresh import Refresh
 
 MAX_TRIES = 3

@@ -10,6 +10,7 @@ from agent import identity, session
 from agent.clouds import decada, est
 from agent.config import address
 from agent.errors import AgentError, RefusedError, UnreachableError
+from agent.tasks import read_body
 from agent.wire import csr
 
 ANSWER_MS = 30_000
@@ -111,18 +112,3 @@ def _certify(agent):
         raise RefusedError("certificate", "larger than %d bytes" % MAX_CERTIFICATE_BYTES)
     platform.store.save("cert." + label, chain[0])
     agent.identity_event(("issued",))
-
-
-def read_body(response, limit):
-    """The body of a response, at most `limit` bytes, else RefusedError("too_large")."""
-    body = bytearray()
-    while True:
-        data = response.read(1024)
-        if data is None:
-            yield 5
-        elif not data:
-            return bytes(body)
-        else:
-            body += data
-            if len(body) > limit:
-                raise RefusedError("too_large", "more than %d bytes" % limit)

@@ -39,6 +39,7 @@ def verify(agent, release):
     done = yield from rehash(agent, slots.spare(), hasher, release["length"] + 1)
     if done != release["length"] or _hex(hasher) != release["sha256"]:
         raise DeviceError("slot_hash", "the spare slot does not hold what was written")
+    agent.verified = release["sha256"]
 
 
 def rehash(agent, slot, hasher, limit):

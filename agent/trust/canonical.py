@@ -199,6 +199,13 @@ def _skip_array(data, at, emit, depth):
     return at + 1
 
 
+def check(data):
+    """Refuse what is not exactly one well-formed value."""
+    at = skip(data, 0, None)
+    if data[at:].strip():
+        raise _bad("something follows the document")
+
+
 def members(data, at):
     """Yield (key, position of its value) for each member of the object at `at`."""
     at = _space(data, at)

@@ -27,6 +27,7 @@ class Metadata:
     """A verified file: its bytes, where its `signed` part begins, its version and expiry."""
 
     def __init__(self, data, role):
+        canonical.check(data)
         self.data = data
         self.role = role
         self._signatures = canonical.find(data, 0, "signatures")

@@ -5,6 +5,8 @@ from binascii import hexlify
 from agent.wire import appimage
 from expect import misuse, refused
 
+HEAP = "1M"  # for an index of 512 files: a list that grows in a fragmented heap
+
 FILES = {"main.py": b"print()\n", "lib/a.py": b"", "lib/b.py": b"b" * 300, "lib.txt": b"x", "_data/x-1.bin": bytes(5)}
 EMPTY = hexlify(hashlib.sha256(b"").digest())
 
