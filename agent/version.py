@@ -49,7 +49,11 @@ def compare(a: str, b: str) -> int:
 
 
 def satisfies(version: str, wanted: str) -> bool:
-    """Whether `version` meets every condition of the range `wanted`: >=, >, <=, <, = or != before a full version each."""
+    """Whether `version` meets every condition of the range `wanted`.
+
+    A condition is one of >=, >, <=, <, =, != before a full version; blanks stand between conditions.
+    RefusedError("version_syntax").
+    """
     if not isinstance(wanted, str) or len(wanted) > MAX_RANGE_CHARS:
         raise _syntax("a range is a text of at most %d characters" % MAX_RANGE_CHARS)
     conditions = wanted.split()

@@ -27,7 +27,6 @@ B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
 _TEETH = 4  # of a comb: 2**4 - 1 points of 64 bytes
 _COLUMNS = 64  # 256 bits / _TEETH
-_WINDOW = 5  # bits of a NAF digit
 _INFINITY = (1, 1, 0)
 _MAX_DRAWS = 8  # each fails once in 2**32 when the generator is sound
 
@@ -60,7 +59,7 @@ def sign(secret: bytes, digest: bytes, extra: bytes = b"") -> bytes:
     e = _int(digest)
     for k in _nonces(secret, (e % N).to_bytes(32, "big"), extra):
         r = _affine(*_times_comb(k, GENERATOR_COMB))[0] % N
-        s = _inverse(k, N) * (e + r * d) % N
+        s = _inverse_of_secret(k, N) * (e + r * d) % N
         if r and s:
             return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
@@ -98,11 +97,13 @@ def comb(point: bytes) -> bytes:
         for _ in range(_COLUMNS):
             tooth = _double(*tooth)
         teeth.append(tooth)
-    sums = [_INFINITY]
-    for x, y in _all_affine(teeth):
-        sums += [_add(X, Y, Z, x, y) for X, Y, Z in sums]
+    _all_affine(teeth)
+    sums = [teeth[0] + (1,)]
+    for x, y in teeth[1:]:
+        # every sum so far with and without this tooth
+        sums += [(x, y, 1)] + [_add(X, Y, Z, x, y) for X, Y, Z in sums]
     table = bytearray()
-    for x, y in _all_affine(sums[1:]):
+    for x, y in _all_affine(sums):
         table += x.to_bytes(32, "big") + y.to_bytes(32, "big")
     return bytes(table)
 
@@ -178,7 +179,17 @@ def _has_x(sum_of_points: tuple, r: int) -> bool:
 
 
 def _inverse(value: int, modulus: int) -> int:
-    return pow(value, modulus - 2, modulus)  # Fermat: pow(value, -1, modulus) is wrong on MicroPython
+    """By Euclid: quick, and its steps depend on the value, which must therefore be public."""
+    r, next_r, s, next_s = modulus, value, 0, 1
+    while next_r:
+        quotient, rest = divmod(r, next_r)
+        r, next_r, s, next_s = next_r, rest, next_s, s - quotient * next_s
+    return s % modulus
+
+
+def _inverse_of_secret(value: int, modulus: int) -> int:
+    """By Fermat: six times slower, but by the same steps for every value."""
+    return pow(value, modulus - 2, modulus)  # pow(value, -1, modulus) is wrong on MicroPython
 
 
 def _double(X: int, Y: int, Z: int) -> tuple:
@@ -209,27 +220,26 @@ def _add(X: int, Y: int, Z: int, x: int, y: int) -> tuple:
 
 
 def _affine(X: int, Y: int, Z: int) -> tuple:
-    z = _inverse(Z, P)
+    z = _inverse_of_secret(Z, P)
     zz = z * z % P
     return X * zz % P, Y * z % P * zz % P
 
 
 def _all_affine(points: list) -> list:
-    """The same for several points, none of them infinity, with one inversion (Montgomery's trick)."""
+    """The same for several points, none of them infinity, in place and with one inversion (Montgomery's trick)."""
     products = []
     product = 1
     for point in points:
         products.append(product)
         product = product * point[2] % P
     inverse = _inverse(product, P)
-    found = [None] * len(points)
     for i in range(len(points) - 1, -1, -1):
         X, Y, Z = points[i]
-        z = inverse * products[i] % P
+        z = inverse * products.pop() % P
         inverse = inverse * Z % P
         zz = z * z % P
-        found[i] = (X * zz % P, Y * z % P * zz % P)
-    return found
+        points[i] = (X * zz % P, Y * z % P * zz % P)
+    return points
 
 
 def _comb_digits(scalar: int) -> bytearray:
@@ -277,24 +287,23 @@ def _times_combs(scalar1: int, table1: bytes, scalar2: int, table2: bytes) -> tu
     return X, Y, Z
 
 
-def _naf(scalar: int) -> list:
-    """Windowed NAF: digits that are 0 or odd, least significant first."""
-    digits = []
+def _naf(scalar: int) -> bytearray:
+    """Windowed NAF (algorithm 3.35): 257 digits, least significant first, each 0 or odd, modulo 32."""
+    digits = bytearray(257)
+    at = 0
     while scalar:
-        digit = 0
-        if scalar & 1:
-            digit = scalar & 31
-            if digit > 15:
-                digit -= 32
-            scalar -= digit
-        digits.append(digit)
+        digit = scalar & 31
+        if digit & 1:
+            digits[at] = digit
+            scalar -= digit if digit < 16 else digit - 32
         scalar >>= 1
+        at += 1
     return digits
 
 
 def _odd_multiples(x: int, y: int) -> list:
     """1, 3, 5 ... 15 times a point, affine."""
-    step_x, step_y = _affine(*_double(x, y, 1))
+    step_x, step_y = _all_affine([_double(x, y, 1)])[0]
     multiples = [(x, y, 1)]
     for _ in range(7):
         multiples.append(_add(*multiples[-1], step_x, step_y))
@@ -307,16 +316,15 @@ def _times_comb_and_point(scalar1: int, table1: bytes, scalar2: int, x: int, y: 
     naf = _naf(scalar2)
     digits1 = _comb_digits(scalar1)
     X, Y, Z = _INFINITY
-    for i in range(max(len(naf), _COLUMNS) - 1, -1, -1):
+    for i in range(256, -1, -1):
         if Z:
             X, Y, Z = _double(X, Y, Z)
-        if i < len(naf):
-            digit = naf[i]
-            if digit > 0:
-                X, Y, Z = _add(X, Y, Z, *multiples[digit >> 1])
-            elif digit:
-                minus_x, minus_y = multiples[-digit >> 1]
-                X, Y, Z = _add(X, Y, Z, minus_x, P - minus_y)
+        digit = naf[i]
+        if digit > 15:  # negative: 17 stands for -15, 31 for -1
+            minus_x, minus_y = multiples[(32 - digit) >> 1]
+            X, Y, Z = _add(X, Y, Z, minus_x, P - minus_y)
+        elif digit:
+            X, Y, Z = _add(X, Y, Z, *multiples[digit >> 1])
         if i < _COLUMNS:
             digit = digits1[_COLUMNS - 1 - i]
             if digit:

@@ -4,7 +4,16 @@ from expect import refused
 
 
 def test_well_formed():
-    for text in ("", "abc", "\x00", "\x7f\x80", "\u07ff\u0800", "\ud7ff\ue000\uffff", "\U00010000\U0010ffff", "gr\u00fc\u00df"):
+    for text in (
+        "",
+        "abc",
+        "\x00",
+        "\x7f\x80",
+        "\u07ff\u0800",
+        "\ud7ff\ue000\uffff",
+        "\U00010000\U0010ffff",
+        "gr\u00fc\u00df",
+    ):
         assert utf8.decode(text.encode()) == text
 
 

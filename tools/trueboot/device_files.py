@@ -29,5 +29,7 @@ def is_device_file(path: str) -> bool:
 
 def device_files(root: Path) -> list[str]:
     """Device files below `root`, in order."""
-    found = (path.relative_to(root).as_posix() for package in DEVICE_PACKAGES for path in (root / package).rglob("*.py"))
+    found = (
+        path.relative_to(root).as_posix() for package in DEVICE_PACKAGES for path in (root / package).rglob("*.py")
+    )
     return sorted(path for path in found if is_device_file(path))

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: MIT
+import hashlib
+from binascii import unhexlify
+
+import vectors
+from agent.crypto import p256, verify
+from agent.crypto.p256_generator import GENERATOR_COMB
+from agent.errors import DeviceError
+from agent.wire import csr, der, ecdsa, x509
+from expect import misuse, refused
+
+HEAP = "96k"
+
+# RFC 6979, A.2.5
+SECRET = unhexlify("C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721")
+POINT = unhexlify(
+    "0460FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6"
+    "7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299"
+)
+SIGNATURES = {
+    b"sample": "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716"
+    "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8",
+    b"test": "F1ABB023518351CD71D881567B1EA663ED3EFCF6C5132B354F28D3B0B7D38367"
+    "019F4113742A2B14BD25926B49C649155F267E60D3814B4C0CC84250E46F0083",
+}
+GENERATOR = b"\x04" + GENERATOR_COMB[:64]  # entry 1 of a comb is its point
+
+
+def _digest(message):
+    return hashlib.sha256(message).digest()
+
+
+def _numbers(*values):
+    return b"".join([value.to_bytes(32, "big") for value in values])
+
+
+def test_vectors_of_rfc_6979():
+    assert p256.public(SECRET) == POINT
+    for message in SIGNATURES:
+        raw = unhexlify(SIGNATURES[message])
+        assert p256.sign(SECRET, _digest(message)) == raw
+        assert p256.verify(POINT, _digest(message), raw)
+        assert p256.verify_pinned(p256.comb(POINT), _digest(message), raw)
+
+
+def test_generator_is_the_standard_one_and_so_is_its_comb():
+    assert GENERATOR[1:33] == unhexlify("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
+    assert GENERATOR[33:] == unhexlify("4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5")
+    assert p256.comb(GENERATOR) == GENERATOR_COMB
+    assert p256.public(_numbers(1)) == GENERATOR
+
+
+def test_edge_scalars():
+    # (N - 1) G = -G: the same x, and P - y
+    opposite = p256.public(_numbers(p256.N - 1))
+    assert opposite[:33] == GENERATOR[:33]
+    assert int.from_bytes(opposite[33:], "big") + int.from_bytes(GENERATOR[33:], "big") == p256.P
+    # 2 G, SEC test value
+    assert p256.public(_numbers(2))[1:33] == unhexlify(
+        "7CF27B188D034F7E8A52380304B51AC3C08969E277F21B35A60B48FC47669978"
+    )
+
+
+def test_keys_with_special_relations_to_the_generator_verify():
+    # Here the sum in verification meets equal and opposite points on its way.
+    digest = _digest(b"x")
+    for number in (1, 2, 3, 5, p256.N - 1, p256.N - 2, p256.N - 3):
+        secret = _numbers(number)
+        point = p256.public(secret)
+        raw = p256.sign(secret, digest)
+        assert p256.verify(point, digest, raw), number
+        assert p256.verify_pinned(p256.comb(point), digest, raw), number
+        assert not p256.verify(point, _digest(b"y"), raw), number
+
+
+def test_a_sum_at_infinity_is_no_signature():
+    # u1 G + u2 Q = 0 when Q = d G and e = -r d
+    d = 7
+    point = p256.public(_numbers(d))
+    for r in (1, 5):
+        digest = _numbers(-r * d % p256.N)
+        assert not p256.verify(point, digest, _numbers(r, 1))
+        assert not p256.verify_pinned(p256.comb(point), digest, _numbers(r, 1))
+
+
+def test_digest_of_zero_and_of_more_than_n():
+    for digest in (bytes(32), b"\xff" * 32):
+        raw = p256.sign(SECRET, digest)
+        assert p256.verify(POINT, digest, raw)
+        assert p256.verify_pinned(p256.comb(POINT), digest, raw)
+
+
+def test_numbers_out_of_range_are_no_signature():
+    digest = _digest(b"sample")
+    good = unhexlify(SIGNATURES[b"sample"])
+    r = int.from_bytes(good[:32], "big")
+    s = int.from_bytes(good[32:], "big")
+    comb = p256.comb(POINT)
+    for raw in (
+        _numbers(0, s),
+        _numbers(r, 0),
+        _numbers(0, 0),
+        _numbers(p256.N, s),
+        _numbers(r, p256.N),
+        _numbers(r, (1 << 256) - 1),
+        _numbers(p256.N, p256.N),
+        _numbers(s, r),
+        good[:63],
+        good + b"\x00",
+        b"",
+    ):
+        assert not p256.verify(POINT, digest, raw)
+        assert not p256.verify_pinned(comb, digest, raw)
+
+
+def test_every_changed_bit_is_noticed():
+    digest = _digest(b"sample")
+    good = unhexlify(SIGNATURES[b"sample"])
+    for at in range(0, 64, 7):
+        bad = bytearray(good)
+        bad[at] ^= 1 << (at & 7)
+        assert not p256.verify(POINT, digest, bytes(bad))
+    for at in range(0, 32, 7):
+        bad = bytearray(digest)
+        bad[at] ^= 1
+        assert not p256.verify(POINT, bytes(bad), good)
+
+
+def test_truncated_digests_are_no_digests():
+    good = unhexlify(SIGNATURES[b"sample"])
+    for digest in (b"", _digest(b"sample")[:20], _digest(b"sample")[:31], _digest(b"sample") + b"\x00"):
+        assert not p256.verify(POINT, digest, good)
+        assert not p256.verify_pinned(p256.comb(POINT), digest, good)
+        misuse("p256_digest", p256.sign, SECRET, digest)
+
+
+def test_points_off_the_curve_are_refused():
+    x, y = POINT[1:33], POINT[33:]
+    for point in (
+        b"",
+        POINT[:64],
+        POINT + b"\x00",
+        b"\x02" + x,
+        b"\x00" + x + y,
+        b"\x06" + x + y,
+        b"\x04" + y + x,
+        b"\x04" + bytes(64),
+        b"\x04" + _numbers(p256.P) + y,
+        b"\x04" + x + _numbers(int.from_bytes(y, "big") ^ 1),
+        b"\x04" + _numbers((1 << 256) - 1, (1 << 256) - 1),
+    ):
+        assert not p256.is_point(point)
+        assert not p256.verify(point, _digest(b"sample"), unhexlify(SIGNATURES[b"sample"]))
+        refused("p256_point", p256.comb, point)
+    assert p256.is_point(POINT)
+
+
+def test_a_coordinate_beyond_the_field_is_not_reduced():
+    # x = 5 lies on the curve; 5 + P is the same number modulo P, and fits into 32 bytes
+    y = pow((5 * 5 * 5 - 3 * 5 + p256.B) % p256.P, (p256.P + 1) // 4, p256.P)
+    assert p256.is_point(b"\x04" + _numbers(5, y))
+    assert not p256.is_point(b"\x04" + _numbers(5 + p256.P, y))
+
+
+def test_only_secrets_in_range_are_used():
+    for secret in (b"", bytes(32), bytes(31), _numbers(p256.N), b"\xff" * 32, SECRET + b"\x00"):
+        misuse("p256_secret", p256.public, secret)
+        misuse("p256_secret", p256.sign, secret, bytes(32))
+
+
+def test_generation_draws_again_until_in_range():
+    draws = [SECRET, _numbers(p256.N), bytes(32)]
+    assert p256.generate(lambda size: draws.pop()) == SECRET
+    assert not draws
+
+
+def test_a_stuck_random_generator_is_an_error():
+    for stuck in (bytes(32), b"\xff" * 32, b"short"):
+        try:
+            p256.generate(lambda size: stuck)
+        except DeviceError as error:
+            assert error.code == "random"
+        else:
+            assert False
+
+
+def test_hedged_signatures_differ_and_are_good():
+    digest = _digest(b"sample")
+    first = p256.sign(SECRET, digest, b"\x01" * 32)
+    second = p256.sign(SECRET, digest, b"\x02" * 32)
+    assert len({first[:32], second[:32], p256.sign(SECRET, digest)[:32]}) == 3
+    assert p256.verify(POINT, digest, first) and p256.verify(POINT, digest, second)
+
+
+def test_signature_of_a_certificate():
+    certificate = x509.read(vectors.CERTIFICATE)
+    authority = x509.read(vectors.CA_CERTIFICATE)
+    digest = _digest(certificate.tbs)
+    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", authority.public, digest, certificate.signature)
+    assert not verify.verify("ecdsa", "ecdsa-sha2-nistp256", certificate.public, digest, certificate.signature)
+
+
+def test_request_is_signed_by_its_key():
+    def sign(message):
+        return p256.sign(SECRET, _digest(message))
+
+    whole = der.Reader(csr.build("product/device-1", POINT, sign)).enter(der.SEQUENCE)
+    signed = whole.element()
+    whole.skip()
+    assert verify.verify_message("ecdsa", "ecdsa-sha2-nistp256", POINT, signed, whole.bits())
+
+
+def test_the_port_says_false_to_what_it_does_not_know():
+    digest = _digest(b"sample")
+    good = ecdsa.signature_to_der(unhexlify(SIGNATURES[b"sample"]))
+    for key_type, scheme, verdict in (
+        ("ecdsa", "ecdsa-sha2-nistp256", True),
+        ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256", True),
+        ("ecdsa", "ecdsa-sha2-nistp384", False),
+        ("rsa", "rsassa-pss-sha256", False),
+        ("ed25519", "ecdsa-sha2-nistp256", False),
+        ("", "", False),
+    ):
+        assert verify.verify(key_type, scheme, POINT, digest, good) is verdict, (key_type, scheme)
+
+
+def test_the_port_takes_one_encoding_only():
+    digest = _digest(b"test")
+    good = ecdsa.signature_to_der(unhexlify(SIGNATURES[b"test"]))
+
+    def check(signature, point=POINT, digest=digest):
+        return verify.verify("ecdsa", "ecdsa-sha2-nistp256", point, digest, signature)
+
+    assert check(good)
+    assert not check(good + b"\x00")
+    assert not check(good[:-1])
+    assert not check(b"")
+    assert not check(b"\x30\x81" + good[1:])
+    s_at = len(good) - 32  # s begins with 01: 32 bytes, and may be padded
+    padded = good[:1] + bytes([good[1] + 1]) + good[2 : s_at - 1] + b"\x21\x00" + good[s_at:]
+    assert not check(padded)
+    assert not check(unhexlify(SIGNATURES[b"test"]))
+    assert not check(good, point=ecdsa.public_to_der(POINT))
+    assert not check(good, digest=b"test")
