@@ -48,9 +48,8 @@ def run(script: str, devices: int, runtime: str, keep: bool, timeout_s: int, as_
     if as_json:
         return FAILED if found else 0
     if found:
-        raise Problem(
-            "demo_failed", f"{len(found)} expectations did not hold:\n" + "\n".join(f"  - {line}" for line in found)
-        )
+        print("\nDid not hold:", *found, sep="\n  - ", file=sys.stderr)
+        raise Problem("demo_failed", todo=f"Read the logs in {folder}." if keep else "")
     print(f"\nAll expectations held on {story.count} devices, in {seconds:.1f} s.")
     return 0
 
@@ -83,6 +82,13 @@ def micropython_lacks() -> str:
     except mpy.MpyError as error:
         return mpy.unavailable() or str(error)
     return mpy.unavailable()
+
+
+def first_of(missing: list[str]) -> list[str]:
+    """What follows a missing step is missing too; the first says it all."""
+    if len(missing) > 1:
+        return [f"{missing[0]} (and {len(missing) - 1} later steps)"]
+    return missing
 
 
 class Story:
@@ -192,9 +198,11 @@ class Story:
         for device in self.here.devices:
             events = self.here.of(device.name)
             for steps in self.expected():
-                found += [f"{device.name}: missing: {line}" for line in expect.missing(events, steps)]
+                found += [f"{device.name}: missing: {line}" for line in first_of(expect.missing(events, steps))]
             found += [f"{device.name}: {line}" for line in expect.lies(events, device.name, (GOOD, BROKEN))]
             found += [f"{device.name}: {line}" for line in expect.unproven(events, device.name)]
+            if found and not device.running and (last := device.last_words()):
+                found.append(f"{device.name}: it is off, exit code {device.exit_code}; its last words: {last}")
         found += self.final_state()
         return found
 

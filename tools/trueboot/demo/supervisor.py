@@ -131,6 +131,11 @@ class Device:
             self._say("power.cut", signal=signal.Signals(-code).name)
         self._start()
 
+    def last_words(self) -> str:
+        """The last line of its standard error."""
+        lines = self.log_file.read_text("utf-8", "replace").strip().splitlines() if self.log_file.exists() else []
+        return lines[-1][:300] if lines else ""
+
     def pull_power(self) -> None:
         """SIGKILL, at once; the power is back at the next poll."""
         if self._process is not None:
