@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: MIT
+"""App slots in two folders of a file system: the `slots` port of Linux and of the MicroPython family.
+
+A slot's folder holds the image's files at their paths, and
+    .index      the image's index, verbatim
+    .release    the note that `begin` left (JSON)
+    .progress   appended to by each `sync`: how many bytes of the image are durable
+
+Rules it keeps
+  * Writing streams: a file's hash is checked when its last byte comes, nothing
+    grows with the image.
+  * `filled` is the last whole entry of `.progress`, cut back to the start of
+    the first file that is shorter than that entry needs.  What was written
+    behind it counts as not written, whatever is on the disk.
+  * Only the spare slot is ever emptied, never while the running image is
+    unconfirmed; an activation that waits for its reset is taken back first.
+  * A link is never followed where a folder or a slot is expected, and paths
+    come from a checked index only.
+
+Which slot runs is told by the trampoline, through the module path.
+"""
+
+import binascii
+import json
+import os
+import struct
+import sys
+
+from agent.errors import DeviceError, MisuseError
+from platform_adapters import bootrecord, files, imagewalk
+
+RESERVE_BYTES = 64 * 1024  # of the file system, for journal and boot record
+NOTE_BYTES = 16 * 1024
+_PROGRESS = ">QI"
+_PROGRESS_SIZE = 12
+_ENOSPC = 28
+
+
+class DirSlots:
+    def __init__(self, folder, state, running=None):
+        """`folder` holds the folders "a" and "b", `state` the boot record."""
+        self._folder = folder
+        self._state = state
+        self._running = running or bootrecord.running(folder, sys.path) or bootrecord.load(state)["active"]
+        self._walk = None
+        self._file = None
+        self._touched = []
+        self._reader = None
+
+    def running(self):
+        return self._running
+
+    def spare(self):
+        return bootrecord.other(self._running)
+
+    def state(self):
+        record = bootrecord.load(self._state)
+        return {"confirmed": record["active"] == self._running, "failure": record["failure"]}
+
+    def capacity(self):
+        try:
+            files.make_folder(self._folder)
+            room = os.statvfs(self._folder)
+            used = _used(self._path(self.spare()), room[1])
+        except OSError as error:
+            raise _failed(error)
+        return max(0, room[1] * room[4] + used - RESERVE_BYTES)
+
+    def release(self, slot):
+        try:
+            data = files.read(self._path(slot) + "/.release", NOTE_BYTES)
+        except OSError as error:
+            raise _failed(error)
+        try:
+            note = json.loads(data) if data else None
+        except ValueError:
+            return None  # torn: begin had not returned
+        return note if isinstance(note, dict) else None
+
+    def begin(self, release):
+        self._must_be_confirmed()
+        size = release.get("size")
+        if size is not None and size > self.capacity():
+            raise DeviceError("slot_full", "%d bytes into a slot that takes %d" % (size, self.capacity()))
+        self._forget()
+        record = bootrecord.load(self._state)
+        path = self._path(self.spare())
+        try:
+            if record["trial"] is not None:
+                bootrecord.save(self._state, bootrecord.rollback(record))
+            self._empty(path)
+            files.replace(path + "/.release", json.dumps(release).encode())
+        except OSError as error:
+            raise _failed(error)
+
+    def filled(self):
+        path = self._path(self.spare())
+        try:
+            durable = _progress(path)[0]
+            if durable < (files.size(path + "/.index") or 1):
+                return 0
+            return _present(path, durable)
+        except OSError as error:
+            raise _failed(error)
+
+    def write(self, offset, data):
+        try:
+            if self._walk is None:
+                self._resume(offset)
+            if offset != self._walk.offset:
+                raise MisuseError("slot_offset", "%d, where %d is next" % (offset, self._walk.offset))
+            self._reader = None
+            done = False
+            try:
+                for step in self._walk.feed(data):
+                    self._carry_out(step)
+                done = True
+            finally:
+                if not done:
+                    self._forget()
+        except OSError as error:
+            raise _failed(error)
+
+    def sync(self):
+        if self._walk is None:
+            return
+        path = self._path(self.spare())
+        try:
+            if self._file is not None:
+                files.sync(self._file)
+            for folder in self._touched:
+                files.sync_folder(folder)
+            self._touched = []
+            if self._walk.size is None:
+                return
+            offset = struct.pack(">Q", self._walk.offset)
+            _, at = _progress(path)
+            with open(path + "/.progress", "r+b" if files.size(path + "/.progress") else "wb") as file:
+                file.seek(at)
+                file.write(offset + struct.pack(">I", binascii.crc32(offset) & 0xFFFFFFFF))
+                files.sync(file)
+            if not at:
+                files.sync_folder(path)
+        except OSError as error:
+            self._forget()
+            raise _failed(error)
+
+    def read(self, slot, offset, size):
+        if slot == self.spare() and self._file is not None:
+            self._file.flush()
+        try:
+            if self._reader is None or self._reader.slot != slot or self._reader.offset != offset:
+                if self._reader is not None:
+                    self._reader.close()
+                self._reader = _Reader(slot, self._path(slot))
+                while self._reader.offset < offset:
+                    if not self._reader.read(min(4096, offset - self._reader.offset)):
+                        return b""
+            return self._reader.read(size)
+        except OSError as error:
+            raise _failed(error)
+
+    def activate(self):
+        self._must_be_confirmed()
+        path = self._path(self.spare())
+        size = 0
+        if files.size(path + "/.index"):
+            with open(path + "/.index", "rb") as file:
+                size = files.size(path + "/.index") + sum(entry[1] for entry in imagewalk.entries(file))
+        if not size or self.filled() != size:
+            raise MisuseError("slot_incomplete", "slot %s holds %d of %d bytes" % (self.spare(), self.filled(), size))
+        self._save(bootrecord.activate(bootrecord.load(self._state), self.spare()))
+
+    def confirm(self):
+        record = bootrecord.load(self._state)
+        if record["active"] == self._running:
+            return
+        if record["trial"] != self._running:
+            raise MisuseError("rolled_back", "slot %s has been given up" % self._running)
+        self._save(bootrecord.confirm(record))
+
+    def rollback(self):
+        record = bootrecord.load(self._state)
+        if record["trial"] == self._running:
+            self._save(bootrecord.rollback(record))
+
+    def _save(self, record):
+        try:
+            bootrecord.save(self._state, record)
+        except OSError as error:
+            raise _failed(error)
+
+    def _path(self, slot):
+        if slot not in bootrecord.SLOTS:
+            raise MisuseError("slot_name", repr(slot))
+        return self._folder + "/" + slot
+
+    def _must_be_confirmed(self):
+        if not self.state()["confirmed"]:
+            raise MisuseError("on_trial", "the running image is not confirmed")
+
+    def _empty(self, path):
+        files.make_folder(self._folder)
+        kind = files.kind(path)
+        if kind is None:
+            os.mkdir(path)
+        elif kind != files.FOLDER:
+            raise DeviceError("slot_path", "%s is not a folder" % path)
+        for name in (".progress", ".index", ".release"):  # these first: what is half removed must not count
+            files.remove(path + "/" + name)
+            files.sync_folder(path)
+        files.empty(path)
+        files.sync_folder(self._folder)
+
+    def _forget(self):
+        """What was written and not synced is given up."""
+        if self._file is not None:
+            self._file.close()
+        if self._walk is not None:
+            self._walk.close()
+        if self._reader is not None:
+            self._reader.close()
+        self._file = self._walk = self._reader = None
+        self._touched = []
+
+    def _resume(self, offset):
+        path = self._path(self.spare())
+        if self.release(self.spare()) is None:
+            raise MisuseError("slot_not_begun", "begin comes before write")
+        filled = self.filled()
+        if offset != filled:
+            raise MisuseError("slot_offset", "%d, where %d is next" % (offset, filled))
+        walk = imagewalk.Walk(lambda: open(path + "/.index", "rb"))
+        if filled:
+            walk.resume(filled, lambda name, position, size: _bytes_of(path + "/" + name, position, size))
+            if walk.path is not None:
+                self._open(path, walk.path, walk.position)
+        else:
+            self._open(path, ".index", 0)
+        self._walk = walk
+
+    def _carry_out(self, step):
+        what = step[0]
+        path = self._path(self.spare())
+        if what == imagewalk.DATA or what == imagewalk.INDEX:
+            self._file.write(step[1])
+        elif what == imagewalk.OPEN:
+            self._open(path, step[1], 0)
+        else:
+            files.sync(self._file)
+            self._file.close()
+            self._file = None
+            if what == imagewalk.WHOLE:
+                self._must_fit(path, step[2])
+
+    def _open(self, path, name, position):
+        """Open for writing at `position`, with the folders that the name needs."""
+        at = name.find("/")
+        while at >= 0:
+            folder = path + "/" + name[:at]
+            if files.size(folder) is None:
+                os.mkdir(folder)
+            self._touch(folder)
+            at = name.find("/", at + 1)
+        self._touch(path)
+        self._file = open(path + "/" + name, "r+b" if position else "wb")
+        if position:
+            self._file.seek(position)
+
+    def _touch(self, folder):
+        if folder not in self._touched:
+            self._touched.append(folder)
+
+    def _must_fit(self, path, size):
+        block = os.statvfs(self._folder)[1]
+        with open(path + "/.index", "rb") as file:
+            needed = sum((entry[1] + block - 1) // block * block for entry in imagewalk.entries(file))
+        if needed > self.capacity():
+            raise DeviceError("slot_full", "an image of %d bytes into a slot that takes %d" % (size, self.capacity()))
+
+
+class _Reader:
+    """Gives a slot's image from its start on, as far as it is there."""
+
+    def __init__(self, slot, path):
+        self.slot = slot
+        self.offset = 0
+        self._path = path
+        self._count = 0
+        self._left = files.size(path + "/.index") or 0
+        self._file = open(path + "/.index", "rb") if self._left else None
+        self._index = open(path + "/.index", "rb") if self._left else None
+        self._entries = imagewalk.entries(self._index) if self._left else None
+
+    def read(self, size):
+        while not self._left and self._entries is not None:
+            self._next()
+        if not self._left:
+            return b""
+        data = self._file.read(min(size, self._left))
+        self.offset += len(data)
+        self._left -= len(data)
+        return data
+
+    def _next(self):
+        entry = next(self._entries, None)
+        self._file.close()
+        if entry is None:
+            self.close()
+            if _count(self._path) != self._count:
+                raise DeviceError("slot_damaged", "slot %s holds files that its index does not name" % self.slot)
+            return
+        name, length, _ = entry
+        self._count += 1
+        found = files.size(self._path + "/" + name)
+        if found is None or found > length:
+            there = "missing" if found is None else "longer than its index says"
+            self.close()
+            if found is None:
+                return
+            raise DeviceError("slot_damaged", "%s in slot %s is %s" % (name, self.slot, there))
+        self._file = open(self._path + "/" + name, "rb")
+        self._left = length
+
+    def close(self):
+        if self._entries is not None:
+            self._file.close()
+            self._index.close()
+        self._entries = None
+        self._left = 0
+
+
+def _progress(path):
+    """(bytes of the last whole entry or 0, where the next entry goes)."""
+    name = path + "/.progress"
+    whole = (files.size(name) or 0) // _PROGRESS_SIZE
+    while whole:
+        entry = _bytes_of(name, (whole - 1) * _PROGRESS_SIZE, _PROGRESS_SIZE)
+        offset, crc = struct.unpack(_PROGRESS, entry)
+        if crc == binascii.crc32(entry[:8]) & 0xFFFFFFFF:
+            return offset, whole * _PROGRESS_SIZE
+        whole -= 1
+    return 0, 0
+
+
+def _present(path, durable):
+    """`durable`, or less: the start of the first file that is shorter than it says."""
+    at = files.size(path + "/.index")
+    with open(path + "/.index", "rb") as file:
+        for name, length, _ in imagewalk.entries(file):
+            if at >= durable:
+                break
+            if (files.size(path + "/" + name) or 0) < min(length, durable - at):
+                return at
+            at += length
+    return durable
+
+
+def _bytes_of(path, position, size):
+    with open(path, "rb") as file:
+        file.seek(position)
+        return file.read(size)
+
+
+def _count(path, top=True):
+    """Files below `path`, without our own three; a link is one too many."""
+    number = 0
+    for name, kind in files.entries(path):
+        if kind == files.FOLDER:
+            number += _count(path + "/" + name, False)
+        elif not (top and name in (".index", ".release", ".progress") and kind == files.FILE):
+            number += 1
+    return number
+
+
+def _used(path, block):
+    """Bytes that emptying `path` frees."""
+    number = 0
+    if files.kind(path) == files.FOLDER:
+        for name, kind in files.entries(path):
+            inner = path + "/" + name
+            if kind == files.FOLDER:
+                number += _used(inner, block)
+            elif kind == files.FILE:
+                number += (files.size(inner) + block - 1) // block * block
+    return number
+
+
+def _failed(error):
+    if error.errno == _ENOSPC:
+        return DeviceError("slot_full", "no space is left on the file system")
+    return DeviceError("slot", "file system: %s" % error)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Follows an app image's bytes as they come, in memory that does not grow with the image.
+
+Decides where the index ends, which file a byte belongs to, and whether a
+finished file is the one that the index names.  Leaves to others where bytes
+go.  The index itself is checked by `agent.wire.appimage`; afterwards its
+lines are read again, one at a time, from wherever the caller put it.
+"""
+
+import binascii
+import hashlib
+
+from agent.errors import RefusedError
+from agent.wire import appimage
+
+INDEX = "index"  # (INDEX, bytes): the next piece of the index
+WHOLE = "whole"  # (WHOLE, index's bytes, image's bytes): the index is whole and good
+OPEN = "open"  # (OPEN, path, bytes): the next file begins
+DATA = "data"  # (DATA, bytes): its next piece
+DONE = "done"  # (DONE, path): it is whole, and has the hash that the index says
+
+
+def entries(file):
+    """Yields (path, bytes, sha256) from a whole index, opened at its start."""
+    file.readline()
+    while True:
+        line = file.readline()
+        if line in (b"", b"\n"):
+            return
+        digest, length, path = line[:-1].split(b" ", 2)
+        yield path.decode(), int(length), binascii.unhexlify(digest)
+
+
+class Walk:
+    """One pass over an image.  `lines()` opens the index that was handed out by INDEX steps."""
+
+    def __init__(self, lines):
+        self.offset = 0
+        self.size = None
+        self.path = None
+        self.position = 0  # in the file `path`
+        self._left = 0
+        self._index = appimage.Index()
+        self._lines = lines
+        self._entries = None
+        self._hash = None
+        self._digest = b""
+
+    def feed(self, data):
+        """Yields the steps that `data` make; each is to be carried out before the next is asked for."""
+        data = memoryview(data)
+        if self._entries is None:
+            used = self._index.feed(data)
+            self.offset += used
+            if used:
+                yield INDEX, data[:used]
+            if not self._index.complete:
+                return
+            data = data[used:]
+            self.size = self._index.image_size
+            yield WHOLE, self.offset, self.size
+            self._begin_files()
+            for step in self._next_files():
+                yield step
+        while len(data):
+            if self.path is None:
+                raise RefusedError("image_size", "the image is longer than its index says")
+            piece = data[: self._left]
+            data = data[len(piece) :]
+            self._take(piece)
+            yield DATA, piece
+            if not self._left:
+                for step in self._finish():
+                    yield step
+
+    def complete(self):
+        return self._entries is not None and self.path is None
+
+    def resume(self, offset, read):
+        """Go to `offset`, at or behind the index's end.  `read(path, position, size)` gives the bytes before it."""
+        with self._lines() as file:
+            self._index = appimage.Index()
+            while not self._index.complete:
+                line = file.readline()
+                self.offset += self._index.feed(line)
+                if not line:
+                    raise RefusedError("image_index", "ends early")
+        self.size = self._index.image_size
+        self._begin_files()
+        for _ in self._next_files():
+            pass
+        while self.path is not None and offset - self.offset >= self._left:
+            self.offset += self._left
+            self._left = 0
+            for _ in self._next_files(skipping=True):
+                pass
+        while self.offset < offset:
+            self._take(read(self.path, self.position, min(4096, offset - self.offset)))
+
+    def close(self):
+        if self._entries is not None:
+            self._file.close()
+
+    def _begin_files(self):
+        self._index = None
+        self._file = self._lines()
+        self._entries = entries(self._file)
+        self._left = 0
+
+    def _next_files(self, skipping=False):
+        """Yields OPEN for the next file; files without contents are done at once."""
+        while True:
+            self.path, self._left, self._digest = next(self._entries, (None, 0, b""))
+            self._hash = hashlib.sha256()
+            self.position = 0
+            if self.path is None:
+                return
+            yield OPEN, self.path, self._left
+            if self._left:
+                return
+            if not skipping:
+                self._check()
+            yield DONE, self.path
+
+    def _take(self, piece):
+        self._hash.update(piece)
+        self.position += len(piece)
+        self.offset += len(piece)
+        self._left -= len(piece)
+
+    def _finish(self):
+        self._check()
+        yield DONE, self.path
+        for step in self._next_files():
+            yield step
+
+    def _check(self):
+        if self._hash.digest() != self._digest:
+            raise RefusedError("image_file", "%s is not the file that the index names" % self.path)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""P-256 keys as files, for devices without a secure element.
+
+One PKCS #8 PEM file a label, 0600, in a folder of 0700.  A key appears whole
+or not at all (written aside, synced, then linked: a second `make` cannot
+replace the first one's key).  Whoever reads the folder has the identity:
+docs/threat-model.md says so; `keystores/tpm.py` is the answer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from agent.errors import DeviceError, MisuseError
+from platform_adapters.files import sync_folder
+
+_LABEL = re.compile(r"[a-z0-9_-]{1,32}\Z")
+
+
+class SoftwareKeys:
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def has(self, label: str) -> bool:
+        return self.file(label).exists()
+
+    def make(self, label: str) -> None:
+        if self.has(label):
+            return
+        pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        aside = self.folder / (label + ".new")
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            aside.unlink(missing_ok=True)
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(pem)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(aside, self.file(label))
+            except FileExistsError:
+                pass
+            aside.unlink()
+            sync_folder(str(self.folder))
+        except OSError as error:
+            raise DeviceError("key_store", "cannot write %s: %s" % (self.folder, error.strerror)) from None
+
+    def public(self, label: str) -> bytes:
+        return (
+            self._key(label)
+            .public_key()
+            .public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+        )
+
+    def sign(self, label: str, message: bytes) -> bytes:
+        r, s = decode_dss_signature(self._key(label).sign(message, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    def drop(self, label: str) -> None:
+        try:
+            self.file(label).unlink(missing_ok=True)
+            if self.folder.exists():
+                sync_folder(str(self.folder))
+        except OSError as error:
+            raise DeviceError("key_store", "cannot remove %s: %s" % (self.file(label), error.strerror)) from None
+
+    def file(self, label: str) -> Path:
+        """Where TLS finds the key; it need not exist."""
+        if not _LABEL.match(label):
+            raise MisuseError("key_label", repr(label))
+        return self.folder / (label + ".pem")
+
+    def _key(self, label: str) -> ec.EllipticCurvePrivateKey:
+        try:
+            key = serialization.load_pem_private_key(self.file(label).read_bytes(), None)
+        except FileNotFoundError:
+            raise MisuseError("no_key", "the key store has no key %r" % label) from None
+        except (OSError, ValueError) as error:
+            raise DeviceError("key_store", "cannot read %s: %s" % (self.file(label), error)) from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise DeviceError("key_store", "%s is not a P-256 key" % self.file(label))
+        return key

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""The `http` port over requests: a thread reads ahead, the agent never waits for longer than a moment.
+
+Rules it keeps
+  * TLS as `linux_net` has it: `trust_env` off (an environment's CA bundle
+    would replace ours, seen), requests' own certificate options unused.
+  * No redirect, cookie, netrc entry, proxy or content coding.
+  * A bounded queue between reader and agent: a download overlaps its hashing
+    and its writing, in READ_AHEAD * CHUNK_BYTES of memory.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from http.cookiejar import DefaultCookiePolicy
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from agent.errors import AgentError, MisuseError, UnreachableError
+from platform_adapters.linux_net import Net, translate
+from platform_adapters.ports import Identity
+
+CHUNK_BYTES = 64 * 1024
+READ_AHEAD = 16
+MOMENT_S = 0.05
+SILENCE_S = 20.0  # of a server, in the middle of an answer
+
+
+class _Pinned(HTTPAdapter):
+    """Our SSL context, whatever requests thinks of certificates."""
+
+    def __init__(self, context):
+        self._context = context
+        super().__init__(pool_connections=2, pool_maxsize=2, max_retries=0)
+
+    def init_poolmanager(self, connections, maxsize, block=False, **kwargs):
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **kwargs)
+
+    def build_connection_pool_key_attributes(self, request, verify, cert=None):
+        parts = urlsplit(request.url)
+        return {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port}, {}
+
+    def cert_verify(self, conn, url, verify, cert):
+        pass
+
+
+class RequestsHttp:
+    def __init__(self, net: Net, silence_s: float = SILENCE_S):
+        self._net = net
+        self._silence_s = silence_s
+        self._session: requests.Session | None = None
+        self._identity: Identity | None = None
+
+    def open(self, method: str, url: str, headers: dict[str, str], body: bytes, identity: Identity | None) -> Response:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname:
+            raise MisuseError("url", "not an https URL: %s" % url)
+        response = Response(parts.hostname, parts.port or 443, self._silence_s)
+        session = self._session_for(identity)
+        request = requests.Request(method, url, {"Accept-Encoding": "identity", **headers}, data=body or None)
+        try:
+            prepared = session.prepare_request(request)
+        except (requests.RequestException, UnicodeError) as error:
+            raise MisuseError("request", str(error)) from None
+        response.start(session, prepared, self._net.limit_s)
+        return response
+
+    def _session_for(self, identity: Identity | None) -> requests.Session:
+        """One session an identity, so that requests in a row share a connection."""
+        if self._session is None or identity != self._identity:
+            context = self._net.context(identity)
+            if self._session is not None:
+                self._session.close()
+            session = requests.Session()
+            session.trust_env = False
+            session.headers.clear()
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+            session.mount("https://", _Pinned(context))
+            session.mount("http://", _Forbidden())
+            self._session, self._identity = session, identity
+        return self._session
+
+
+class _Forbidden(HTTPAdapter):
+    def send(self, request, *args, **kwargs):
+        raise MisuseError("url", "not an https URL: %s" % request.url)
+
+
+class Response:
+    """One answer; the thread puts bytes, b"" at the end, or the error that ended it."""
+
+    def __init__(self, host: str, port: int, silence_s: float):
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._peer = (host, port)
+        self._silence_s = silence_s
+        self._queue: queue.Queue[bytes | AgentError] = queue.Queue(READ_AHEAD)
+        self._rest: bytes | memoryview = b""
+        self._ended: bytes | AgentError | None = None
+        self._head = threading.Event()
+        self._given_up = threading.Event()
+        self._answer: urllib3.HTTPResponse | None = None
+
+    def start(self, session: requests.Session, prepared: requests.PreparedRequest, limit_s: float) -> None:
+        """Returns when the head of the answer is there."""
+        limits = (limit_s, self._silence_s)
+        threading.Thread(target=self._run, args=(session, prepared, limits), daemon=True).start()
+        if not self._head.wait(limit_s + self._silence_s):
+            self.close()
+            raise UnreachableError("timeout", "%s:%d is silent" % self._peer)
+        if not self.status:
+            self.close()
+            raise self._queue.get()
+
+    def read(self, size: int) -> bytes | None:
+        if not self._rest:
+            if self._ended is None:
+                try:
+                    item = self._queue.get(timeout=MOMENT_S)
+                except queue.Empty:
+                    return None
+                if isinstance(item, AgentError) or not item:
+                    self._ended = item
+                else:
+                    self._rest = memoryview(item)
+            if isinstance(self._ended, AgentError):
+                raise self._ended
+            if self._ended is not None:
+                return b""
+        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return data
+
+    def close(self) -> None:
+        self._given_up.set()
+        if self._answer is not None and self._ended is None:
+            try:
+                self._answer.shutdown()  # wakes the reader
+            except (OSError, ValueError, RuntimeError):
+                pass  # it has ended by itself
+        self._rest = b""
+
+    def _run(self, session: requests.Session, prepared: requests.PreparedRequest, limits: tuple) -> None:
+        try:
+            with session.send(prepared, stream=True, timeout=limits, allow_redirects=False, verify=True) as answer:
+                raw = answer.raw
+                self._answer = raw
+                self.headers = {name.lower(): value for name, value in answer.headers.items()}
+                self.status = answer.status_code
+                self._head.set()
+                while data := raw.read(CHUNK_BYTES, decode_content=False):
+                    if not self._put(data):
+                        raw.close()
+                        return
+            self._put(b"")
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError, AgentError) as error:
+            self._put(_failure(error, self._peer))
+        finally:
+            self._head.set()
+
+    def _put(self, item: bytes | AgentError) -> bool:
+        while not self._given_up.is_set():
+            try:
+                self._queue.put(item, timeout=MOMENT_S)
+                return True
+            except queue.Full:
+                continue
+        if isinstance(item, AgentError) and self._queue.empty():
+            self._queue.put(item)
+        return False
+
+
+def _failure(error: Exception, peer: tuple[str, int]) -> AgentError:
+    if "IncompleteRead" in repr(error):
+        return UnreachableError("truncated", "%s:%d ended the answer early" % peer)
+    return translate(error, *peer)
