@@ -166,3 +166,8 @@ def test_the_decoder_keeps_refusing():
     decoder.feed(b"\xd0\x00")
     refused("mqtt_packet", decoder.event)
     refused("mqtt_packet", decoder.event)
+
+
+def test_a_forbidden_first_byte_is_refused_at_once():
+    for data in (b"\xf0", b"\xd1", b"\x38", b"\xf0\x80"):
+        assert _after_connack(data) == ["mqtt_packet"]

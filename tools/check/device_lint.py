@@ -62,7 +62,7 @@ def check_source(source: str, path: str) -> list[Finding]:
     found = [*_check_file(source, tree), *_check_top_level(tree.body), *_check_constants(tree)]
     for node in ast.walk(tree):
         for check in (_check_statement, _check_expression, _check_call):
-            found += [(node.lineno, rule, text) for rule, text in check(node, path)]
+            found += [(getattr(node, "lineno", 1), rule, text) for rule, text in check(node, path)]
     return sorted(found)
 
 
@@ -84,7 +84,7 @@ def _check_statement(node: ast.AST, path: str) -> Iterator[tuple[str, str]]:
             yield "raise-from", "MicroPython drops the cause; put what matters into the detail"
         case ast.ExceptHandler(type=None):
             yield "bare-except", "it catches KeyboardInterrupt; name what is caught"
-        case ast.ExceptHandler(type=kind) if _names(kind) & {"Exception", "BaseException"}:
+        case ast.ExceptHandler(type=ast.expr() as kind) if _names(kind) & {"Exception", "BaseException"}:
             if path not in CATCH_ALL_ALLOWED:
                 yield "catch-all", "name what is caught; the one outermost guard is in agent/runtime.py"
         case ast.Match():
@@ -188,7 +188,7 @@ def _check_calls(value: ast.expr) -> Iterator[Finding]:
             yield node.lineno, "top-level-call", "importing a module must not call %s" % ast.unparse(node.func)
 
 
-def _check_decorators(statement) -> Iterator[Finding]:
+def _check_decorators(statement: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Finding]:
     for decorator in statement.decorator_list:
         if not _names(decorator) & DECORATORS:
             yield decorator.lineno, "decorator", "%s runs when the module is imported" % ast.unparse(decorator)
@@ -210,7 +210,7 @@ def _check_constants(tree: ast.Module) -> Iterator[Finding]:
             case ast.AugAssign(target=ast.Name(id=name)):
                 changed = {name}
         for name in changed & tables:
-            yield node.lineno, "top-level-state", "%s is changed here" % name
+            yield getattr(node, "lineno", 1), "top-level-state", "%s is changed here" % name
 
 
 def _is_mutable(value: ast.expr) -> bool:
