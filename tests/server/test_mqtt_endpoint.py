@@ -15,7 +15,9 @@ from trueboot_server.limits import Limits
 from trueboot_server.names import Identity
 
 ACCEPTED, NOT_AUTHORISED = b"\x20\x02\x00\x00", b"\x20\x02\x00\x05"
-LIMITS = Limits(connect_timeout_s=0.3, packet_bytes=5000, subscriptions=3, inflight_messages=2, queue_messages=3, messages_per_s=100)
+LIMITS = Limits(
+    connect_timeout_s=0.3, packet_bytes=5000, subscriptions=3, inflight_messages=2, queue_messages=3, messages_per_s=100
+)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +164,9 @@ def test_an_activation_takes_nothing_over(server, tmp_path):
     held = Raw(device.first["mqtt_activate"], device.ca_file).send(connect_packet(device))
     assert held.packet() == ACCEPTED
     intruder = Raw(device.first["mqtt_activate"], device.ca_file)
-    assert intruder.send(connect_packet(device, device.product_secret, mode=3)).packet() == NOT_AUTHORISED  # the secret was used
+    assert (
+        intruder.send(connect_packet(device, device.product_secret, mode=3)).packet() == NOT_AUTHORISED
+    )  # the secret was used
     assert held.send(b"\xc0\x00").packet() == b"\xd0\x00"
 
 
@@ -187,7 +191,9 @@ def test_a_session_by_password_exists_only_where_the_product_allows_it(server, t
     with_password(server, device, False)
 
 
-@pytest.mark.parametrize("topic", ["/sys/{pk}/{other}/ota/device/inform", "/sys/pk/x/y", "anything", "/ext/session/{pk}/{other}/x"])
+@pytest.mark.parametrize(
+    "topic", ["/sys/{pk}/{other}/ota/device/inform", "/sys/pk/x/y", "anything", "/ext/session/{pk}/{other}/x"]
+)
 def test_publishing_outside_the_own_trees_ends_the_connection(server, a, b, topic):
     topic = topic.format(pk=a.product_key, other=b.device_key)
     connection = logged_in(a)
@@ -243,7 +249,9 @@ def test_a_packet_over_the_limit_ends_the_connection_before_it_arrives(a):
 def test_subscriptions_are_bounded(a):
     connection = logged_in(a)
     names = [field(f"{a.sys}{i}") + b"\x01" for i in range(5)]
-    assert connection.send(packet(0x82, b"\x00\x01" + b"".join(names))).packet() == b"\x90\x07\x00\x01\x01\x01\x01\x80\x80"
+    assert (
+        connection.send(packet(0x82, b"\x00\x01" + b"".join(names))).packet() == b"\x90\x07\x00\x01\x01\x01\x01\x80\x80"
+    )
 
 
 def test_a_device_that_acknowledges_nothing_has_a_bounded_queue(server, a):
@@ -308,12 +316,18 @@ def test_an_activation_may_do_nothing_but_be_activated(server, tmp_path):
     device = Device(server.first, f"act-{time.monotonic_ns()}", tmp_path)
 
     def activation():
-        connection = Raw(device.first["mqtt_activate"], device.ca_file).send(connect_packet(device, device.product_secret, mode=3))
+        connection = Raw(device.first["mqtt_activate"], device.ca_file).send(
+            connect_packet(device, device.product_secret, mode=3)
+        )
         assert connection.packet() == ACCEPTED
         assert connection.packet()[0] == 0x32  # the activation info
         return connection
 
     for topic in (device.sys + "ota/device/inform", device.info, device.sys + "thing/measurepoint/post"):
-        assert activation().send(packet(0x32, field(topic) + b"\x00\x01" + b'{"id":"1","params":{"version":"9"}}')).closed()
+        assert (
+            activation()
+            .send(packet(0x32, field(topic) + b"\x00\x01" + b'{"id":"1","params":{"version":"9"}}'))
+            .closed()
+        )
     done = activation().send(packet(0x32, field(device.info + "_reply") + b"\x00\x01{}"))
     assert done.packet() == b"\x40\x02\x00\x01" and done.closed()
