@@ -382,7 +382,7 @@ class Device:
     def report(self, **changed):
         return jws(self.key, self.claims(**changed))
 
-    def proof(self, push, image, version, **changed):
+    def proof(self, push, image, version, /, **changed):
         """What an honest device reports after an upgrade push that it has carried out."""
         told = push["params"]
         return self.report(
