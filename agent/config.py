@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""The configuration of a device: one schema for every platform, checked at once.
+
+Unknown keys are refused by name, defaults are the safe choice, units are in the
+names.  Where the values come from (TOML on Linux, JSON on boards) is the
+platform's business.  Errors: MisuseError("config").
+"""
+
+from agent.errors import MisuseError
+
+# name -> (type, default); a default of None: required.
+KEYS = {
+    "cloud": (str, "decada"),
+    "product_key": (str, None),
+    "device_key": (str, None),
+    "product_secret": (str, ""),
+    "device_secret": (str, ""),
+    "https": (str, None),
+    "mqtt": (str, None),
+    "mqtt_activate": (str, ""),
+    "ca_file": (str, "ca.pem"),
+    "root_file": (str, "root.json"),
+    "hardware": (str, None),
+    "state": (str, "state"),
+    "slots": (str, "slots"),
+    "consent_download": (str, "yes"),
+    "consent_activate": (str, "yes"),
+    "trial_timeout_ms": (int, 120_000),
+    "keepalive_s": (int, 60),
+    "log": (str, "json"),
+    "reset": (str, "exec"),
+}
+CHOICES = {
+    "cloud": ("decada",),
+    "consent_download": ("yes", "ask"),
+    "consent_activate": ("yes", "ask"),
+    "log": ("json", "text"),
+    "reset": ("exec", "exit"),
+}
+BOUNDS = {"trial_timeout_ms": (1000, 3_600_000), "keepalive_s": (10, 300)}
+_KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+
+
+def check(given):
+    """A complete configuration from `given`, or MisuseError("config") that names the key and what to do."""
+    config = {}
+    for name in given:
+        if name not in KEYS:
+            raise MisuseError("config", "unknown key %s; known: %s" % (name, ", ".join(sorted(KEYS))))
+    for name in KEYS:
+        kind, default = KEYS[name]
+        value = given.get(name, default)
+        if value is None:
+            raise MisuseError("config", "key %s is missing" % name)
+        if type(value) is not kind:
+            raise MisuseError("config", "key %s must be %s" % (name, "a text" if kind is str else "a whole number"))
+        if name in CHOICES and value not in CHOICES[name]:
+            raise MisuseError("config", "key %s must be one of: %s" % (name, ", ".join(CHOICES[name])))
+        if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
+            raise MisuseError("config", "key %s must be from %d to %d" % ((name,) + BOUNDS[name]))
+        config[name] = value
+    for name in ("product_key", "device_key"):
+        value = config[name]
+        # The characters and the length that EnOS gives a key; they also keep a CN and a topic unambiguous.
+        if not 0 < len(value) <= 64 or [c for c in value if c not in _KEY_CHARACTERS]:
+            raise MisuseError("config", "key %s must be 1 to 64 letters, digits, '-', '_' or '.'" % name)
+    for name, scheme in (("https", "https://"), ("mqtt", "mqtts://"), ("mqtt_activate", "mqtts://")):
+        value = config[name]
+        if value or name != "mqtt_activate":
+            if not value.startswith(scheme):
+                raise MisuseError("config", "key %s must begin with %s" % (name, scheme))
+            address(value)
+    return config
+
+
+def address(url):
+    """(host, port) of scheme://host:port.  IPv6 literals stand in brackets."""
+    rest = url.split("://", 1)[1].rstrip("/")
+    host, _, port = rest.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise MisuseError("config", "%s must be scheme://host:port" % url)
+    return host, int(port)

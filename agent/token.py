@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""Signed statements of a device: boot reports as compact JWS.
+
+Source: RFC 7515 (JWS, compact form), RFC 7518 3.4 (ES256), RFC 7638 (thumbprint).
+The payload is signed as the bytes that are sent; nobody re-serialises it.
+"""
+
+import binascii
+import hashlib
+import json
+
+REPORT_TYPE = "trueboot-report+jwt"
+
+
+def base64url(data):
+    """Without padding (RFC 7515, 2)."""
+    text = binascii.b2a_base64(data).decode().strip()
+    return text.rstrip("=").replace("+", "-").replace("/", "_")
+
+
+def thumbprint(public):
+    """RFC 7638 thumbprint of an uncompressed P-256 point, base64url."""
+    members = '{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}' % (base64url(public[1:33]), base64url(public[33:65]))
+    return base64url(hashlib.sha256(members.encode()).digest())
+
+
+def report(claims, public, sign):
+    """The compact JWS over `claims` (a dict of JSON values); `sign(message)` gives r and s, 64 bytes."""
+    header = {"alg": "ES256", "typ": REPORT_TYPE, "kid": thumbprint(public)}
+    signed = base64url(json.dumps(header).encode()) + "." + base64url(json.dumps(claims).encode())
+    return signed + "." + base64url(sign(signed.encode()))

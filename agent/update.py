@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""The update of a device, as a pure machine: step(state, event) -> (state, commands).
+
+What it decides: whether an offer is taken, when consent is asked for, when the
+spare slot is filled, activated, confirmed or given up, and what is reported.
+Nothing here touches flash, network or clock; `runtime` carries the commands
+out, in order, and turns what happened into the next event.
+
+Rules kept:
+ * Journal first, act second: a cut in between repeats the act at the next boot,
+   so every act is idempotent.  The one exception is `confirm`: it belongs to the
+   boot loader, so it precedes the save; a journal ahead of the loader would lie.
+ * Nothing is activated that was not verified from the slot, and agreed to.
+ * Only a failed trial or an explicit no condemns an image.  A power cut never does.
+ * A report is born in the same save as the state it tells of.
+
+Phases
+ idle      a confirmed image runs
+ offered   a trusted release waits for consent to be downloaded
+ fetching  the spare slot is being filled
+ staged    the spare slot holds the verified image; `tries` > 0: activation is ordered
+ trial     the new image runs on probation
+
+Events (tuples)
+ ("booted", boot)           boot = {"slot", "confirmed", "failure"}: what the boot loader says
+ ("offered", release)       trusted: every field comes from signed metadata, but "job" and "nonce"
+ ("rejected", offer, step, reason)  an offer that trust or the rules turned down; step is a number of the cloud's
+ ("consented", spare) ("declined", reason)   spare: the slot that is to be activated
+ ("fetched",) ("failed", step, reason, final)
+ ("healthy",)
+
+Commands (tuples)
+ ("save", state, report)    one atomic write; report is None or a dict for the outbox
+ ("ask", stage) ("fetch", tries) ("activate",) ("check",) ("confirm",) ("announce",) ("rollback",) ("reboot", reason)
+ ("log", event, fields)
+"""
+
+from agent.errors import MisuseError
+
+IDLE = "idle"
+OFFERED = "offered"
+FETCHING = "fetching"
+STAGED = "staged"
+TRIAL = "trial"
+
+MAX_FETCHES = 5  # attempts of one download; each may itself resume many times
+MAX_ACTIVATIONS = 3  # times that an image is booted again after a trial that ended without a reason
+MAX_REFUSED = 8  # remembered refusals; the oldest is forgotten first
+MAX_FLOOR_STEP = 16  # one signed mistake must not lock a fleet out for ever
+
+# phase, event -> the phases it may lead to.  One text, since a dict of tuples costs a board 3 KB of heap.
+# `step` finds the function `_<phase>_<event>`; tests hold them to this table, and the docs draw it.
+TRANSITIONS = """
+idle booted -> idle
+idle offered -> idle offered
+idle rejected -> idle
+offered booted -> offered
+offered offered -> offered
+offered rejected -> offered
+offered consented -> fetching
+offered declined -> idle
+fetching booted -> fetching
+fetching offered -> fetching
+fetching rejected -> fetching
+fetching fetched -> staged
+fetching failed -> fetching idle
+staged booted -> staged trial idle
+staged offered -> staged
+staged rejected -> staged
+staged consented -> staged
+staged declined -> idle
+staged failed -> idle
+trial booted -> trial staged idle
+trial offered -> trial
+trial rejected -> trial
+trial healthy -> idle
+trial failed -> trial
+"""
+
+
+def initial(version, image, security=0):
+    """The state of a device that runs its factory image: `image` is the hash (hex), `security` its signed floor."""
+    return {
+        "phase": IDLE,
+        "version": version,
+        "image": image,
+        "floor": security,
+        "slot": "",
+        "release": None,
+        "tries": 0,
+        "failure": "",
+        "refused": [],
+    }
+
+
+def step(state, event):
+    """One event in, the next state and the commands out.  MisuseError for an event that the phase does not know."""
+    act = globals().get("_%s_%s" % (state["phase"], event[0]))
+    if act is None:
+        raise MisuseError("update_event", "%s in phase %s" % (event[0], state["phase"]))
+    return act(state, *event[1:])
+
+
+def _with(state, **changes):
+    new = dict(state)
+    new.update(changes)
+    return new
+
+
+def _enter(state, commands, report=None, **changes):
+    new = _with(state, **changes)
+    return new, [("save", new, report)] + commands
+
+
+def _report(release, outcome, step, reason):
+    return {
+        "outcome": outcome,
+        "target_version": release["version"],
+        "job": release.get("job"),
+        "nonce": release.get("nonce"),
+        "step": step,
+        "reason": reason,
+    }
+
+
+def _end(state, outcome, step, reason, refuse):
+    """Back to idle on the old image."""
+    release = state["release"]
+    refused = state["refused"]
+    if refuse:
+        refused = [r for r in refused if r[0] != release["sha256"]] + [[release["sha256"], reason]]
+        refused = refused[-MAX_REFUSED:]
+    log = ("log", "update." + outcome, {"version": release["version"], "reason": reason})
+    return _enter(
+        state,
+        [log],
+        _report(release, outcome, step, reason),
+        phase=IDLE,
+        release=None,
+        slot="",
+        tries=0,
+        failure="",
+        refused=refused,
+    )
+
+
+# idle
+
+
+def _idle_booted(state, boot):
+    if boot["confirmed"]:
+        return state, []
+    # The journal knows of no trial, the loader does: the journal was lost.  The old image is the one that was judged.
+    return state, [("rollback",), ("reboot", "trial without a journal")]
+
+
+def _idle_offered(state, release):
+    if release["sha256"] == state["image"]:
+        # Told twice, or the first report was lost: say again what is true.
+        return _enter(state, [], _report(release, "updated", 100, "already running"))
+    reason = ""
+    for sha256, why in state["refused"]:
+        if sha256 == release["sha256"]:
+            reason = "refused before: " + why
+    if release["security"] < state["floor"]:
+        reason = "security %d is below the floor %d" % (release["security"], state["floor"])
+    if reason:
+        log = ("log", "update.refused", {"version": release["version"], "reason": reason})
+        return _enter(state, [log], _report(release, "refused", -5, reason))
+    log = ("log", "update.offered", {"version": release["version"]})
+    return _enter(state, [log, ("ask", "download")], phase=OFFERED, release=release, tries=0, failure="")
+
+
+def _idle_rejected(state, offer, step, reason):
+    log = ("log", "update.failed", {"version": offer["version"], "reason": reason})
+    return _enter(state, [log], _report(offer, "failed", step, reason))
+
+
+# offered
+
+
+def _offered_booted(state, boot):
+    return state, [("ask", "download")]
+
+
+def _offered_offered(state, release):
+    current = state["release"]
+    if release["sha256"] == current["sha256"]:
+        if release.get("job") == current.get("job"):
+            return state, []
+        return _enter(state, [], release=release)
+    return _enter(state, [], _report(release, "failed", -1, "busy with " + current["version"]))
+
+
+def _offered_consented(state, spare):
+    log = ("log", "update.consented", {"gate": "download"})
+    return _enter(state, [log, ("fetch", 0)], phase=FETCHING, tries=0)
+
+
+def _offered_declined(state, reason):
+    return _end(state, "refused", -5, reason, True)
+
+
+# fetching
+
+
+def _fetching_booted(state, boot):
+    return state, [("fetch", state["tries"])]
+
+
+def _fetching_fetched(state):
+    log = ("log", "update.staged", {"version": state["release"]["version"]})
+    return _enter(state, [log, ("ask", "activate")], phase=STAGED, tries=0)
+
+
+def _fetching_failed(state, step, reason, final):
+    tries = state["tries"] + 1
+    if final or tries >= MAX_FETCHES:
+        return _end(state, "failed", step, reason, False)
+    return _enter(state, [("fetch", tries)], tries=tries)
+
+
+# staged
+
+
+def _staged_consented(state, spare):
+    log = ("log", "update.consented", {"gate": "activate"})
+    done = ("log", "update.activated", {"slot": spare})
+    return _enter(state, [log, ("activate",), done, ("reboot", "activate")], slot=spare, tries=1)
+
+
+def _staged_booted(state, boot):
+    if state["tries"] == 0:
+        return state, [("ask", "activate")]
+    if boot["slot"] == state["slot"]:
+        trial = {"version": state["release"]["version"], "slot": boot["slot"]}
+        new, commands = _enter(state, [("log", "update.trial", trial), ("check",)], phase=TRIAL)
+        return new, commands
+    return _fell_back(state, boot)
+
+
+def _staged_failed(state, step, reason, final):
+    return _end(state, "failed", step, reason, False)
+
+
+# trial
+
+
+def _trial_booted(state, boot):
+    if boot["slot"] != state["slot"]:
+        return _fell_back(state, boot)
+    if boot["confirmed"]:
+        return _updated(state)  # the power went between the loader's mark and our save
+    if state["failure"]:
+        return state, [("rollback",), ("reboot", "trial failed")]
+    trial = {"version": state["release"]["version"], "slot": boot["slot"]}
+    return state, [("log", "update.trial", trial), ("check",)]
+
+
+def _fell_back(state, boot):
+    """The old image runs though the new one was activated."""
+    reason = state["failure"] or boot["failure"]
+    if reason:
+        return _end(state, "rolled_back", -1, reason, True)
+    if state["tries"] < MAX_ACTIVATIONS:  # no reason known: a power cut, or a reset that left no trace
+        again = ("log", "update.activated", {"slot": state["slot"]})
+        tries = state["tries"] + 1
+        return _enter(state, [("activate",), again, ("reboot", "activate")], phase=STAGED, tries=tries)
+    return _end(state, "rolled_back", -1, "the new image did not confirm itself", False)
+
+
+def _trial_healthy(state):
+    new, commands = _updated(state)
+    return new, [("confirm",)] + commands
+
+
+def _updated(state):
+    release = state["release"]
+    floor = max(state["floor"], min(release["security"], state["floor"] + MAX_FLOOR_STEP))
+    return _enter(
+        state,
+        [("log", "update.confirmed", {"version": release["version"]}), ("announce",)],
+        _report(release, "updated", 100, ""),
+        phase=IDLE,
+        version=release["version"],
+        image=release["sha256"],
+        floor=floor,
+        release=None,
+        slot="",
+        tries=0,
+        failure="",
+    )
+
+
+def _trial_failed(state, step, reason, final):
+    return _enter(state, [("rollback",), ("reboot", "trial failed")], failure=reason)
+
+
+def _trial_offered(state, *event):
+    return state, []  # the cloud offers again after the trial
+
+
+# Edges that another edge's function serves as well
+_offered_rejected = _fetching_rejected = _staged_rejected = _idle_rejected
+_fetching_offered = _staged_offered = _offered_offered
+_staged_declined = _offered_declined
+_trial_rejected = _trial_offered

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Every command in the README and in docs/ is run, and prints what the page shows."""
+
+import re
+import subprocess
+
+import pytest
+from transcripts import ROOT, Shell, commands, differs
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCES = re.compile(r"^```(\w*)$", re.M)
+
+
+def target_of(text):
+    """The make target that a command runs, if it is one."""
+    found = re.fullmatch(r"make ([a-z-]+)", text)
+    return found.group(1) if found else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page, tmp_path, micropython):
+    listed = commands(page.read_text())
+    if not listed:
+        return
+    shell = Shell(tmp_path)
+    try:
+        for command in listed:
+            text = command.text
+            target = target_of(text)
+            if target is not None:
+                text = recipe(target)
+            if text is None:
+                continue
+            code, said = shell.run(text)
+            assert code == command.exit_code, f"{command.text}: exit code {code}\n{said}"
+            if command.expected:
+                assert not differs(command.expected, said), f"{command.text}: {differs(command.expected, said)}"
+    finally:
+        shell.close()
+
+
+def recipe(target):
+    """What a make target runs, without making the virtual environment again; None for those that this run is part of."""
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if target in ("test", "check", "bench", "clean", "install"):
+        return None
+    return done.stdout.strip().splitlines()[-1].replace(".venv/bin/", "")
+
+
+@pytest.fixture
+def micropython():
+    from trueboot.demo.story import micropython_lacks
+
+    lacking = micropython_lacks()
+    if lacking:
+        pytest.skip(f"no MicroPython for this machine: {lacking}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_shell_block_escapes_the_test(page):
+    kinds = FENCES.findall(page.read_text())[::2]
+    assert not {"sh", "bash", "shell", "shell-session"} & set(kinds)
+
+
+def test_transcripts_are_compared():
+    assert differs(["a", "..."], "a\nb\nc") == ""
+    assert differs(["a", "b"], "a\nc")
+    assert differs(["   0.10  x  hello"], "   0.90  x  hello") == ""
+    assert differs(["   0.10  x  hello"], "   0.90  x  good-bye")

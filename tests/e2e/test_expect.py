@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""The demo's own checks catch what they are for."""
+
+from trueboot.demo import expect
+
+
+def event(name, source="device", **fields):
+    return {"event": name, "source": source, "device": "d", "runtime": "cpython", **fields}
+
+
+def update(version):
+    return [
+        event("update.offered", version=version),
+        event("update.consented", gate="download"),
+        event("update.staged", version=version),
+        event("update.consented", gate="activate"),
+        event("update.activated", slot="b"),
+        event("power.reset", "demo"),
+        event("update.trial", version=version, slot="b"),
+        event("update.confirmed", version=version),
+        event("report.accepted", outcome="updated", version=version),
+        event("version.reported", version=version),
+    ]
+
+
+def test_a_whole_update_lacks_nothing():
+    assert expect.missing(update("1.1.0"), expect.good_update("1.1.0")) == []
+
+
+def test_each_lacking_step_is_named():
+    for index, step in enumerate(expect.good_update("1.1.0")):
+        events = update("1.1.0")
+        del events[index]
+        assert any(line.startswith(step.words) for line in expect.missing(events, expect.good_update("1.1.0")))
+
+
+def test_order_counts():
+    events = update("1.1.0")
+    events[7], events[8] = events[8], events[7]
+    assert expect.missing(events, expect.good_update("1.1.0")) != []
+
+
+def test_a_report_before_confirm_is_a_lie():
+    events = [event("version.reported", "server", version="1.1.0"), event("update.confirmed", version="1.1.0")]
+    assert expect.lies(events, "d", ("1.1.0",)) != []
+    assert expect.lies(events[::-1], "d", ("1.1.0",)) == []
+    assert expect.lies(events, "another", ("1.1.0",)) == []
+
+
+def test_updated_before_confirm_is_unproven():
+    events = [event("attempt.updated", "server"), event("update.confirmed", version="1.1.0")]
+    assert expect.unproven(events, "d") != []
+    assert expect.unproven(events[::-1], "d") == []
+
+
+def test_a_rollback_without_a_reason_is_not_enough():
+    events = [
+        *update("1.2.0")[:6],
+        event("power.reset", "demo"),
+        event("update.rolled_back", version="1.2.0", reason=""),
+    ]
+    assert any("reason" in line for line in expect.missing(events, expect.bad_update("1.2.0")))

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""A DECADA cloud in RAM for the memory platform: one device, one release, one upgrade job.
+
+It plays the peer of MQTT and HTTPS with the messages that the reference server
+sends, keeps what a server would keep durably, and is a strict witness: a version
+told before the boot loader's confirm, a report that does not verify, or a number
+that does not rise is a lie, and lies are collected.  Enrolment is not played:
+the device starts enrolled (see `sweep.py`).
+"""
+
+import binascii
+import hashlib
+import json
+
+from agent.crypto.verify import verify
+from agent.wire import ecdsa
+
+SYS = "/sys/pk/dk/"
+
+
+class Cloud:
+    def __init__(self, world):
+        """`world`: {"files": {name: bytes}, "image": bytes, "version", "target"} as `sweep.py` makes it."""
+        self.world = world
+        self.device = None  # set by the sweep: the durable half of the device, to look at
+        self.public = None
+        self.lies = []
+        self.told = []  # what the server was told, in order: (kind, value)
+        self.job = {"id": "7", "nonce": "n7", "state": "queued"}
+        self.last_seq = 0
+        self.last_claims = None
+        self.online = True
+        self.pushes = 0
+
+    # The peer of the memory platform
+
+    def connect(self, host, port, client_id, username, password, identity):
+        """Messages that the server sends once the session stands."""
+        if self.job["state"] in ("queued", "pushed"):
+            return [self._push()]
+        return []
+
+    def on_publish(self, topic, payload):
+        """The messages that answer a publication."""
+        if not topic.startswith(SYS):
+            return []
+        message = json.loads(payload)
+        name = topic[len(SYS) :]
+        if name == "ota/device/inform":
+            code = self._inform(message["params"])
+        elif name == "ota/device/progress":
+            code = self._progress(message["params"])
+        elif name.endswith("_reply"):
+            return []
+        else:
+            code = 200
+        return [(topic + "_reply", json.dumps({"id": message["id"], "code": code, "message": "", "data": {}}).encode())]
+
+    def http(self, method, url, headers, body):
+        """(status, headers, body) of a request."""
+        path = url.split("/", 3)[3]
+        if path.startswith("repo/metadata/"):
+            data = self.world["files"].get(path[14:])
+            return (404, {}, b"") if data is None else (200, {}, data)
+        folder, _, name = self.world["target"].rpartition("/")
+        if path == "repo/targets/%s/%s.%s" % (folder, self.world["sha256"], name):
+            image = self.world["image"]
+            if "Range" in headers:
+                first = int(headers["Range"][6:-1])
+                if first >= len(image):
+                    return 416, {}, b""
+                return 206, {"content-range": "bytes %d-%d/%d" % (first, len(image) - 1, len(image))}, image[first:]
+            return 200, {}, image
+        return 404, {}, b""
+
+    # What a server would do
+
+    def _push(self):
+        self.pushes += 1
+        self.job["state"] = "pushed"
+        world = self.world
+        params = {"version": world["version"], "sign": world["sha256"], "signMethod": "sha256"}
+        params["fileUrl"] = "https://cloud:1/x"
+        params["fileSize"] = len(world["image"])
+        params.update({"target": world["target"], "job": self.job["id"], "nonce": self.job["nonce"]})
+        return SYS + "ota/device/upgrade", json.dumps({"id": "901", "params": params}).encode()
+
+    def _inform(self, params):
+        self.told.append(("version", params["version"]))
+        if params["version"] == self.world["version"] and not self.device_runs_confirmed(self.world["sha256"]):
+            self.lies.append("the new version was told before it was confirmed")
+        return self._report(params["report"]) if "report" in params else 200
+
+    def _progress(self, params):
+        self.told.append(("step", int(params["step"])))
+        return self._report(params["report"]) if "report" in params else 200
+
+    def _report(self, jws):
+        head, claims, signature = jws.split(".")
+        digest = hashlib.sha256((head + "." + claims).encode()).digest()
+        der = ecdsa.signature_to_der(_from_base64url(signature))
+        if not verify("ecdsa", "ecdsa-sha2-nistp256", self.public(), digest, der):
+            self.lies.append("a report with a bad signature")
+            return 400
+        claims = json.loads(_from_base64url(claims))
+        if claims["seq"] == self.last_seq:
+            if claims != self.last_claims:
+                self.lies.append("one number for two reports: %s and %s" % (claims, self.last_claims))
+            return 200
+        if claims["seq"] < self.last_seq:
+            self.lies.append("report %d after %d" % (claims["seq"], self.last_seq))
+            return 400
+        self.last_seq, self.last_claims = claims["seq"], claims
+        self.told.append((claims["outcome"], claims["reason"]))
+        if not self.device_runs_confirmed(claims["image"]):
+            self.lies.append("a report of an image that does not run confirmed: " + claims["outcome"])
+        if claims["job"] == self.job["id"] and claims["nonce"] == self.job["nonce"] and self.job["state"] != "updated":
+            self.job["state"] = claims["outcome"]
+            if claims["outcome"] == "updated" and claims["image"] != self.world["sha256"]:
+                self.lies.append("updated to another image")
+        return 200
+
+    def device_runs_confirmed(self, sha256):
+        """Does the device run, confirmed, the image of that hash?  Seen from above, not asked."""
+        return self.device.runs_confirmed() == sha256
+
+
+def _from_base64url(text):
+    return binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4))

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""Each attack on a repository is refused, with the same code, on both interpreters."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+from cases import NOW, PATH, build
+from trueboot import mpy
+
+PORTABLE = Path(__file__).parents[1] / "portable"
+CASES = build()
+
+
+@pytest.fixture(scope="module")
+def case_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trust") / "cases.ndjson"
+    with path.open("w") as file:
+        for name, (repository, _) in CASES.items():
+            files = {key: data.hex() for key, data in repository.files.items()}
+            case = {"name": name, "files": files, "pinned": repository.pinned.hex(), "trusted": repository.trusted}
+            file.write(json.dumps(case | {"now": NOW, "path": PATH}) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def cpython(case_file):
+    sys.path.insert(0, str(PORTABLE))
+    import trust_driver
+
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        trust_driver.main(str(case_file))
+    return dict(json.loads(line) for line in printed.getvalue().splitlines())
+
+
+@pytest.fixture(scope="module")
+def micropython(case_file, tmp_path_factory):
+    reason = mpy.unavailable()
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("trust_board")
+    mpy.build(folder)
+    mpy.compile_file(PORTABLE / "trust_driver.py", folder / "trust_driver.mpy", "trust_driver.py")
+    code = "import trust_driver; trust_driver.main(%r)" % str(case_file)
+    ran = subprocess.run(
+        [*mpy.interpreter("500k"), "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=True
+    )
+    return dict(json.loads(line) for line in ran.stdout.splitlines())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_verdict_on_cpython(cpython, name):
+    assert cpython[name] == CASES[name][1]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_verdict_on_micropython(micropython, name):
+    assert micropython[name] == CASES[name][1]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""What has to happen in the demo, in which order, and what never may happen.  Pure: a list of events in, findings out.
+
+The list is in an order that respects cause and effect: whatever a device said before it told the server stands before
+what the server made of it (`world.World.pump` sees to that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+Event = dict[str, Any]
+
+
+class Step(NamedTuple):
+    words: str
+    source: str
+    event: str
+    fields: dict[str, Any] = {}
+    nonempty: tuple[str, ...] = ()
+
+    def fits(self, event: Event) -> bool:
+        return (
+            event["source"] == self.source
+            and event["event"] == self.event
+            and all(event.get(name) == value for name, value in self.fields.items())
+            and all(event.get(name) for name in self.nonempty)
+        )
+
+
+def first_boot(version: str) -> list[Step]:
+    return [
+        Step("key made on the device", "device", "identity.key_made"),
+        Step("CSR sent", "device", "identity.csr_sent"),
+        Step("certificate stored", "device", "identity.certificate_stored"),
+        Step("mutual-TLS session", "device", "session.online", {"tls": "mutual"}),
+        Step(f"version {version} reported", "device", "version.reported", {"version": version}),
+    ]
+
+
+def until_activated(version: str) -> list[Step]:
+    return [
+        Step(f"{version} offered", "device", "update.offered", {"version": version}),
+        Step("consent to download", "device", "update.consented", {"gate": "download"}),
+        Step("spare slot verified", "device", "update.staged", {"version": version}),
+        Step("consent to activate", "device", "update.consented", {"gate": "activate"}),
+        Step("spare slot activated", "device", "update.activated"),
+        Step("reset", "demo", "power.reset"),
+    ]
+
+
+def good_update(version: str) -> list[Step]:
+    return [
+        *until_activated(version),
+        Step("booted on trial", "device", "update.trial", {"version": version}),
+        Step("confirmed", "device", "update.confirmed", {"version": version}),
+        Step("signed report accepted", "device", "report.accepted", {"outcome": "updated", "version": version}),
+        Step(f"version {version} informed", "device", "version.reported", {"version": version}),
+    ]
+
+
+def bad_update(version: str) -> list[Step]:
+    return [
+        *until_activated(version),
+        Step("trial failed, reset", "demo", "power.reset"),
+        Step("rolled back, with a reason", "device", "update.rolled_back", {"version": version}, ("reason",)),
+        Step("signed report accepted", "device", "report.accepted", {"outcome": "rolled_back", "version": version}),
+    ]
+
+
+def server_first_boot() -> list[Step]:
+    return [
+        Step("server: certificate issued", "server", "certificate.issued"),
+        Step("server: device online", "server", "device.online"),
+    ]
+
+
+def server_good_update() -> list[Step]:
+    return [
+        Step("server: offer pushed", "server", "attempt.pushed"),
+        Step("server: update proven", "server", "attempt.updated"),
+    ]
+
+
+def server_bad_update() -> list[Step]:
+    return [
+        Step("server: offer pushed", "server", "attempt.pushed"),
+        Step("server: rolled back, with a reason", "server", "attempt.rolled_back", {}, ("reason",)),
+    ]
+
+
+def missing(events: Iterable[Event], steps: list[Step]) -> list[str]:
+    """The steps that did not happen in this order, each with what came last before it."""
+    remaining, passed, lacking = list(events), "the start", []
+    for step in steps:
+        for index, event in enumerate(remaining):
+            if step.fits(event):
+                remaining, passed = remaining[index + 1 :], step.words
+                break
+        else:
+            lacking.append(f"{step.words}, after {passed}")
+    return lacking
+
+
+def lies(events: Iterable[Event], device: str, versions: Iterable[str]) -> list[str]:
+    """Any word of one of `versions` in the cloud's version field before the device confirmed it."""
+    found, confirmed = [], set()
+    for event in events:
+        if event.get("device") != device:
+            continue
+        version = event.get("version")
+        if event["event"] == "update.confirmed":
+            confirmed.add(version)
+        elif (
+            version in versions
+            and version not in confirmed
+            and event["event"] in ("version.reported", "attempt.claimed")
+        ):
+            found.append(f"{event['source']}: {event['event']} {version} before it was confirmed")
+    return found
+
+
+def unproven(events: Iterable[Event], device: str) -> list[str]:
+    """An attempt that the server calls updated must have been confirmed, and its report accepted, before."""
+    found, confirmed = [], False
+    for event in events:
+        if event.get("device") == device:
+            confirmed = confirmed or event["event"] == "update.confirmed"
+            if event["event"] == "attempt.updated" and not confirmed:
+                found.append("the server said updated before the device had confirmed")
+    return found

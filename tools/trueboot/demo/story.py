@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: MIT
+"""The demo's script.  It ends with success only if every expectation held; each that did not is named."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from ..problem import FAILED, Problem
+from . import expect, screen
+from .world import World, world
+
+SCRIPTS = ("happy", "rollback", "all")
+RUNTIMES = {"cpython": ["cpython"], "micropython": ["micropython"], "both": ["cpython", "micropython"]}
+FACTORY, GOOD, BROKEN = "1.0.0", "1.1.0", "1.2.0"
+COMMAND = "blink"
+COMMAND_TIMEOUT_S = 10
+
+
+def run(script: str, devices: int, runtime: str, keep: bool, timeout_s: int, as_json: bool) -> int:
+    if script not in SCRIPTS:
+        raise Problem("usage", f"--script {script}: one of {', '.join(SCRIPTS)} is wanted.")
+    runtimes = runtimes_here(runtime)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    folder = Path(tempfile.mkdtemp(prefix="trueboot-demo-"))
+    show = screen.choose(as_json)
+    try:
+        with world(folder, show.tell) as here:
+            story = Story(here, script, timeout_s)
+            try:
+                story.tell([(f"{kind}-{number}", kind) for kind in runtimes for number in range(1, devices + 1)])
+            finally:
+                show.close()
+            found = story.findings()
+            here.say("demo.finished", ok=not found, missing=found)
+            seconds = here.events[-1]["at"]
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if keep:
+            print(f"Kept: {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    if as_json:
+        return FAILED if found else 0
+    if found:
+        print("\nDid not hold:", *found, sep="\n  - ", file=sys.stderr)
+        raise Problem("demo_failed", todo=f"Read the logs in {folder}." if keep else "")
+    print(f"\nAll expectations held on {story.count} devices, in {seconds:.1f} s.")
+    return 0
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def runtimes_here(runtime: str) -> list[str]:
+    """What was asked for, or, of both, what this machine has; a runtime that was named and is not here is a Problem."""
+    if runtime not in RUNTIMES:
+        raise Problem("usage", f"--runtime {runtime}: one of {', '.join(RUNTIMES)} is wanted.")
+    wanted = RUNTIMES[runtime]
+    lacking = micropython_lacks() if "micropython" in wanted else ""
+    if not lacking:
+        return wanted
+    if runtime == "micropython":
+        raise Problem("micropython_missing", why=lacking)
+    print(f"Without the MicroPython half: {lacking}.", file=sys.stderr)
+    return ["cpython"]
+
+
+def micropython_lacks() -> str:
+    """Why MicroPython does not run here; empty when it does."""
+    from .. import mpy
+
+    try:
+        mpy.interpreter()
+        mpy.compiler()
+    except mpy.MpyError as error:
+        return mpy.unavailable() or str(error)
+    return mpy.unavailable()
+
+
+def first_of(missing: list[str]) -> list[str]:
+    """What follows a missing step is missing too; the first says it all."""
+    if len(missing) > 1:
+        return [f"{missing[0]} (and {len(missing) - 1} later steps)"]
+    return missing
+
+
+class Story:
+    def __init__(self, here: World, script: str, timeout_s: int):
+        self.here = here
+        self.script = script
+        self.timeout_s = timeout_s
+        self.count = 0
+        self._late: list[str] = []
+        self._stays = FACTORY
+
+    def tell(self, devices: list[tuple[str, str]]) -> None:
+        self.count = len(devices)
+        here = self.here
+        here.say("demo.started", folder=str(here.folder), script=self.script, devices=[name for name, _ in devices])
+        chapters = [("First boot", self.first_boot)]
+        if self.script in ("happy", "all"):
+            chapters.append(("A good release", self.good_release))
+        if self.script in ("rollback", "all"):
+            chapters.append(("A broken release", self.broken_release))
+        here.start_server()
+        for name, runtime in devices:
+            here.add_device(name, runtime)
+        for title, chapter in chapters:
+            here.say("demo.chapter", title=title)
+            if not chapter():
+                return
+
+    # -- chapters: each ends well, or says what it waited for and ends the story
+
+    def first_boot(self) -> bool:
+        factory = self.here.make_release(FACTORY)
+        self.here.publish(factory)
+        for device in self.here.devices:
+            self.here.provision(device, factory)
+            device.power_on()
+        ready = self.wait(
+            "the first report of every device", lambda name: self.heard(name, "version.reported", version=FACTORY)
+        )
+        ready = ready and self.wait("telemetry of every device", lambda name: self.told(name, "telemetry"))
+        return ready and self.command()
+
+    def command(self) -> bool:
+        """One command down and its answer, for each device at once."""
+        threads = [
+            threading.Thread(target=self._command, args=(d.name, d.runtime), daemon=True) for d in self.here.devices
+        ]
+        for thread in threads:
+            thread.start()
+        self.here.until(lambda: not any(thread.is_alive() for thread in threads), self.timeout_s)
+        return self.wait("the answer to a command", lambda name: self.here.seen(name, "demo", "command.answered"), 1)
+
+    def _command(self, device: str, runtime: str) -> None:
+        event = {"device": device, "runtime": runtime, "source": "demo", "service": COMMAND}
+        api = self.here.new_api()
+        path = f"/api/v1/devices/{self.here.server_info['product_key']}/{device}/commands"
+        try:
+            answer = api.post(path, {"service": COMMAND, "params": {"times": 3}, "timeout_s": COMMAND_TIMEOUT_S})
+            self.here.put({**event, "event": "command.answered", "code": answer["code"], "data": answer["data"]})
+        except Problem as problem:
+            self.here.put({**event, "event": "command.failed", "reason": problem.lines()[0]})
+        finally:
+            api.close()
+
+    def good_release(self) -> bool:
+        self.here.publish(self.here.make_release(GOOD))
+        self.deploy(GOOD)
+        ended = self.wait(f"{GOOD} on every device", lambda name: self.heard(name, "version.reported", version=GOOD))
+        if ended:
+            self._stays = GOOD
+        return ended and self.wait("the job's end", lambda name: self.here.seen(None, "server", "job.done"))
+
+    def broken_release(self) -> bool:
+        self.here.say("release.broken", version=BROKEN)
+        self.here.publish(self.here.make_release(BROKEN, broken=True))
+        self.deploy(BROKEN)
+        ended = self.wait(
+            "the rollback of every device", lambda name: self.heard(name, "report.accepted", outcome="rolled_back")
+        )
+        ended = ended and self.wait("the server's word of it", lambda name: self.told(name, "attempt.rolled_back"))
+        return ended and self.wait("the job's halt", lambda name: self.here.seen(None, "server", "job.halted"))
+
+    def deploy(self, version: str) -> None:
+        from ..fleet import create_job
+
+        create_job(self.here.api, version, [device.name for device in self.here.devices], 0)
+
+    def heard(self, device: str, name: str, **fields: Any) -> bool:
+        return self.here.seen(device, "device", name, **fields)
+
+    def told(self, device: str, name: str, **fields: Any) -> bool:
+        return self.here.seen(device, "server", name, **fields)
+
+    def wait(self, what: str, reached: Any, timeout_s: float = 0) -> bool:
+        names = [device.name for device in self.here.devices]
+        held = self.here.until(lambda: all(reached(name) for name in names), timeout_s or self.timeout_s)
+        if not held:
+            lacking = ", ".join(name for name in names if not reached(name)) or "all"
+            self._late.append(f"{lacking}: waited in vain for {what}")
+        return held
+
+    # -- the check
+
+    def findings(self) -> list[str]:
+        """Everything that did not hold; empty is success."""
+        found = list(self._late)
+        for device in self.here.devices:
+            events = self.here.of(device.name)
+            for steps in self.expected():
+                found += [f"{device.name}: missing: {line}" for line in first_of(expect.missing(events, steps))]
+            found += [f"{device.name}: {line}" for line in expect.lies(events, device.name, (GOOD, BROKEN))]
+            found += [f"{device.name}: {line}" for line in expect.unproven(events, device.name)]
+            if found and not device.running and (last := device.last_words()):
+                found.append(f"{device.name}: it is off, exit code {device.exit_code}; its last words: {last}")
+        found += self.final_state()
+        return found
+
+    def expected(self) -> list[list[expect.Step]]:
+        on_device, at_server = expect.first_boot(FACTORY), expect.server_first_boot()
+        if self.script in ("happy", "all"):
+            on_device, at_server = on_device + expect.good_update(GOOD), at_server + expect.server_good_update()
+        if self.script in ("rollback", "all"):
+            on_device, at_server = on_device + expect.bad_update(BROKEN), at_server + expect.server_bad_update()
+        return [on_device, at_server]
+
+    def final_state(self) -> list[str]:
+        """What the server has stored must be what really runs."""
+        found = []
+        product = self.here.server_info.get("product_key", "")
+        for device in self.here.devices:
+            try:
+                stored = self.here.api.get(f"/api/v1/devices/{product}/{device.name}")
+            except Problem as problem:
+                found.append(f"{device.name}: {problem.lines()[0]}")
+                continue
+            if stored["proven_version"] != self._stays:
+                found.append(
+                    f"{device.name}: the server holds {stored['proven_version']} for proven, {self._stays} runs"
+                )
+        return found

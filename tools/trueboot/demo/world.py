@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: MIT
+"""The demo's world: a folder, a server, signed releases, devices; and one list of everything that happened.
+
+Order: `pump` first takes all that the devices have said, then what the server has told.  A device writes an event before it
+tells the server of it, so an effect at the server never stands before its cause on the device.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import selectors
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import releases
+from ..api import Api, Server
+from ..problem import Problem
+from .supervisor import Device, Event, Lines
+
+HARDWARE = "sim"
+MICROPYTHON_HEAP = "512k"
+SERVER_START_S = 20
+SERVER_STOP_S = 10
+LONG_POLL_S = 5
+PUMP_S = 0.05
+APPS = Path(__file__).parent / "apps"
+BOARD = Path(__file__).parent / "board"
+
+
+class World:
+    def __init__(self, folder: Path, tell: Callable[[Event], None] = lambda event: None):
+        self.folder = folder
+        self.events: list[Event] = []
+        self.devices: list[Device] = []
+        self.server_info: dict[str, Any] = {}
+        self._tell = tell
+        self._started = time.monotonic()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._from_server: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._listener: threading.Thread | None = None
+        self._mpy: dict[str, bytes] | None = None
+
+    # -- what happens
+
+    def record(self, event: Event) -> None:
+        event["at"] = round(time.monotonic() - self._started, 3)
+        self.events.append(event)
+        self._tell(event)
+
+    def say(self, name: str, **fields: Any) -> None:
+        self.record({"event": name, "device": None, "runtime": None, "source": "demo", **fields})
+
+    def put(self, event: Event) -> None:
+        """From another thread: recorded at the next pump."""
+        self._from_server.put(event)
+
+    def pump(self, wait_s: float = PUMP_S) -> None:
+        """Wait a little for news, then record what there is."""
+        with selectors.DefaultSelector() as waiting:
+            for device in self.devices:
+                if device.descriptor is not None:
+                    waiting.register(device.descriptor, selectors.EVENT_READ)
+            waiting.select(wait_s if self._from_server.empty() else 0)
+        told = []
+        while not self._from_server.empty():
+            told.append(self._from_server.get())
+        for device in self.devices:
+            device.poll()
+        for event in told:
+            if event is not None:
+                self.record(event)
+        if self._server is not None and self._server.poll() is not None:
+            raise Problem(
+                "demo_failed",
+                "The server ended by itself.",
+                f"exit code {self._server.returncode}; see {self.folder}/server.log",
+            )
+
+    def until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
+        """Pump until `reached`; False when it was not in time, or when every device is off."""
+        deadline = time.monotonic() + timeout_s
+        while not reached():
+            if time.monotonic() > deadline or (self.devices and not any(d.running for d in self.devices)):
+                return False
+            self.pump()
+        return True
+
+    def seen(self, device: str | None, source: str, name: str, since: int = 0, **fields: Any) -> bool:
+        return any(
+            e["event"] == name
+            and e["source"] == source
+            and (device is None or e["device"] == device)
+            and all(e.get(key) == value for key, value in fields.items())
+            for e in self.events[since:]
+        )
+
+    def of(self, device: str, since: int = 0) -> list[Event]:
+        return [e for e in self.events[since:] if e["device"] in (device, None)]
+
+    # -- the server
+
+    def start_server(self) -> None:
+        command = [sys.executable, "-m", "trueboot", "server", "--dev", "--state", str(self.folder / "server")]
+        command += ["--port", "0", "--mqtt-port", "0", "--json"]
+        with (self.folder / "server.log").open("ab") as log:
+            self._server = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.server_info = self._first_line(self._server)
+        threading.Thread(target=self._drain, args=(self._server,), daemon=True).start()
+        self.api = self.new_api()
+        _, last = self.api.events(0, 0)
+        self._listener = threading.Thread(target=self._listen, args=(last,), daemon=True)
+        self._listener.start()
+        self.say("server.ready", https=self.server_info["https"], mqtt=self.server_info["mqtt"])
+
+    def new_api(self) -> Api:
+        info = self.server_info
+        return Api(Server(info["https"], info["ca_file"], info["admin_token"], info["keys_dir"], info["root_file"]))
+
+    def _first_line(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        assert process.stdout is not None
+        lines, deadline = Lines(process.stdout.fileno()), time.monotonic() + SERVER_START_S
+        while time.monotonic() < deadline:
+            for line in lines.read():
+                return json.loads(line)
+            if process.poll() is not None:
+                break
+            time.sleep(0.01)
+        log = (self.folder / "server.log").read_text("utf-8", "replace").strip().splitlines()
+        raise Problem("demo_failed", "The server did not start.", log[-1] if log else "it said nothing")
+
+    def _drain(self, process: subprocess.Popen[bytes]) -> None:
+        import os
+
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), True)
+        with (self.folder / "server.log").open("ab") as log:
+            for line in process.stdout:
+                log.write(line)
+
+    def _listen(self, last: int) -> None:
+        api = self.new_api()
+        while not self._stopping.is_set():
+            try:
+                events, last = api.events(last, LONG_POLL_S)
+            except Problem:
+                if self._stopping.wait(0.2):
+                    return
+                continue
+            for event in events:
+                self._from_server.put(self._named(event))
+
+    def _named(self, event: Event) -> Event:
+        name = event.get("device_key")
+        device = next((d for d in self.devices if d.name == name), None)
+        rest = {k: v for k, v in event.items() if k not in ("event", "device_key", "time")}
+        return {
+            "event": event["event"],
+            "device": name,
+            "runtime": device.runtime if device else None,
+            "source": "server",
+            **rest,
+        }
+
+    # -- releases
+
+    def app_files(self, version: str, broken: bool) -> dict[str, bytes]:
+        """One image for both interpreters: CPython passes over the .mpy files and uses the agent that is installed."""
+        source = (APPS / "main.py").read_bytes()
+        if broken:
+            source = source.replace(
+                b"import sys\n", b"import sys\n\nimport a_driver_that_was_never_shipped  # noqa: F401\n", 1
+            )
+        return {"main.py": source, "app_version.py": b'VERSION = "%s"\n' % version.encode(), **self.agent_for_boards()}
+
+    def agent_for_boards(self) -> dict[str, bytes]:
+        if self._mpy is None:
+            self._mpy = {}
+            if any(device.runtime == "micropython" for device in self.devices):
+                from .. import mpy
+
+                out = self.folder / "mpy"
+                mpy.build(out)
+                self._mpy = {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.mpy"))}
+        return self._mpy
+
+    def make_release(self, version: str, broken: bool = False) -> releases.Release:
+        from ..images import build
+
+        return releases.Release("app", HARDWARE, version, build(self.app_files(version, broken)))
+
+    def publish(self, release: releases.Release) -> None:
+        releases.add(self.api, release, Path(self.server_info["keys_dir"]))
+        self.say("release.signed", version=release.version, bytes=len(release.image), sha256=release.sha256)
+
+    # -- devices
+
+    def add_device(self, name: str, runtime: str) -> Device:
+        """Its folder, and its place in the list; `provision` writes what is in the folder."""
+        folder = self.folder / "devices" / name
+        folder.mkdir(parents=True)
+        command = self._command(runtime, folder)
+        device = Device(name, runtime, command, folder, self.record)
+        self.devices.append(device)
+        return device
+
+    def _command(self, runtime: str, folder: Path) -> list[str]:
+        if runtime == "cpython":
+            config = str(folder / "agent.toml")
+            return [
+                sys.executable,
+                "-m",
+                "platform_adapters.linux_service",
+                "run",
+                "--config",
+                config,
+                "--exit-on-reset",
+            ]
+        from .. import mpy
+
+        return [*mpy.interpreter(MICROPYTHON_HEAP), "-c", "execfile('boot.py'); execfile('main.py')"]
+
+    def provision(self, device: Device, factory: releases.Release) -> None:
+        """What the bench does: register the device key, and write configuration, trust and the first image."""
+        self.api.post("/api/v1/devices", {"device_key": device.name, "product_key": self.server_info["product_key"]})
+        for name in ("state", "slots/a", "slots/b"):
+            (device.folder / name).mkdir(parents=True, mode=0o700)
+        pem = Path(self.server_info["ca_file"]).read_text()
+        shutil.copy(self.server_info["root_file"], device.folder / "root.json")
+        config = self.config(device)
+        if device.runtime == "cpython":
+            (device.folder / "ca.pem").write_text(pem)
+            text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in config.items())
+            _write_private(device.folder / "agent.toml", text)
+        else:
+            (device.folder / "ca.der").write_bytes(ssl.PEM_cert_to_DER_cert(pem))
+            _write_private(device.folder / "trueboot.json", json.dumps(config))
+            import platform_adapters.bootrecord
+
+            for path in (BOARD / "boot.py", BOARD / "main.py", Path(platform_adapters.bootrecord.__file__)):
+                shutil.copy(path, device.folder / path.name)
+        releases.write_factory_slot(device.folder / "slots" / "a", factory)
+
+    def config(self, device: Device) -> dict[str, Any]:
+        info = self.server_info
+        config = {
+            "cloud": "decada",
+            "product_key": info["product_key"],
+            "device_key": device.name,
+            "product_secret": info["product_secret"],
+            "https": info["https"],
+            "mqtt": info["mqtt"],
+            "mqtt_activate": info["mqtt_activate"],
+            "ca_file": "ca.pem" if device.runtime == "cpython" else "ca.der",
+            "root_file": "root.json",
+            "hardware": HARDWARE,
+            "state": "state",
+            "slots": "slots",
+            "log": "json",
+            "reset": "exit",
+        }
+        return config
+
+    # -- the end
+
+    def stop(self) -> None:
+        """Everything that was started ends; safe to call at any time, more than once."""
+        self._stopping.set()
+        for device in self.devices:
+            device.power_off()
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.terminate()
+            try:
+                server.wait(SERVER_STOP_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+@contextmanager
+def world(folder: Path, tell: Callable[[Event], None] = lambda event: None) -> Iterator[World]:
+    made = World(folder, tell)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text)

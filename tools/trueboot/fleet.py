@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Devices, jobs and how to follow them, on top of the operator's REST interface."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .api import Api
+from .problem import Problem
+from .tables import moment, printable, show_facts, show_json, show_table
+
+ENDED = ("done", "halted", "cancelled")
+SUCCEEDED = ("updated",)
+FAILED_ATTEMPTS = ("failed", "rolled_back", "refused", "timed_out", "cancelled")
+POLL_S = 2
+
+
+def list_devices(api: Api, as_json: bool) -> None:
+    devices = api.get("/api/v1/devices")["devices"]
+    if as_json:
+        return show_json(devices)
+    show_table(
+        ("DEVICE", "STATE", "ONLINE", "SLOT", "VERSION", "PROVEN", "LAST SEEN"),
+        (
+            (
+                d["device_key"],
+                d["state"],
+                d["online"],
+                d.get("slot"),
+                d.get("claimed_version"),
+                d.get("proven_version"),
+                moment(d.get("last_seen")),
+            )
+            for d in devices
+        ),
+    )
+
+
+def find_device(api: Api, name: str) -> dict[str, Any]:
+    """`name` is a device key, or PRODUCT/DEVICE where two products share the key."""
+    product, _, key = name.rpartition("/")
+    found = [
+        d
+        for d in api.get("/api/v1/devices")["devices"]
+        if d["device_key"] == key and (not product or d["product_key"] == product)
+    ]
+    if not found:
+        raise Problem("not_found", f"The server knows no device {name}.", todo="List them: trueboot device ls")
+    if len(found) > 1:
+        names = ", ".join(f"{d['product_key']}/{key}" for d in found)
+        raise Problem("usage", f"{name} is in more than one product.", f"they are {names}", "Name one of these.")
+    return found[0]
+
+
+def show_device(api: Api, name: str, as_json: bool) -> None:
+    found = find_device(api, name)
+    device = api.get(f"/api/v1/devices/{found['product_key']}/{found['device_key']}")
+    if as_json:
+        return show_json(device)
+    certificate, report = device.get("certificate") or {}, device.get("last_report") or {}
+    show_facts(
+        [
+            ("device", f"{device['product_key']}/{device['device_key']}"),
+            ("state", device["state"]),
+            ("online", device["online"]),
+            ("claimed version", device.get("claimed_version")),
+            ("proven version", device.get("proven_version")),
+            ("slot", device.get("slot")),
+            ("image", device.get("image")),
+            ("certificate", certificate.get("serial")),
+            ("valid until", moment(certificate.get("not_after"))),
+            ("last seen", moment(device.get("last_seen"))),
+            ("last report", " ".join(str(report.get(k)) for k in ("outcome", "version", "reason") if report.get(k))),
+        ]
+    )
+
+
+def list_releases(api: Api, as_json: bool) -> None:
+    releases = api.get("/api/v1/releases")["releases"]
+    if as_json:
+        return show_json(releases)
+    show_table(
+        ("TARGET", "VERSION", "KIND", "BYTES", "SHA-256"),
+        ((r["target"], r["version"], r["kind"], r["length"], r["sha256"][:16]) for r in releases),
+    )
+
+
+def find_release(api: Api, name: str) -> str:
+    """A target path, or a version that only one release has."""
+    paths = [r["target"] for r in api.get("/api/v1/releases")["releases"] if name in (r["target"], r["version"])]
+    if not paths:
+        raise Problem("release_unknown", f"No signed release is called {name}.")
+    if len(paths) > 1:
+        raise Problem(
+            "usage", f"{name} is more than one release.", "they are " + ", ".join(paths), "Name its target path."
+        )
+    return paths[0]
+
+
+def create_job(api: Api, release: str, devices: list[str], max_failures: int) -> dict[str, Any]:
+    """`devices` are device keys; an empty list means all."""
+    wanted: dict[str, Any] = {"target": find_release(api, release), "max_failures": max_failures}
+    if devices:
+        found = [find_device(api, name) for name in devices]
+        products = {d["product_key"] for d in found}
+        if len(products) > 1:
+            raise Problem("usage", "One job is for the devices of one product.", todo="Make a job for each product.")
+        wanted |= {"devices": [d["device_key"] for d in found], "product_key": products.pop()}
+    else:
+        wanted["devices"] = "all"
+    return api.post("/api/v1/jobs", wanted)
+
+
+def list_jobs(api: Api, as_json: bool) -> None:
+    jobs = api.get("/api/v1/jobs")["jobs"]
+    if as_json:
+        return show_json(jobs)
+    show_table(("JOB", "STATE", "VERSION", "ATTEMPTS"), ((j["id"], j["state"], j["version"], _count(j)) for j in jobs))
+
+
+def _count(job: dict[str, Any]) -> str:
+    states = [a["state"] for a in job.get("attempts", [])]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+
+def show_job(job: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return show_json(job)
+    show_facts([("job", job["id"]), ("release", job["target"]), ("state", job["state"])])
+    show_table(
+        ("DEVICE", "STATE", "PROVEN", "STEP", "REASON"),
+        (
+            (a["device_key"], a["state"], a["proven"], a.get("step"), a.get("reason") or a.get("desc"))
+            for a in job["attempts"]
+        ),
+    )
+
+
+def get_job(api: Api, number: str) -> dict[str, Any]:
+    return api.get(f"/api/v1/jobs/{number}")
+
+
+def follow_job(api: Api, number: str, timeout_s: float) -> dict[str, Any]:
+    """Show progress on stderr until the job ends; raises Problem("job_timeout") when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    _, last = api.events(0, 0)
+    with progress_display() as show:
+        while True:
+            job = get_job(api, number)
+            for attempt in job["attempts"]:
+                show(attempt["device_key"], attempt["state"], percent(attempt), attempt.get("reason") or "")
+            if job["state"] in ENDED and not _unsettled(job):
+                return job
+            if time.monotonic() > deadline:
+                raise Problem("job_timeout", todo=f"Follow it: trueboot status {number} --follow")
+            _, last = api.events(last, min(POLL_S, max(0.1, deadline - time.monotonic())))
+
+
+def _unsettled(job: dict[str, Any]) -> bool:
+    """A halted job pushes to nobody else, but those who had begun still end."""
+    return any(a["state"] in ("pushed", "in_progress", "claimed") for a in job["attempts"]) and job["state"] == "halted"
+
+
+def percent(attempt: dict[str, Any]) -> int:
+    if attempt["state"] in SUCCEEDED:
+        return 100
+    try:
+        return max(0, min(99, int(attempt.get("step") or 0)))
+    except ValueError:
+        return 0
+
+
+def failed(job: dict[str, Any]) -> bool:
+    return any(attempt["state"] in FAILED_ATTEMPTS for attempt in job["attempts"])
+
+
+class progress_display:  # noqa: N801 - used as a function
+    """A bar a device on a terminal, else a line for each change of state."""
+
+    def __enter__(self) -> Callable[[str, str, int, str], None]:
+        self._bars = None
+        self._rows: dict[str, Any] = {}
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._bars = Progress(
+                TextColumn("{task.fields[device]}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+            )
+            self._bars.start()
+        return self._show
+
+    def _show(self, device: str, state: str, done: int, reason: str) -> None:
+        text = f"{state} {printable(reason)}" if reason else state
+        if self._bars is None:
+            if self._rows.get(device) != state:
+                self._rows[device] = state
+                print(f"{device}: {text}", file=sys.stderr, flush=True)
+            return
+        if device not in self._rows:
+            self._rows[device] = self._bars.add_task(text, total=100, device=device)
+        self._bars.update(self._rows[device], completed=done, description=text)
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""Columns of text for people; the same facts go out as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+
+def show_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False) + "\n")
+
+
+def show_table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    lines = [[printable(cell) for cell in row] for row in (tuple(headings), *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n")
+
+
+def show_facts(facts: Iterable[tuple[str, Any]]) -> None:
+    shown = [(name, printable(value)) for name, value in facts]
+    width = max(len(name) for name, _ in shown)
+    for name, value in shown:
+        sys.stdout.write(f"{name.ljust(width)}  {value}\n")
+
+
+def printable(value: Any) -> str:
+    """What a device sent may hold control characters; a terminal must not obey them."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def moment(value: Any) -> str:
+    """Seconds since 1970, or a text that the server made already."""
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M:%S")
+    return printable(value)

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: MIT
+"""What each verb of `trueboot` takes; what it does is in the modules that it imports when it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .problem import Problem
+
+HELP = 'Trueboot: devices that update safely, and a server that says "updated" only when it is proven.'
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+device = _group("Look at devices.")
+release = _group("Sign and publish releases.")
+keys = _group("Signing keys, for servers without --dev.")
+image = _group("App images: the files of an app as one file.")
+for name, group in (("device", device), ("release", release), ("keys", keys), ("image", image)):
+    app.add_typer(group, name=name)
+
+ServerOption = Annotated[
+    str, typer.Option("--server", help="Address, https://HOST:PORT. [env TRUEBOOT_SERVER]", show_default=False)
+]
+CaOption = Annotated[str, typer.Option("--ca", help="The server's CA file, PEM. [env TRUEBOOT_CA]", show_default=False)]
+TokenOption = Annotated[
+    str,
+    typer.Option("--token", help="Admin token; rather in the environment. [env TRUEBOOT_TOKEN]", show_default=False),
+]
+StateOption = Annotated[
+    str,
+    typer.Option(
+        "--state", help="The server's state folder. [env TRUEBOOT_STATE, else ./trueboot-state]", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+def _api(server: str, ca: str, token: str, state: str):
+    from .api import Api, find_server
+
+    return Api(find_server(server, ca, token, state))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        typer.echo(f"trueboot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def server(
+    state: Annotated[
+        Path,
+        typer.Option(help="Folder for everything that the server keeps. [env TRUEBOOT_STATE]", envvar="TRUEBOOT_STATE"),
+    ] = Path("trueboot-state"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 takes a free one.")] = 8443,
+    mqtt_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="MQTT port (client certificates); 0 takes a free one.")
+    ] = 8883,
+    activate_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="MQTT port for activation. [default: the next one]", show_default=False),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name by which devices reach it; repeat for more, the first is told.", show_default=False),
+    ] = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run the reference server until it is stopped."""
+    from trueboot_server.main import run
+
+    names = tuple(name or ())
+    raise typer.Exit(run(state, port, mqtt_port, activate_port, dev=dev, json=json, host=host, names=names))
+
+
+@app.command()
+def demo(
+    script: Annotated[str, typer.Option(help="happy, rollback or all.")] = "all",
+    devices: Annotated[int, typer.Option(min=1, max=50, help="Devices for each runtime.")] = 1,
+    runtime: Annotated[str, typer.Option(help="cpython, micropython or both.")] = "both",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder, logs included.")] = False,
+    timeout: Annotated[int, typer.Option(min=10, help="Seconds that one step of the story may take.")] = 120,
+    json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
+) -> None:
+    """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
+    from .demo.story import run
+
+    raise typer.Exit(run(script, devices, runtime, keep, timeout, json))
+
+
+@device.command("ls")
+def device_ls(
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """List the devices."""
+    from .fleet import list_devices
+
+    list_devices(_api(server, ca, token, state), json)
+
+
+@device.command("show")
+def device_show(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="Device key, or PRODUCT/DEVICE.")],
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Show what is known of one device: what it claims, and what it has proven."""
+    from .fleet import show_device
+
+    show_device(_api(server, ca, token, state), name, json)
+
+
+@release.command("ls")
+def release_ls(
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """List the signed releases."""
+    from .fleet import list_releases
+
+    list_releases(_api(server, ca, token, state), json)
+
+
+@release.command("add")
+def release_add(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER|IMAGE", help="The app's files, or an image built before.")],
+    version: Annotated[str, typer.Option(help="Semantic version, such as 1.1.0.")],
+    hardware: Annotated[str, typer.Option(help="Hardware that it is for.")] = "sim",
+    kind: Annotated[str, typer.Option(help="Kind of release.")] = "app",
+    security: Annotated[
+        int, typer.Option(help="Security floor; devices never go below the floor of what they confirmed.")
+    ] = 0,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of signing keys. [default: that of a --dev server]", show_default=False)
+    ] = None,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Build an image, sign it on this machine, and publish it."""
+    from .releases import add, make
+    from .tables import show_facts, show_json
+
+    made = make(source, kind, hardware, version, security)
+    api = _api(server, ca, token, state)
+    folder = keys or (Path(api.server.keys_dir) if api.server.keys_dir else None)
+    if folder is None:
+        raise Problem("keys_missing", "It is not known where the signing keys are.")
+    added = add(api, made, folder)
+    show_json(added) if json else show_facts(added.items())
+
+
+@app.command()
+def deploy(
+    release: Annotated[
+        str, typer.Argument(metavar="VERSION|TARGET", help="A release: its version, or its target path.")
+    ],
+    device: Annotated[list[str] | None, typer.Option(help="A device; repeat for more.", show_default=False)] = None,
+    all: Annotated[bool, typer.Option("--all", help="Every device that the release is for.")] = False,
+    max_failures: Annotated[int, typer.Option(min=0, help="Failures that do not halt the job.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job ends.")] = False,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds to follow.")] = 3600,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Update devices to a release.  With --follow, exit 0 only if every device has proven it."""
+    from .fleet import create_job
+
+    if bool(device) == all:
+        raise Problem("usage", "Say which devices: --device NAME (repeatable), or --all.")
+    api = _api(server, ca, token, state)
+    job = create_job(api, release, device or [], max_failures)
+    _end(api, job, follow, timeout, json)
+
+
+@app.command()
+def status(
+    job: Annotated[
+        str, typer.Argument(metavar="[JOB]", help="A job; without it, all jobs are listed.", show_default=False)
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job ends.")] = False,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds to follow.")] = 3600,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Show jobs, or one job and its attempts.  Exit 1 when an attempt of the job failed."""
+    from .fleet import get_job, list_jobs
+
+    if follow and not job:
+        raise Problem("usage", "Say which job to follow.", todo="List them: trueboot status")
+    api = _api(server, ca, token, state)
+    if not job:
+        return list_jobs(api, json)
+    _end(api, get_job(api, job), follow, timeout, json)
+
+
+def _end(api, job: dict, follow: bool, timeout: int, json: bool) -> None:
+    from .fleet import failed, follow_job, show_job
+
+    if follow:
+        job = follow_job(api, job["id"], timeout)
+    show_job(job, json)
+    if failed(job):
+        raise Problem(
+            "job_failed", f"Job {job['id']} did not succeed on every device.", todo=f"See: trueboot status {job['id']}"
+        )
+
+
+@keys.command("init")
+def keys_init(
+    folder: Annotated[Path, typer.Argument(help="A new folder; the keys in it are private (0600).")],
+    online: Annotated[
+        Path, typer.Option(help="The server's public key: STATE/online.pub, which its first start leaves.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Make root and targets keys, and the first root metadata, on the machine where releases are signed."""
+    from .keys import init
+    from .tables import show_facts, show_json
+
+    made = init(folder, online)
+    if json:
+        return show_json(made)
+    show_facts(
+        [("root metadata", made["root_file"]), *((f"{role} key", keyid) for role, keyid in made["keyids"].items())]
+    )
+    typer.echo(
+        "Copy the root metadata to STATE/repo/metadata/1.root.json and onto the devices; keep the folder safe.",
+        err=True,
+    )
+
+
+@image.command("build")
+def image_build(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The app's files; one is main.py.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The image to write.")],
+    json: JsonOption = False,
+) -> None:
+    """Build an app image from a folder."""
+    from .images import describe, load
+
+    data = load(folder)
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise Problem("file_unusable", f"{output} cannot be written.", error.strerror or str(error)) from None
+    _show_image(describe(data), json)
+
+
+@image.command("show")
+def image_show(file: Annotated[Path, typer.Argument(metavar="IMAGE")], json: JsonOption = False) -> None:
+    """Check an app image and list its files."""
+    from .images import describe, load
+
+    if file.is_dir():
+        raise Problem("usage", f"{file} is a folder.", todo="Build it first: trueboot image build FOLDER -o FILE")
+    _show_image(describe(load(file)), json)
+
+
+def _show_image(facts: dict, json: bool) -> None:
+    from .tables import show_facts, show_json, show_table
+
+    if json:
+        return show_json(facts)
+    show_facts([("sha256", facts["sha256"]), ("length", facts["length"])])
+    show_table(("BYTES", "PATH"), ((file["length"], file["path"]) for file in facts["files"]))
+
+
+@app.command()
+def explain(
+    code: Annotated[
+        str, typer.Argument(metavar="CODE", help="A code from an error message, such as server_unreachable.")
+    ] = "",
+    json: JsonOption = False,
+) -> None:
+    """Say what an error code means and what to do about it; without a code, list them all."""
+    from .codes import CODES
+    from .tables import show_facts, show_json, show_table
+
+    code = code.strip("[]")
+    if not code:
+        if json:
+            return show_json({name: row._asdict() for name, row in CODES.items()})
+        return show_table(("CODE", "EXIT", "WHAT"), ((name, row.exit, row.what) for name, row in sorted(CODES.items())))
+    if code not in CODES:
+        from difflib import get_close_matches
+
+        near = get_close_matches(code, CODES, 3)
+        raise Problem(
+            "usage",
+            f"No error has the code {code}.",
+            todo=f"Near it: {', '.join(near)}." if near else "List them: trueboot explain",
+        )
+    row = CODES[code]
+    if json:
+        return show_json({"code": code} | row._asdict())
+    show_facts(
+        [("code", code), ("what", row.what), ("why", row.why), ("do", row.todo), ("exit", row.exit), ("from", row.who)]
+    )

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""The server as a whole: what is opened, in which order, and closed again.
+
+State first, then keys, then the database's content, then the ports, HTTPS before MQTT: when a device connects,
+the addresses that it will be told are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from .ca import Authority
+from .credentials import Credentials, load_or_make
+from .decada.desk import DecadaDesk
+from .errors import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
+from .https.front import make_app
+from .https.parts import Parts
+from .limits import Limits
+from .log import Log, silent
+from .proofs import FailedProofs
+from .releases import keep_releases
+from .repo.dev import open_repository
+from .repo.repository import Repository
+from .state import State
+from .store import Store
+from .tls import context
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_HOUSEKEEPING_S = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    state: Path
+    port: int = 8443
+    mqtt_port: int = 8883
+    activate_port: int = 0
+    host: str = "127.0.0.1"
+    names: tuple[str, ...] = ()  # what else the server is called: for its certificate and its addresses
+    dev: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    https: str
+    mqtt: str
+    mqtt_activate: str
+
+
+class Server:
+    """`start` opens everything or raises StartError and leaves nothing open; `stop` closes it."""
+
+    def __init__(self, options: Options, log: Log = silent):
+        self._options = options
+        self._log = log
+        self._open = ExitStack()
+        self._runner: web.AppRunner | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+        self.addresses: Addresses
+        self.credentials: Credentials
+        self.desk: DecadaDesk
+        self.repository: Repository
+        self.store: Store
+
+    async def start(self) -> None:
+        if self._options.dev and self._options.host not in _LOOPBACK:
+            raise StartError(
+                EXIT_CONFIG,
+                f"--dev does not listen on {self._options.host}",
+                "a development server holds signing keys and registers every device",
+                "Leave --host out, or leave --dev out.",
+            )
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        if hasattr(self, "desk"):
+            self.desk.endpoint.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._open.close()
+
+    async def _start(self) -> None:
+        options, limits = self._options, self._options.limits
+        state = State(options.state)
+        state.open()
+        self._open.callback(state.close)
+        authority = Authority(state, self._names())
+        self.repository = open_repository(state, options.dev)
+        self.store = Store(state.database, log=self._log, keep_events=limits.events)
+        self._open.callback(self.store.close)
+        self.credentials = load_or_make(self.store, state.operator)
+        with self.store.transaction() as t:
+            keep_releases(t, self.repository.files())
+        proofs = FailedProofs(limits.failed_proofs, limits.failed_proofs_window_s, limits.failed_proofs_addresses)
+        self.desk = DecadaDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
+        parts = Parts(self.store, authority, self.credentials, self.desk, self.repository, proofs, limits, self._log)
+        await self._listen(parts, *authority.server_files(), state.ca)
+        self._housekeeping = asyncio.create_task(self._keep_house())
+
+    async def _listen(self, parts: Parts, certificate: Path, key: Path, ca: Path) -> None:
+        options = self._options
+        self._runner = web.AppRunner(make_app(parts), access_log=None, shutdown_timeout=1.0, keepalive_timeout=30.0)
+        await self._runner.setup()
+        tls = context(certificate, key, ca, ssl.CERT_OPTIONAL)
+        https_port = await self._bind("--port", options.port, self._bind_https(tls))
+        parts.base_url = f"https://{self._authority_name()}:{https_port}"
+        self.desk.targets_url = parts.base_url + "/repo/targets"
+        ports = []
+        for flag, port, verify in (
+            ("--mqtt-port", options.mqtt_port, ssl.CERT_REQUIRED),
+            ("--activate-port", options.activate_port, ssl.CERT_NONE),
+        ):
+            tls = context(certificate, key, ca, verify)
+            listening = self.desk.endpoint.listen(options.host, port, tls, verify == ssl.CERT_REQUIRED)
+            ports.append(await self._bind(flag, port, listening))
+        mqtt, activate = (f"mqtts://{self._authority_name()}:{port}" for port in ports)
+        self.addresses = Addresses(parts.base_url, mqtt, activate)
+
+    async def _bind_https(self, tls: ssl.SSLContext) -> int:
+        runner = self._runner
+        if runner is None or runner.server is None:
+            raise RuntimeError("the runner is not set up")
+        server = await asyncio.get_running_loop().create_server(
+            runner.server,
+            self._options.host,
+            self._options.port,
+            ssl=tls,
+            ssl_handshake_timeout=self._options.limits.handshake_timeout_s,
+            backlog=512,
+        )
+        self._open.callback(server.close)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def _bind(self, flag: str, port: int, listening: asyncio.Future[int] | object) -> int:
+        try:
+            return await listening  # type: ignore[misc]
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            raise StartError(
+                EXIT_UNAVAILABLE,
+                f"cannot listen on {self._options.host}:{port}",
+                "the port is in use" if taken else (error.strerror or str(error)),
+                f"Stop what uses it, or choose another with {flag} (0 takes a free one).",
+            ) from error
+
+    async def _keep_house(self) -> None:
+        while True:
+            self.desk.expire()
+            if self.repository.keep_fresh():
+                self._log("repository.refreshed")
+            await asyncio.sleep(_HOUSEKEEPING_S)
+
+    def _names(self) -> list[str]:
+        own = [] if self._options.host in ("0.0.0.0", "::") else [self._options.host]  # noqa: S104 - compared, not bound
+        return list(dict.fromkeys([*self._options.names, *own, "localhost", "127.0.0.1", "::1"]))
+
+    def _authority_name(self) -> str:
+        name = self._names()[0]
+        return f"[{name}]" if ":" in name else name

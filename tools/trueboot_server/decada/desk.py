@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""The MQTT endpoint's other side: admission, messages, pushes, for DECADA devices.
+
+Order is the point: a push is written down as pushed before it is sent, and a message is answered with 200
+after its transaction has committed.  A cut in between costs a repetition, never a lie.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..limits import Limits
+from ..log import Log
+from ..mqtt import codec, topics
+from ..mqtt.desk import Admitted, Message, Peer, Refused
+from ..mqtt.endpoint import Endpoint
+from ..names import Identity
+from ..proofs import FailedProofs
+from ..store import Store
+from . import admission, envelope, jobs, login, registry, uplink
+from .commands import Commands
+
+_AT_CONNECT = ("queued", "pushed")
+# Not at connect: a device on trial connects too, and must not be told to begin again.  An inform says that it rests.
+_AT_INFORM = ("queued", "pushed", "in_progress")
+
+
+class DecadaDesk:
+    def __init__(self, store: Store, limits: Limits, proofs: FailedProofs, log: Log, open_registration: bool):
+        self.targets_url = ""  # known when the HTTPS port is
+        self.endpoint = Endpoint(self, limits, log)
+        self.commands = Commands(self.endpoint.push, limits)
+        self._store = store
+        self._limits = limits
+        self._proofs = proofs
+        self._open_registration = open_registration
+
+    # mqtt.desk.Desk
+
+    def admit(self, peer: Peer, connect: codec.Connect) -> Admitted | Refused:
+        if not peer.certified and self._proofs.wait_s(peer.address):
+            return Refused(codec.UNAVAILABLE, "too many failed proofs from this address")
+        try:
+            claimed = login.parse(connect.client_id, connect.username)
+        except login.BadLogin as error:
+            return Refused(codec.BAD_CLIENT_ID, str(error))
+        with self._store.transaction() as t:
+            decision = admission.decide(t, peer, claimed, connect.password, self._limits, self._open_registration)
+        if isinstance(decision, Refused) and decision.code == codec.BAD_CREDENTIALS and not peer.certified:
+            self._proofs.failed(peer.address)
+        return decision
+
+    def connected(self, admitted: Admitted) -> list[Message]:
+        identity = admitted.identity
+        with self._store.transaction() as t:
+            if admitted.activation:
+                return [_activation(identity, registry.device(t, identity))]
+            registry.update(t, identity, last_seen=t.now)
+            t.event("device.online", identity)
+        return self._due(identity, _AT_CONNECT)
+
+    def arrived(self, admitted: Admitted, topic: str, payload: bytes) -> list[Message]:
+        if admitted.activation:
+            return []  # the reply to the activation: the hand-out is known already
+        identity = admitted.identity
+        path = topic.removeprefix(topics.trees(identity)[0])
+        try:
+            message = envelope.parse(payload)
+            if topics.is_reply(topic):
+                self._replied(identity, path, message)
+                return []
+            data = self._carry_out(identity, path, message.params)
+        except envelope.BadEnvelope as error:
+            return [] if topics.is_reply(topic) else [_answer(topic, "", error.code, str(error))]
+        except uplink.Declined as declined:
+            return [_answer(topic, message.id, declined.code, declined.message)]
+        answers = [_answer(topic, message.id, envelope.OK, "", data)]
+        return answers + (self._due(identity, _AT_INFORM) if path == "ota/device/inform" else [])
+
+    def gone(self, identity: Identity, reason: str) -> None:
+        with self._store.transaction() as t:
+            registry.update(t, identity, last_seen=t.now)
+            t.event("device.offline", identity, reason=reason)
+
+    # For the operator's side
+
+    def push_due(self, identity: Identity) -> None:
+        """Push what waits for a device, if it is connected."""
+        if self.endpoint.online(identity):
+            for message in self._due(identity, _AT_CONNECT):
+                # Refused by a full queue: the attempt is pushed again at the next connect.
+                self.endpoint.push(identity, message.topic, message.payload)
+
+    def revoke(self, identity: Identity) -> None:
+        with self._store.transaction() as t:
+            registry.revoke(t, identity)
+        self.endpoint.kick(identity, "revoked")
+
+    def expire(self) -> None:
+        with self._store.transaction() as t:
+            jobs.expire(t, self._limits)
+
+    # Inside
+
+    def _carry_out(self, identity: Identity, path: str, params: Any) -> Any:
+        try:
+            with self._store.transaction() as t:
+                return uplink.carry_out(t, identity, path, params, self._offer, self._limits)
+        except uplink.ReportDeclined as declined:
+            with self._store.transaction() as t:
+                t.event("report.rejected", identity, why=declined.message.removeprefix("report rejected: "))
+            raise
+
+    def _replied(self, identity: Identity, path: str, reply: envelope.Envelope) -> None:
+        if path == "ota/device/upgrade_reply":
+            with self._store.transaction() as t:
+                uplink.upgrade_answered(t, identity, reply)
+        elif path.startswith("thing/service/"):
+            self.commands.answered(identity, reply)
+
+    def _due(self, identity: Identity, states: tuple[str, ...]) -> list[Message]:
+        with self._store.transaction() as t:
+            taken = jobs.take_for_push(t, identity, states, self._limits)
+        if taken is None:
+            return []
+        attempt, job = taken
+        topic = topics.trees(identity)[0] + "ota/device/upgrade"
+        # The attempt's own number correlates the reply, across restarts too.
+        return [Message(topic, envelope.request(str(attempt.id), "ota.device.upgrade", self._offer(attempt, job)))]
+
+    def _offer(self, attempt: Any, job: Any) -> dict[str, Any]:
+        folder, _, name = job.target.rpartition("/")
+        return {
+            "version": job.version,
+            "sign": job.sha256,
+            "signMethod": "sha256",
+            "fileUrl": f"{self.targets_url}/{folder}/{job.sha256}.{name}",
+            "fileSize": job.length,
+            "target": job.target,
+            "job": str(attempt.id),
+            "nonce": attempt.nonce,
+        }
+
+
+def _activation(identity: Identity, device: Any) -> Message:
+    params = {
+        "assetId": identity.device_key,
+        "productKey": identity.product_key,
+        "deviceKey": identity.device_key,
+        "deviceSecret": device.device_secret,
+    }
+    return Message(admission.activation_topic(identity), envelope.request("1", "thing.activate.info", params))
+
+
+def _answer(topic: str, number: str | int, code: int, message: str, data: Any = None) -> Message:
+    return Message(topic + "_reply", envelope.reply(number, code, message, data))

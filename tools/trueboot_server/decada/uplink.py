@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""What a device's message does: topic to consequence, inside one transaction.
+
+Returns the reply's code, message and data; what cannot be used raises `Declined`, and the transaction is
+rolled back, so that a declined message changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import RefusedReport
+from ..limits import Limits
+from ..names import Identity
+from ..store import Transaction
+from . import envelope, jobs, proof, registry, telemetry
+
+Answer = Any
+"""The `data` of the reply."""
+
+
+class Declined(Exception):
+    def __init__(self, code: int, message: str):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class ReportDeclined(Declined):
+    """Told apart, since a refused report is an event of its own."""
+
+
+def carry_out(
+    t: Transaction,
+    identity: Identity,
+    path: str,
+    params: Any,
+    offer: Callable[[Any, Any], dict[str, Any]],
+    limits: Limits,
+) -> Answer:
+    """`path` is the topic below the device's tree; `offer(attempt, job)` are the params of an upgrade push."""
+    match path.split("/"):
+        case ["ota", "device", "inform"]:
+            return _inform(t, identity, _object(params), limits)
+        case ["ota", "device", "progress"]:
+            return _progress(t, identity, _object(params), limits)
+        case ["ota", "device", "getversion"]:
+            return _offers(t, identity, offer)
+        case ["thing", "measurepoint", "post" | "resume"]:
+            return _telemetry(t, identity, params, limits)
+        case ["thing", "event", name, "post"]:
+            return _event(t, identity, name, _object(params), limits)
+        case _:
+            raise Declined(envelope.NO_SUCH_TOPIC, "nothing is done on this topic")
+
+
+def upgrade_answered(t: Transaction, identity: Identity, reply: envelope.Envelope) -> None:
+    """A reply to a push: 200, 0 and silence all mean "delivered" (enos-decada, 4.3); an error ends the attempt."""
+    row = jobs.attempt(t, identity, str(reply.id))
+    if row is None or row.settled or reply.code in (None, 0, envelope.OK):
+        return
+    jobs.settle(t, row, "failed", reason=f"the device answered the push with {reply.code}")
+
+
+def _inform(t: Transaction, identity: Identity, params: dict[str, Any], limits: Limits) -> Answer:
+    version = _text(params.get("version"), limits)  # one SDK's sample sends a number
+    if not version:
+        raise Declined(envelope.BAD_PARAMETER, "version must be a text")
+    report = params.get("report")
+    if report is not None:
+        claims = _accept(t, identity, report, limits)
+        if claims["version"] != version:
+            raise ReportDeclined(envelope.REPORT_REJECTED, "report rejected: it is about another version")
+    before = registry.device(t, identity)
+    registry.update(t, identity, claimed_version=version, claimed_at=t.now, last_seen=t.now)
+    t.event("version.reported", identity, version=version, before=before.claimed_version)
+    product = registry.product(t, identity.product_key)
+    jobs.claim(t, identity, version, bool(product and product.claims_count))
+    return {}
+
+
+def _progress(t: Transaction, identity: Identity, params: dict[str, Any], limits: Limits) -> Answer:
+    step = envelope.whole_number(params.get("step"))
+    if step is None or not -1000 <= step <= 100:
+        raise Declined(envelope.BAD_PARAMETER, "step must be a whole number up to 100")
+    if params.get("report") is not None:
+        _accept(t, identity, params["report"], limits)
+    named = params.get("job")
+    if named is None:
+        row = jobs.open_attempt(t, identity)
+    else:
+        row = jobs.attempt(t, identity, str(named))
+        if row is None:
+            raise Declined(envelope.NO_SUCH_ATTEMPT, "no such job for this device")
+    if row is not None:  # progress of something that is not ours is acknowledged and forgotten
+        jobs.progress(t, row, step, _text(params.get("desc"), limits))
+    return {}
+
+
+def _offers(t: Transaction, identity: Identity, offer: Callable[[Any, Any], dict[str, Any]]) -> Answer:
+    row = jobs.open_attempt(t, identity)
+    if row is None:
+        return []
+    job = jobs.job_of(t, row)
+    return [offer(row, job)] if job.state == "running" and row.state != "claimed" else []
+
+
+def _telemetry(t: Transaction, identity: Identity, params: Any, limits: Limits) -> Answer:
+    try:
+        telemetry.store(t, identity, params, limits)
+    except telemetry.BadPoints as error:
+        raise Declined(envelope.BAD_PARAMETER, str(error)) from error
+    return {}
+
+
+def _event(t: Transaction, identity: Identity, name: str, params: dict[str, Any], limits: Limits) -> Answer:
+    outputs = params.get("events")
+    if not isinstance(outputs, dict) or len(str(outputs)) > limits.point_bytes or len(name) > 64:
+        raise Declined(envelope.BAD_PARAMETER, "events must be a small object")
+    t.event("device.event", identity, name=name, outputs=outputs)
+    return {}
+
+
+def _accept(t: Transaction, identity: Identity, report: Any, limits: Limits) -> dict[str, Any]:
+    try:
+        return proof.accept(t, identity, report, limits)
+    except RefusedReport as error:
+        raise ReportDeclined(envelope.REPORT_REJECTED, f"report rejected: {error}") from error
+
+
+def _object(params: Any) -> dict[str, Any]:
+    if not isinstance(params, dict):
+        raise Declined(envelope.BAD_PARAMETER, "params must be an object")
+    return params
+
+
+def _text(value: Any, limits: Limits) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    return value[: limits.text_chars] if isinstance(value, str) else ""

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""The HTTPS application: every road, one error format, nothing of an internal fault on the wire."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ..errors import ApiError
+from . import devices, est, jobs, repository, status
+from .parts import PARTS, Parts
+
+_Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(parts: Parts) -> web.Application:
+    # The limits of bodies are kept by `request.read_body`; this one is for what slips by it.
+    app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
+    app[PARTS] = parts
+    for road in (status, est, repository, devices, jobs):
+        app.add_routes(road.routes())
+    return app
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: _Next) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return _error(error.status, error.code, error.message, error.hint, error.headers)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return _error(error.status, error.reason.lower().replace(" ", "_"), error.reason, "", headers)
+    except (ConnectionError, TimeoutError):
+        raise  # the caller is gone
+    except Exception as error:  # noqa: BLE001 - the outermost guard; the fault is told to the log, not to the caller
+        request.app[PARTS].log("fault", type=type(error).__name__, where=_where(error))
+        return _error(500, "internal", "the server failed", "Look at its log.", {})
+
+
+def _error(status: int, code: str, message: str, hint: str, headers: dict[str, str]) -> web.Response:
+    body = {"error": {"code": code, "message": message, "hint": hint}}
+    response = web.json_response(body, status=status, headers={"Cache-Control": "no-store", **headers})
+    if status in (408, 413):
+        response.force_close()  # the rest of the body is not worth reading
+    return response
+
+
+def _where(error: BaseException) -> str:
+    # File and line, never the text: it may hold what was being worked on.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""Upgrade jobs over REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from aiohttp import web
+
+from ..clock import iso
+from ..decada import jobs as model
+from ..errors import ApiError
+from ..limits import Limits
+from ..names import Identity
+from ..store import Transaction
+from ..store.schema import devices, jobs, releases
+from .request import only, query_number, read_object, require_admin
+
+_LISTED, _LISTED_MAX = 20, 100
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.get("/api/v1/jobs", list_jobs),
+        web.post("/api/v1/jobs", create),
+        web.get("/api/v1/jobs/{id}", show),
+        web.post("/api/v1/jobs/{id}/cancel", cancel),
+    ]
+
+
+async def list_jobs(request: web.Request) -> web.Response:
+    """Newest first."""
+    parts = require_admin(request)
+    most = int(query_number(request, "limit", _LISTED, _LISTED_MAX))
+    with parts.store.transaction() as t:
+        rows = t.rows(sa.select(jobs).order_by(jobs.c.id.desc()).limit(most))
+        shown = [_shown(t, row) for row in rows]
+    return web.json_response({"jobs": shown})
+
+
+async def create(request: web.Request) -> web.Response:
+    parts = require_admin(request)
+    body = await read_object(request)
+    only(body, "target", "devices", "product_key", "max_failures")
+    product_key = body.get("product_key", parts.credentials.product_key)
+    max_failures = body.get("max_failures", 0)
+    if type(max_failures) is not int or not 0 <= max_failures <= parts.limits.devices_per_job:
+        raise ApiError(400, "bad_max_failures", "max_failures must be a whole number from 0")
+    with parts.store.transaction() as t:
+        release = t.row(sa.select(releases).where(releases.c.target == str(body.get("target"))))
+        if release is None:
+            raise ApiError(
+                404, "no_such_release", "no published release has this target path", "GET /api/v1/releases lists them."
+            )
+        keys = _chosen(t, product_key, body.get("devices"), parts.limits)
+        job_id = model.create(t, release, product_key, keys, max_failures)
+        shown = _shown(t, model.job(t, job_id))
+    for key in keys:
+        parts.desk.push_due(Identity(product_key, key))
+    return web.json_response(shown, status=201)
+
+
+async def show(request: web.Request) -> web.Response:
+    parts = require_admin(request)
+    with parts.store.transaction() as t:
+        return web.json_response(_shown(t, _find(t, request)))
+
+
+async def cancel(request: web.Request) -> web.Response:
+    parts = require_admin(request)
+    with parts.store.transaction() as t:
+        row = _find(t, request)
+        model.cancel(t, row.id)
+        return web.json_response(_shown(t, _find(t, request)))
+
+
+def _chosen(t: Transaction, product_key: Any, wanted: Any, limits: Limits) -> list[str]:
+    """The device keys of a new job: known, not revoked, not busy with another."""
+    usable = devices.c.state != "revoked"
+    known = t.rows(
+        sa.select(devices.c.device_key)
+        .where(devices.c.product_key == str(product_key), usable)
+        .order_by(devices.c.device_key)
+    )
+    keys = [row.device_key for row in known]
+    if wanted != "all":
+        if not isinstance(wanted, list) or not all(isinstance(key, str) for key in wanted):
+            raise ApiError(400, "bad_devices", 'devices must be a list of device keys, or "all"')
+        if unknown := sorted(set(wanted) - set(keys)):
+            raise ApiError(
+                404,
+                "no_such_device",
+                f"unknown or revoked: {', '.join(unknown)[:200]}",
+                "GET /api/v1/devices lists them.",
+            )
+        keys = sorted(set(wanted))
+    if not keys:
+        raise ApiError(400, "no_devices", "the job would have no device")
+    if len(keys) > limits.devices_per_job:
+        raise ApiError(400, "too_many_devices", f"a job may have {limits.devices_per_job} devices")
+    for key in keys:
+        busy = model.open_attempt(t, Identity(str(product_key), key))
+        if busy is not None:
+            raise ApiError(
+                409,
+                "device_busy",
+                f"{key} is in job {busy.job_id}",
+                f"Wait for that job, or cancel it: POST /api/v1/jobs/{busy.job_id}/cancel.",
+            )
+    return keys
+
+
+def _find(t: Transaction, request: web.Request) -> Any:
+    text = request.match_info["id"]
+    row = model.job(t, int(text)) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    if row is None:
+        raise ApiError(404, "no_such_job", "there is no such job", "GET /api/v1/jobs lists them.")
+    return row
+
+
+def _shown(t: Transaction, row: Any) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "product_key": row.product_key,
+        "target": row.target,
+        "version": row.version,
+        "state": row.state,
+        "max_failures": row.max_failures,
+        "created_at": iso(row.created_at),
+        "ended_at": iso(row.ended_at),
+        "attempts": [_attempt(attempt) for attempt in model.attempts_of(t, row.id)],
+    }
+
+
+def _attempt(row: Any) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "product_key": row.product_key,
+        "device_key": row.device_key,
+        "state": row.state,
+        "claimed_version": row.claimed_version,
+        "proven": row.proven_at is not None,
+        "step": row.step,
+        "desc": row.desc,
+        "reason": row.reason,
+        "pushes": row.pushes,
+        "updated_at": iso(row.updated_at),
+    }

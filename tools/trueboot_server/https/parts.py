@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""What the HTTPS side is made of, handed to every road of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ..ca import Authority
+from ..credentials import Credentials
+from ..decada.desk import DecadaDesk
+from ..limits import Limits
+from ..log import Log
+from ..proofs import FailedProofs
+from ..repo.repository import Repository
+from ..store import Store
+
+
+@dataclass
+class Parts:
+    store: Store
+    authority: Authority
+    credentials: Credentials
+    desk: DecadaDesk
+    repository: Repository
+    proofs: FailedProofs
+    limits: Limits
+    log: Log
+    base_url: str = ""  # known when the port is
+
+
+PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)

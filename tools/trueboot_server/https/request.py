@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""Reading a request: who asks, and a body within its limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from typing import Any
+
+from aiohttp import web
+
+from ..decada import registry
+from ..errors import ApiError
+from ..names import Identity
+from .parts import PARTS, Parts
+
+
+def require_admin(request: web.Request) -> Parts:
+    """The parts, for a bearer of the admin token."""
+    parts = request.app[PARTS]
+    refuse_guessing(request, parts)
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise ApiError(
+            401,
+            "token_required",
+            "the operator's token is missing",
+            "Send it as Authorization: Bearer <token>.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    if not parts.credentials.is_admin(token.strip()):
+        parts.proofs.failed(address(request))
+        raise ApiError(
+            401,
+            "token_wrong",
+            "the operator's token is wrong",
+            "It is in operator.json in the server's state folder.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    return parts
+
+
+def device_of(request: web.Request) -> Identity | None:
+    """The device whose live certificate this connection proved.  Asked at every request: it may be revoked meanwhile."""
+    tls: ssl.SSLObject | None = request.transport.get_extra_info("ssl_object") if request.transport else None
+    certificate = tls.getpeercert() if tls else None
+    if not certificate:
+        return None
+    parts = request.app[PARTS]
+    serial = format(int(str(certificate["serialNumber"]), 16), "x")
+    with parts.store.transaction() as t:
+        return registry.live_device_of(t, serial, parts.limits)
+
+
+def refuse_guessing(request: web.Request, parts: Parts) -> None:
+    if wait := parts.proofs.wait_s(address(request)):
+        seconds = str(int(wait) + 1)
+        raise ApiError(
+            429,
+            "too_many_failures",
+            "too many failed proofs from this address",
+            f"Wait {seconds} s.",
+            {"Retry-After": seconds},
+        )
+
+
+def address(request: web.Request) -> str:
+    # Of the connection itself: a header that says otherwise could be anybody's.
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return str(peer[0]) if peer else "?"
+
+
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    limit = ApiError(413, "body_too_long", f"the body is longer than {max_bytes} bytes")
+    if (request.content_length or 0) > max_bytes:
+        raise limit
+    body = bytearray()
+    try:
+        async with asyncio.timeout(request.app[PARTS].limits.body_timeout_s):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise limit
+    except TimeoutError as error:
+        raise ApiError(408, "body_too_slow", "the body did not arrive in time") from error
+    return bytes(body)
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    body = await read_body(request, request.app[PARTS].limits.json_body_bytes)
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "not_json", "the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise ApiError(400, "not_json", "the body is not a JSON object")
+    return value
+
+
+def only(body: dict[str, Any], *names: str) -> None:
+    """Unknown members are refused by name: a misspelt option must not be dropped."""
+    if unknown := sorted(set(body) - set(names)):
+        raise ApiError(400, "unknown_member", f"unknown: {', '.join(unknown)[:200]}", f"Known: {', '.join(names)}.")
+
+
+def query_number(request: web.Request, name: str, default: float, most: float) -> float:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**53:  # excludes what is not a number
+        raise ApiError(400, "bad_parameter", f"{name} must be a number from 0")
+    return min(value, most)

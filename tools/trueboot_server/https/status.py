@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""What happens (events, as a long poll), whether the server is well, and which certificates are revoked."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ..decada import registry
+from .parts import PARTS
+from .request import query_number, require_admin
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.get("/healthz", healthz),
+        web.get("/ca/crl", crl),
+        web.get("/api/v1/events", events),
+    ]
+
+
+async def healthz(request: web.Request) -> web.Response:
+    with request.app[PARTS].store.transaction():
+        pass  # the database lets us begin and commit
+    return web.json_response({"status": "ok"})
+
+
+async def crl(request: web.Request) -> web.Response:
+    parts = request.app[PARTS]
+    with parts.store.transaction() as t:
+        revoked = registry.revoked_serials(t)
+    return web.Response(body=parts.authority.crl(revoked), content_type="application/pkix-crl")
+
+
+async def events(request: web.Request) -> web.Response:
+    parts = require_admin(request)
+    after = int(query_number(request, "after", 0, 2**53))
+    wait_s = query_number(request, "wait", 0, parts.limits.long_poll_s)
+    most = max(1, int(query_number(request, "limit", parts.limits.page_rows, parts.limits.page_rows)))
+    found, last = await parts.store.events_after(after, wait_s, most)
+    return web.json_response({"events": found, "last": last})

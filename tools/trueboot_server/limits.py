@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Every limit on what a peer can make the server do, by name and unit.
+
+A test that wants a smaller one passes its own `Limits`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    # MQTT
+    connect_packet_bytes: int = 4 * 1024
+    packet_bytes: int = 512 * 1024  # what EnOS documents
+    connect_timeout_s: float = 10.0  # from the TLS handshake to a complete CONNECT
+    handshake_timeout_s: float = 10.0
+    activation_session_s: float = 30.0
+    keepalive_max_s: int = 3600
+    connections: int = 12_000
+    inflight_messages: int = 20  # QoS 1 messages sent and not yet acknowledged, per device
+    queue_messages: int = 100  # waiting behind them
+    queue_bytes: int = 1024 * 1024
+    subscriptions: int = 50
+    filter_bytes: int = 256
+    messages_per_s: int = 200  # above it the device's socket is read more slowly
+
+    # HTTPS
+    json_body_bytes: int = 64 * 1024
+    csr_body_bytes: int = 16 * 1024
+    metadata_body_bytes: int = 4 * 1024 * 1024
+    target_bytes: int = 256 * 1024 * 1024
+    body_timeout_s: float = 30.0  # for the small bodies
+    upload_idle_s: float = 60.0  # between two pieces of a target
+    long_poll_s: float = 60.0
+    page_rows: int = 1000
+
+    # Proofs
+    failed_proofs: int = 20  # per source address and window
+    failed_proofs_window_s: float = 60.0
+    failed_proofs_addresses: int = 10_000
+
+    # What is kept
+    events: int = 20_000
+    reports_per_key: int = 200
+    points_per_device: int = 256
+    point_bytes: int = 4 * 1024
+    points_per_message: int = 256
+    text_chars: int = 256  # desc, reason, version: whatever a device writes as text
+    report_bytes: int = 4 * 1024
+
+    # Jobs and commands
+    pushes_per_attempt: int = 20
+    attempt_timeout_s: int = 7200
+    command_timeout_s: float = 60.0
+    commands_pending_per_device: int = 50
+    devices_per_job: int = 10_000
+    devices_per_product: int = 10_000
+
+    # Certificates
+    certificates_live: int = 2
+    certificate_overlap_s: int = 24 * 3600  # a superseded certificate may still log in for this long

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""What stands behind the endpoint: who is let in, and what a message means.
+
+The endpoint owns sockets, packets and sessions and asks these four questions; it knows no dialect, no
+database and no certificate authority.  An external broker would be put in the endpoint's place, over the
+same four.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ..names import Identity
+from .codec import Connect
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What is known about a connection before it says a word."""
+
+    address: str
+    certified: bool  # it came in where a client certificate is required
+    serial: str | None  # of the certificate that the handshake proved
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    identity: Identity
+    activation: bool = False  # may do nothing but be activated
+    answers_on: str = ""  # the one topic that an activation session may publish to
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    code: int  # for CONNACK
+    reason: str  # for the log
+
+
+class Message(NamedTuple):
+    topic: str
+    payload: bytes
+
+
+class Desk(Protocol):
+    def admit(self, peer: Peer, connect: Connect) -> Admitted | Refused:
+        """Decides before any session is looked up."""
+
+    def connected(self, admitted: Admitted) -> list[Message]:
+        """Called after CONNACK; what to push at once."""
+
+    def arrived(self, admitted: Admitted, topic: str, payload: bytes) -> list[Message]:
+        """A message.  When this returns, what it says is committed and may be acknowledged; the result is the answer."""
+
+    def gone(self, identity: Identity, reason: str) -> None:
+        """The session of `identity` is no longer connected.  Not called when another connection takes over."""

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""The endpoint: every connected device, and the road to it.
+
+Rules it keeps:
+- Identity first: nothing of a session is read or changed before `Desk.admit` has said who this is.
+- One connection a device; a new one takes over.  An activation is no session and takes nothing over.
+- PUBACK means that the desk has committed the message.
+- Who is silent for one and a half keep-alive intervals is disconnected (3.1.2.10); keep-alive 0 gets a long
+  one of ours.
+- Nothing is retained: no device hears another, and the server repeats itself by intent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from ..limits import Limits
+from ..log import Log
+from ..names import Identity
+from . import codec
+from .connection import Connection
+from .desk import Desk
+from .session import Session
+
+
+class Endpoint:
+    def __init__(self, desk: Desk, limits: Limits, log: Log):
+        self.desk = desk
+        self.limits = limits
+        self.log = log
+        self._connections: set[Connection] = set()
+        self._live: dict[Identity, Connection] = {}
+        self._kept: dict[Identity, Session] = {}
+        self._servers: list[asyncio.Server] = []
+
+    async def listen(self, host: str, port: int, context: ssl.SSLContext, certified: bool) -> int:
+        """Open a listener; returns its port.  OSError when that is taken."""
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self, certified),
+            host,
+            port,
+            ssl=context,
+            ssl_handshake_timeout=self.limits.handshake_timeout_s,
+            backlog=512,
+        )
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.close("server_stops")
+
+    def online(self, identity: Identity) -> bool:
+        return identity in self._live
+
+    def push(self, identity: Identity, topic: str, payload: bytes) -> bool:
+        """Hand a message to a connected device.  False: it is not connected, or its queue is full."""
+        connection = self._live.get(identity)
+        return connection is not None and connection.push(topic, payload)
+
+    def kick(self, identity: Identity, reason: str) -> None:
+        """End the session and forget what was kept of it."""
+        self._kept.pop(identity, None)
+        if connection := self._live.get(identity):
+            connection.close(reason)
+
+    # For connections
+
+    def opened(self, connection: Connection) -> bool:
+        """False: there is no room for another connection."""
+        if len(self._connections) >= self.limits.connections:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def closed(self, connection: Connection, reason: str) -> None:
+        self._connections.discard(connection)
+        admitted = connection.admitted
+        if admitted is None or admitted.activation:
+            return
+        if self._live.get(admitted.identity) is connection:
+            del self._live[admitted.identity]
+            self.desk.gone(admitted.identity, reason)
+
+    def take_session(self, connection: Connection, identity: Identity, clean: bool) -> tuple[Session, bool]:
+        """(the session, whether it was there before), with any older connection of the device closed."""
+        if older := self._live.get(identity):
+            self._live[identity] = connection
+            older.close("taken_over")
+        self._live[identity] = connection
+        kept = None if clean else self._kept.get(identity)
+        session = kept or Session(self.limits)
+        if clean:
+            self._kept.pop(identity, None)
+        else:
+            self._kept[identity] = session
+        return session, kept is not None
+
+    def refuse(self, address: str, code: int, reason: str) -> bytes:
+        self.log("mqtt.refused", address=address, code=code, reason=reason)
+        return codec.connack(code)

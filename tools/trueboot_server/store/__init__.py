@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""The database: one file, one connection, one transaction function.
+
+Rules: every read and write goes through `Store.transaction`; what is acknowledged to a peer was committed
+before; events are rows written in the same transaction as what they tell, and are announced (log, long polls)
+only after the commit.  Transactions are synchronous and never span an `await`, so they cannot interleave.
+
+SQLite runs in WAL mode with synchronous=FULL: a commit survives a power cut.  Another database goes behind
+`_engine` and `migrations`; nothing else knows which one it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import StaticPool
+
+from ..clock import Clock, iso, now_ms
+from ..errors import EXIT_CONFIG, StartError
+from ..log import Log, silent
+from ..names import Identity
+from . import schema
+from .migrations import NewerDatabase, migrate
+
+_TRIM_EVERY = 64  # events between two cuts of the ring
+
+
+class Transaction:
+    """What a transaction can do: run statements, and tell what happened."""
+
+    def __init__(self, connection: sa.Connection, now: int):
+        self._connection = connection
+        self.now = now
+        self.told: list[dict[str, Any]] = []
+
+    def execute(self, statement: sa.Executable) -> sa.CursorResult[Any]:
+        return self._connection.execute(statement)
+
+    def row(self, statement: sa.Select[Any]) -> Any | None:
+        return self._connection.execute(statement).one_or_none()
+
+    def rows(self, statement: sa.Select[Any]) -> list[Any]:
+        return list(self._connection.execute(statement))
+
+    def event(self, name: str, identity: Identity | None = None, /, **fields: Any) -> None:
+        """Write an event down.  `fields` must hold no secrets: operators, logs and pages show them."""
+        values = {
+            "time": self.now,
+            "event": name,
+            "product_key": identity.product_key if identity else None,
+            "device_key": identity.device_key if identity else None,
+            "fields": fields,
+        }
+        result = self._connection.execute(schema.events.insert().values(**values))
+        self.told.append({"seq": int(result.inserted_primary_key[0]), **values})  # type: ignore[index]
+
+
+class Store:
+    def __init__(self, path: Path, clock: Clock = now_ms, log: Log = silent, keep_events: int = 20_000):
+        self._clock = clock
+        self._log = log
+        self._keep_events = keep_events
+        self._busy = False
+        self._listeners: set[asyncio.Event] = set()
+        self._engine = _engine(path)
+        try:
+            with self._engine.begin() as connection:
+                migrate(connection)
+                problem = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar()
+            if problem != "ok":
+                raise StartError(
+                    EXIT_CONFIG,
+                    f"the database {path} is damaged",
+                    str(problem),
+                    "Put a backup in its place, or start with an empty state folder.",
+                )
+        except NewerDatabase as error:
+            raise StartError(
+                EXIT_CONFIG,
+                f"the database {path} was written by a newer server",
+                str(error),
+                "Run that version again, or a later one.",
+            ) from error
+        except DatabaseError as error:
+            raise StartError(
+                EXIT_CONFIG,
+                f"the database {path} cannot be read",
+                str(error.orig),
+                "Put a backup in its place, or start with an empty state folder.",
+            ) from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """The one way to the database.  Commits when the block ends, rolls back when it raises."""
+        if self._busy:
+            raise RuntimeError("a transaction inside a transaction")
+        self._busy = True
+        try:
+            with self._engine.begin() as connection:
+                transaction = Transaction(connection, self._clock())
+                yield transaction
+                if any(told["seq"] % _TRIM_EVERY == 0 for told in transaction.told):
+                    oldest = transaction.told[-1]["seq"] - self._keep_events
+                    connection.execute(schema.events.delete().where(schema.events.c.seq <= oldest))
+        finally:
+            self._busy = False
+        self._announce(transaction.told)
+
+    def _announce(self, told: list[dict[str, Any]]) -> None:
+        for event in told:
+            self._log(
+                event["event"], **{k: event[k] for k in ("product_key", "device_key") if event[k]}, **event["fields"]
+            )
+        if told:
+            for listener in self._listeners:
+                listener.set()
+
+    async def events_after(self, seq: int, wait_s: float, most: int) -> tuple[list[dict[str, Any]], int]:
+        """(events after `seq`, the last number), waiting for at most `wait_s` until there is one."""
+        arrived = asyncio.Event()
+        self._listeners.add(arrived)
+        try:
+            async with asyncio.timeout(wait_s if wait_s > 0 else None):
+                while True:
+                    arrived.clear()
+                    found, last = self._events(seq, most)
+                    if found or wait_s <= 0:
+                        return found, last
+                    await arrived.wait()
+        except TimeoutError:
+            return self._events(seq, most)
+        finally:
+            self._listeners.discard(arrived)
+
+    def _events(self, seq: int, most: int) -> tuple[list[dict[str, Any]], int]:
+        events = schema.events
+        with self.transaction() as t:
+            rows = t.rows(sa.select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(most))
+            newest = t.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0
+        return [_shown(row) for row in rows], rows[-1].seq if rows else max(newest, 0)
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    shown = {"seq": row.seq, "time": iso(row.time), "event": row.event}
+    if row.device_key is not None:
+        shown |= {"product_key": row.product_key, "device_key": row.device_key}
+    return shown | row.fields
+
+
+def _engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"isolation_level": None})
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    # sqlite3 begins transactions late and by its own rules; ours begin at once and mean it.
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

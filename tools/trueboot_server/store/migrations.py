@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Numbered steps from an empty database to the present schema.
+
+A step that was released is never edited: the next change is the next step.  The number that a database
+has reached is the row `schema` of `meta`; a database from a newer server is refused, not guessed at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, text
+
+_FIRST = """
+CREATE TABLE products (
+    product_key TEXT NOT NULL PRIMARY KEY, product_secret TEXT NOT NULL, allow_password_login BOOLEAN NOT NULL,
+    claims_count BOOLEAN NOT NULL, created_at INTEGER NOT NULL);
+CREATE TABLE devices (
+    product_key TEXT NOT NULL, device_key TEXT NOT NULL, device_secret TEXT NOT NULL, state TEXT NOT NULL,
+    secret_used_at INTEGER, key_thumbprint TEXT, claimed_version TEXT, claimed_at INTEGER, proven_version TEXT,
+    proven_at INTEGER, image TEXT, slot TEXT, last_seen INTEGER, last_report JSON, created_at INTEGER NOT NULL,
+    PRIMARY KEY (product_key, device_key),
+    FOREIGN KEY (product_key) REFERENCES products (product_key));
+CREATE TABLE certificates (
+    serial TEXT NOT NULL PRIMARY KEY, product_key TEXT NOT NULL, device_key TEXT NOT NULL, thumbprint TEXT NOT NULL,
+    der BLOB NOT NULL, not_after INTEGER NOT NULL, issued_at INTEGER NOT NULL, first_used_at INTEGER,
+    superseded_at INTEGER, revoked_at INTEGER,
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+CREATE INDEX certificates_device ON certificates (product_key, device_key);
+CREATE INDEX certificates_key ON certificates (thumbprint);
+CREATE TABLE reports (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, thumbprint TEXT NOT NULL, seq INTEGER NOT NULL, boot INTEGER NOT NULL,
+    product_key TEXT NOT NULL, device_key TEXT NOT NULL, claims JSON NOT NULL, received_at INTEGER NOT NULL,
+    UNIQUE (thumbprint, seq),
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, product_key TEXT NOT NULL, target TEXT NOT NULL, version TEXT NOT NULL,
+    sha256 TEXT NOT NULL, length INTEGER NOT NULL, max_failures INTEGER NOT NULL, state TEXT NOT NULL,
+    created_at INTEGER NOT NULL, ended_at INTEGER);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, job_id INTEGER NOT NULL, product_key TEXT NOT NULL, device_key TEXT NOT NULL,
+    nonce TEXT NOT NULL, state TEXT NOT NULL, settled BOOLEAN NOT NULL, pushes INTEGER NOT NULL, started_at INTEGER,
+    step INTEGER, "desc" TEXT, reason TEXT, claimed_version TEXT, claimed_at INTEGER, proven_at INTEGER,
+    report_id INTEGER, updated_at INTEGER NOT NULL,
+    FOREIGN KEY (job_id) REFERENCES jobs (id),
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+CREATE INDEX attempts_job ON attempts (job_id);
+CREATE INDEX attempts_open ON attempts (product_key, device_key, settled);
+CREATE UNIQUE INDEX attempts_one_open ON attempts (product_key, device_key) WHERE NOT settled;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, event TEXT NOT NULL, product_key TEXT,
+    device_key TEXT, fields JSON NOT NULL);
+CREATE TABLE releases (
+    target TEXT NOT NULL PRIMARY KEY, version TEXT NOT NULL, sha256 TEXT NOT NULL, length INTEGER NOT NULL,
+    custom JSON NOT NULL, published_at INTEGER NOT NULL);
+CREATE TABLE points (
+    product_key TEXT NOT NULL, device_key TEXT NOT NULL, point TEXT NOT NULL, value JSON NOT NULL,
+    time INTEGER NOT NULL, PRIMARY KEY (product_key, device_key, point),
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+"""
+
+
+def _first(connection: Connection) -> None:
+    for statement in _FIRST.split(";"):
+        if statement.strip():
+            connection.execute(text(statement))
+
+
+STEPS: list[Callable[[Connection], None]] = [_first]
+
+
+class NewerDatabase(Exception):
+    """The database was written by a server that knows more steps than this one."""
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the database up to date, inside the caller's transaction."""
+    connection.execute(text("CREATE TABLE IF NOT EXISTS meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)"))
+    found = connection.execute(text("SELECT value FROM meta WHERE key = 'schema'")).scalar()
+    reached = int(found) if found is not None else 0
+    if reached > len(STEPS):
+        raise NewerDatabase(f"schema {reached}, this server knows {len(STEPS)}")
+    for step in STEPS[reached:]:
+        step(connection)
+    if reached < len(STEPS):
+        connection.execute(
+            text("INSERT INTO meta VALUES ('schema', :n) ON CONFLICT (key) DO UPDATE SET value = :n"),
+            {"n": str(len(STEPS))},
+        )

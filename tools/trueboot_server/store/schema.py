@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""The tables, as SQLAlchemy Core knows them.  `migrations` creates them; a test compares the two.
+
+Times are milliseconds since 1970.  Device secrets, product secrets and the organisation's secret key are
+kept in clear: EnOS's password and signatures are plain digests over the secret (enos-decada, 2 and 8.2),
+so a verifier must know it.  Tokens that are only ever compared (operator, registration) are kept as SHA-256.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+def _device_reference() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["product_key", "device_key"], ["devices.product_key", "devices.device_key"])
+
+
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+products = Table(
+    "products",
+    metadata,
+    Column("product_key", Text, primary_key=True),
+    Column("product_secret", Text, nullable=False),
+    Column("allow_password_login", Boolean, nullable=False),
+    Column("claims_count", Boolean, nullable=False),  # a claimed attempt settles a job (devices that cannot sign)
+    Column("created_at", Integer, nullable=False),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("product_key", Text, primary_key=True),
+    Column("device_key", Text, primary_key=True),
+    Column("device_secret", Text, nullable=False),
+    Column("state", Text, nullable=False),  # registered, activated, enrolled, revoked
+    Column("secret_used_at", Integer),  # the first proof made with the secret; it is not handed out after that
+    Column("key_thumbprint", Text),  # the one public key that the secret may certify
+    Column("claimed_version", Text),
+    Column("claimed_at", Integer),
+    Column("proven_version", Text),
+    Column("proven_at", Integer),
+    Column("image", Text),
+    Column("slot", Text),
+    Column("last_seen", Integer),
+    Column("last_report", JSON),
+    Column("created_at", Integer, nullable=False),
+    ForeignKeyConstraint(["product_key"], ["products.product_key"]),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("serial", Text, primary_key=True),  # lower-case hex: 64 bits and more do not fit an INTEGER
+    Column("product_key", Text, nullable=False),
+    Column("device_key", Text, nullable=False),
+    Column("thumbprint", Text, nullable=False),  # RFC 7638, of the public key
+    Column("der", LargeBinary, nullable=False),
+    Column("not_after", Integer, nullable=False),
+    Column("issued_at", Integer, nullable=False),
+    Column("first_used_at", Integer),
+    Column("superseded_at", Integer),
+    Column("revoked_at", Integer),
+    _device_reference(),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("thumbprint", Text, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("boot", Integer, nullable=False),
+    Column("product_key", Text, nullable=False),
+    Column("device_key", Text, nullable=False),
+    Column("claims", JSON, nullable=False),
+    Column("received_at", Integer, nullable=False),
+    UniqueConstraint("thumbprint", "seq"),
+    _device_reference(),
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("product_key", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("length", Integer, nullable=False),
+    Column("max_failures", Integer, nullable=False),
+    Column("state", Text, nullable=False),  # running, done, halted, cancelled
+    Column("created_at", Integer, nullable=False),
+    Column("ended_at", Integer),
+    sqlite_autoincrement=True,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", Integer, nullable=False),
+    Column("product_key", Text, nullable=False),
+    Column("device_key", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("settled", Boolean, nullable=False),  # the job waits for it no longer
+    Column("pushes", Integer, nullable=False),
+    Column("started_at", Integer),  # the time-out counts from here
+    Column("step", Integer),
+    Column("desc", Text),
+    Column("reason", Text),
+    Column("claimed_version", Text),
+    Column("claimed_at", Integer),
+    Column("proven_at", Integer),
+    Column("report_id", Integer),
+    Column("updated_at", Integer, nullable=False),
+    ForeignKeyConstraint(["job_id"], ["jobs.id"]),
+    _device_reference(),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("time", Integer, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("product_key", Text),
+    Column("device_key", Text),
+    Column("fields", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("length", Integer, nullable=False),
+    Column("custom", JSON, nullable=False),
+    Column("published_at", Integer, nullable=False),
+)
+
+points = Table(
+    "points",
+    metadata,
+    Column("product_key", Text, primary_key=True),
+    Column("device_key", Text, primary_key=True),
+    Column("point", Text, primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("time", Integer, nullable=False),
+    _device_reference(),
+)
