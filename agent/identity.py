@@ -32,23 +32,24 @@ ENROLLED = "enrolled"
 
 MAX_PROBATION = 5  # refusals by servers before the certificate is asked for again
 
-TRANSITIONS = {
-    (BLANK, "started"): (BLANK, REGISTERED),
-    (BLANK, "registered"): (REGISTERED,),
-    (BLANK, "failed"): (BLANK,),
-    (REGISTERED, "started"): (REGISTERED,),
-    (REGISTERED, "key_made"): (KEYED,),
-    (REGISTERED, "failed"): (REGISTERED,),
-    (KEYED, "started"): (KEYED,),
-    (KEYED, "issued"): (PROBATION,),
-    (KEYED, "failed"): (KEYED,),
-    (PROBATION, "started"): (PROBATION,),
-    (PROBATION, "accepted"): (ENROLLED,),
-    (PROBATION, "failed"): (PROBATION, KEYED),
-    (ENROLLED, "started"): (ENROLLED,),
-    (ENROLLED, "accepted"): (ENROLLED,),
-    (ENROLLED, "failed"): (ENROLLED,),
-}
+# phase, event -> the phases it may lead to; see agent/update.py for why this is a text.
+TRANSITIONS = """
+blank started -> blank registered
+blank registered -> registered
+blank failed -> blank
+registered started -> registered
+registered key_made -> keyed
+registered failed -> registered
+keyed started -> keyed
+keyed issued -> probation
+keyed failed -> keyed
+probation started -> probation
+probation accepted -> enrolled
+probation failed -> probation keyed
+enrolled started -> enrolled
+enrolled accepted -> enrolled
+enrolled failed -> enrolled
+"""
 
 
 def initial():
@@ -57,10 +58,10 @@ def initial():
 
 def step(state, event):
     """One event in, the next state and the commands out.  MisuseError for an event that the phase does not know."""
-    key = (state["phase"], event[0])
-    if key not in TRANSITIONS:
+    act = globals().get("_%s_%s" % (state["phase"], event[0]))
+    if act is None:
         raise MisuseError("identity_event", "%s in phase %s" % (event[0], state["phase"]))
-    return _STEPS[key](state, *event[1:])
+    return act(state, *event[1:])
 
 
 def _enter(state, commands, **changes):
@@ -69,56 +70,56 @@ def _enter(state, commands, **changes):
     return new, [("save", new, None)] + commands
 
 
-def _start_blank(state, has_secret):
+def _blank_started(state, has_secret):
     if has_secret:  # provisioned on a bench, or cut right after the secret was stored
-        return _registered(state)
+        return _blank_registered(state)
     return state, [("register",)]
 
 
-def _registered(state):
+def _blank_registered(state):
     log = ("log", "identity.registered", {})
     return _enter(state, [log, ("make_key", state["label"])], phase=REGISTERED, tries=0)
 
 
-def _make_key(state, has_secret):
+def _registered_started(state, has_secret):
     return state, [("make_key", state["label"])]
 
 
-def _key_made(state):
+def _registered_key_made(state):
     log = ("log", "identity.key_made", {"label": state["label"]})
     return _enter(state, [log, ("enrol", state["label"])], phase=KEYED, tries=0)
 
 
-def _enrol(state, has_secret):
+def _keyed_started(state, has_secret):
     return state, [("enrol", state["label"])]
 
 
-def _issued(state):
+def _keyed_issued(state):
     log = ("log", "identity.certificate_stored", {"label": state["label"]})
     return _enter(state, [log], phase=PROBATION, tries=0)
 
 
-def _nothing(state, has_secret):
+def _probation_started(state, has_secret):
     return state, []
 
 
-def _accepted(state):
+def _probation_accepted(state):
     log = ("log", "identity.enrolled", {"label": state["label"]})
     return _enter(state, [log], phase=ENROLLED, tries=0)
 
 
-def _still_accepted(state):
+def _enrolled_accepted(state):
     return state, []
 
 
-def _failed(state, code, final):
+def _blank_failed(state, code, final):
     # The count is in RAM on purpose: a board that cannot reach its server must not wear its flash out.
     new = dict(state)
     new["tries"] = state["tries"] + 1
     return new, [("retry", new["tries"])]
 
 
-def _failed_probation(state, code, final):
+def _probation_failed(state, code, final):
     if not final:
         return state, []
     if state["tries"] + 1 < MAX_PROBATION:
@@ -126,24 +127,10 @@ def _failed_probation(state, code, final):
     return _enter(state, [("enrol", state["label"])], phase=KEYED, tries=0)
 
 
-def _ignored(state, code, final):
+def _enrolled_failed(state, code, final):
     return state, []
 
 
-_STEPS = {
-    (BLANK, "started"): _start_blank,
-    (BLANK, "registered"): _registered,
-    (BLANK, "failed"): _failed,
-    (REGISTERED, "started"): _make_key,
-    (REGISTERED, "key_made"): _key_made,
-    (REGISTERED, "failed"): _failed,
-    (KEYED, "started"): _enrol,
-    (KEYED, "issued"): _issued,
-    (KEYED, "failed"): _failed,
-    (PROBATION, "started"): _nothing,
-    (PROBATION, "accepted"): _accepted,
-    (PROBATION, "failed"): _failed_probation,
-    (ENROLLED, "started"): _nothing,
-    (ENROLLED, "accepted"): _still_accepted,
-    (ENROLLED, "failed"): _ignored,
-}
+# Edges that another edge's function serves as well
+_registered_failed = _keyed_failed = _blank_failed
+_enrolled_started = _probation_started

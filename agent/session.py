@@ -24,14 +24,15 @@ MAX_WAIT_MS = 300_000
 FIRST_REFUSED_WAIT_MS = 8000
 STABLE_MS = 60_000  # a session this long forgets earlier failures
 
-TRANSITIONS = {
-    (OFFLINE, "tick"): (OFFLINE, DIALING),
-    (DIALING, "tick"): (DIALING,),
-    (DIALING, "opened"): (ONLINE,),
-    (DIALING, "lost"): (OFFLINE,),
-    (ONLINE, "tick"): (ONLINE,),
-    (ONLINE, "lost"): (OFFLINE,),
-}
+# phase, event -> the phases it may lead to; see agent/update.py for why this is a text.
+TRANSITIONS = """
+offline tick -> offline dialing
+dialing tick -> dialing
+dialing opened -> online
+dialing lost -> offline
+online tick -> online
+online lost -> offline
+"""
 
 
 def initial():
@@ -48,7 +49,7 @@ def wait_ms(failures, chance, refused):
 def step(state, event):
     """One event in, the next state and the commands out.  MisuseError for an event that the phase does not know."""
     phase, name = state["phase"], event[0]
-    if (phase, name) not in TRANSITIONS:
+    if "\n%s %s ->" % (phase, name) not in TRANSITIONS:
         raise MisuseError("session_event", "%s in phase %s" % (name, phase))
     new = dict(state)
     if name == "tick":

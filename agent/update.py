@@ -48,33 +48,34 @@ MAX_ACTIVATIONS = 3  # times that an image is booted again after a trial that en
 MAX_REFUSED = 8  # remembered refusals; the oldest is forgotten first
 MAX_FLOOR_STEP = 16  # one signed mistake must not lock a fleet out for ever
 
-# (phase, event) -> the phases it may lead to.  Tests hold step() to it; the docs draw it.
-TRANSITIONS = {
-    (IDLE, "booted"): (IDLE,),
-    (IDLE, "offered"): (IDLE, OFFERED),
-    (IDLE, "rejected"): (IDLE,),
-    (OFFERED, "booted"): (OFFERED,),
-    (OFFERED, "offered"): (OFFERED,),
-    (OFFERED, "rejected"): (OFFERED,),
-    (OFFERED, "consented"): (FETCHING,),
-    (OFFERED, "declined"): (IDLE,),
-    (FETCHING, "booted"): (FETCHING,),
-    (FETCHING, "offered"): (FETCHING,),
-    (FETCHING, "rejected"): (FETCHING,),
-    (FETCHING, "fetched"): (STAGED,),
-    (FETCHING, "failed"): (FETCHING, IDLE),
-    (STAGED, "booted"): (STAGED, TRIAL, IDLE),
-    (STAGED, "offered"): (STAGED,),
-    (STAGED, "rejected"): (STAGED,),
-    (STAGED, "consented"): (STAGED,),
-    (STAGED, "declined"): (IDLE,),
-    (STAGED, "failed"): (IDLE,),
-    (TRIAL, "booted"): (TRIAL, STAGED, IDLE),
-    (TRIAL, "offered"): (TRIAL,),
-    (TRIAL, "rejected"): (TRIAL,),
-    (TRIAL, "healthy"): (IDLE,),
-    (TRIAL, "failed"): (TRIAL,),
-}
+# phase, event -> the phases it may lead to.  One text, since a dict of tuples costs a board 3 KB of heap.
+# `step` finds the function `_<phase>_<event>`; tests hold them to this table, and the docs draw it.
+TRANSITIONS = """
+idle booted -> idle
+idle offered -> idle offered
+idle rejected -> idle
+offered booted -> offered
+offered offered -> offered
+offered rejected -> offered
+offered consented -> fetching
+offered declined -> idle
+fetching booted -> fetching
+fetching offered -> fetching
+fetching rejected -> fetching
+fetching fetched -> staged
+fetching failed -> fetching idle
+staged booted -> staged trial idle
+staged offered -> staged
+staged rejected -> staged
+staged consented -> staged
+staged declined -> idle
+staged failed -> idle
+trial booted -> trial staged idle
+trial offered -> trial
+trial rejected -> trial
+trial healthy -> idle
+trial failed -> trial
+"""
 
 
 def initial(version, image, security=0):
@@ -94,10 +95,10 @@ def initial(version, image, security=0):
 
 def step(state, event):
     """One event in, the next state and the commands out.  MisuseError for an event that the phase does not know."""
-    key = (state["phase"], event[0])
-    if key not in TRANSITIONS:
+    act = globals().get("_%s_%s" % (state["phase"], event[0]))
+    if act is None:
         raise MisuseError("update_event", "%s in phase %s" % (event[0], state["phase"]))
-    return _STEPS[key](state, *event[1:])
+    return act(state, *event[1:])
 
 
 def _with(state, **changes):
@@ -146,14 +147,14 @@ def _end(state, outcome, step, reason, refuse):
 # idle
 
 
-def _booted_idle(state, boot):
+def _idle_booted(state, boot):
     if boot["confirmed"]:
         return state, []
     # The journal knows of no trial, the loader does: the journal was lost.  The old image is the one that was judged.
     return state, [("rollback",), ("reboot", "trial without a journal")]
 
 
-def _offered_idle(state, release):
+def _idle_offered(state, release):
     if release["sha256"] == state["image"]:
         # Told twice, or the first report was lost: say again what is true.
         return _enter(state, [], _report(release, "updated", 100, "already running"))
@@ -170,7 +171,7 @@ def _offered_idle(state, release):
     return _enter(state, [log, ("ask", "download")], phase=OFFERED, release=release, tries=0, failure="")
 
 
-def _rejected(state, offer, step, reason):
+def _idle_rejected(state, offer, step, reason):
     log = ("log", "update.failed", {"version": offer["version"], "reason": reason})
     return _enter(state, [log], _report(offer, "failed", step, reason))
 
@@ -178,11 +179,11 @@ def _rejected(state, offer, step, reason):
 # offered
 
 
-def _ask_download(state, boot):
+def _offered_booted(state, boot):
     return state, [("ask", "download")]
 
 
-def _offered_again(state, release):
+def _offered_offered(state, release):
     current = state["release"]
     if release["sha256"] == current["sha256"]:
         if release.get("job") == current.get("job"):
@@ -191,28 +192,28 @@ def _offered_again(state, release):
     return _enter(state, [], _report(release, "failed", -1, "busy with " + current["version"]))
 
 
-def _consented_download(state, spare):
+def _offered_consented(state, spare):
     log = ("log", "update.consented", {"gate": "download"})
     return _enter(state, [log, ("fetch", 0)], phase=FETCHING, tries=0)
 
 
-def _declined(state, reason):
+def _offered_declined(state, reason):
     return _end(state, "refused", -5, reason, True)
 
 
 # fetching
 
 
-def _resume(state, boot):
+def _fetching_booted(state, boot):
     return state, [("fetch", state["tries"])]
 
 
-def _fetched(state):
+def _fetching_fetched(state):
     log = ("log", "update.staged", {"version": state["release"]["version"]})
     return _enter(state, [log, ("ask", "activate")], phase=STAGED, tries=0)
 
 
-def _fetch_failed(state, step, reason, final):
+def _fetching_failed(state, step, reason, final):
     tries = state["tries"] + 1
     if final or tries >= MAX_FETCHES:
         return _end(state, "failed", step, reason, False)
@@ -222,13 +223,13 @@ def _fetch_failed(state, step, reason, final):
 # staged
 
 
-def _consented_activate(state, spare):
+def _staged_consented(state, spare):
     log = ("log", "update.consented", {"gate": "activate"})
     done = ("log", "update.activated", {"slot": spare})
     return _enter(state, [log, ("activate",), done, ("reboot", "activate")], slot=spare, tries=1)
 
 
-def _booted_staged(state, boot):
+def _staged_booted(state, boot):
     if state["tries"] == 0:
         return state, [("ask", "activate")]
     if boot["slot"] == state["slot"]:
@@ -238,14 +239,14 @@ def _booted_staged(state, boot):
     return _fell_back(state, boot)
 
 
-def _stage_failed(state, step, reason, final):
+def _staged_failed(state, step, reason, final):
     return _end(state, "failed", step, reason, False)
 
 
 # trial
 
 
-def _booted_trial(state, boot):
+def _trial_booted(state, boot):
     if boot["slot"] != state["slot"]:
         return _fell_back(state, boot)
     if boot["confirmed"]:
@@ -268,7 +269,7 @@ def _fell_back(state, boot):
     return _end(state, "rolled_back", -1, "the new image did not confirm itself", False)
 
 
-def _healthy(state):
+def _trial_healthy(state):
     new, commands = _updated(state)
     return new, [("confirm",)] + commands
 
@@ -291,37 +292,16 @@ def _updated(state):
     )
 
 
-def _unhealthy(state, step, reason, final):
+def _trial_failed(state, step, reason, final):
     return _enter(state, [("rollback",), ("reboot", "trial failed")], failure=reason)
 
 
-def _not_now(state, *event):
+def _trial_offered(state, *event):
     return state, []  # the cloud offers again after the trial
 
 
-_STEPS = {
-    (IDLE, "booted"): _booted_idle,
-    (IDLE, "offered"): _offered_idle,
-    (IDLE, "rejected"): _rejected,
-    (OFFERED, "booted"): _ask_download,
-    (OFFERED, "offered"): _offered_again,
-    (OFFERED, "rejected"): _rejected,
-    (OFFERED, "consented"): _consented_download,
-    (OFFERED, "declined"): _declined,
-    (FETCHING, "booted"): _resume,
-    (FETCHING, "offered"): _offered_again,
-    (FETCHING, "rejected"): _rejected,
-    (FETCHING, "fetched"): _fetched,
-    (FETCHING, "failed"): _fetch_failed,
-    (STAGED, "booted"): _booted_staged,
-    (STAGED, "offered"): _offered_again,
-    (STAGED, "rejected"): _rejected,
-    (STAGED, "consented"): _consented_activate,
-    (STAGED, "declined"): _declined,
-    (STAGED, "failed"): _stage_failed,
-    (TRIAL, "booted"): _booted_trial,
-    (TRIAL, "offered"): _not_now,
-    (TRIAL, "rejected"): _not_now,
-    (TRIAL, "healthy"): _healthy,
-    (TRIAL, "failed"): _unhealthy,
-}
+# Edges that another edge's function serves as well
+_offered_rejected = _fetching_rejected = _staged_rejected = _idle_rejected
+_fetching_offered = _staged_offered = _offered_offered
+_staged_declined = _offered_declined
+_trial_rejected = _trial_offered

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The identity machine, and the session machine's waits."""
 
+from edges import declared, expected
+
 from agent import identity, session
 
 
@@ -58,19 +60,20 @@ def test_a_network_fault_never_spends_the_probation():
 
 
 def test_every_declared_edge_is_taken_and_no_other():
+    table = declared(identity)
     events = [("started", True), ("started", False), ("registered",), ("key_made",), ("issued",), ("accepted",)]
     events += [("failed", "x", True), ("failed", "x", False)]
     edges, seen, queue = set(), set(), [identity.initial()]
     while queue:
         state = queue.pop()
         for event in events:
-            if (state["phase"], event[0]) in identity.TRANSITIONS:
+            if (state["phase"], event[0]) in table:
                 new, _ = identity.step(state, event)
                 edges.add((state["phase"], event[0], new["phase"]))
                 if new["tries"] <= identity.MAX_PROBATION and (new["phase"], new["tries"]) not in seen:
                     seen.add((new["phase"], new["tries"]))
                     queue.append(new)
-    assert edges == {(k[0], k[1], to) for k, tos in identity.TRANSITIONS.items() for to in tos}
+    assert edges == expected(table)
 
 
 def test_waits_double_with_jitter_up_to_a_cap():

@@ -26,7 +26,8 @@ Drawn from the `TRANSITIONS` tables of `agent/update.py`, `agent/identity.py` an
 def diagram(module) -> str:
     lines = ["```mermaid", "stateDiagram-v2"]
     edges: dict[tuple[str, str], list[str]] = {}
-    for (phase, event), targets in module.TRANSITIONS.items():
+    for line in module.TRANSITIONS.strip().splitlines():
+        phase, event, _, *targets = line.split()
         for target in targets:
             edges.setdefault((phase, target), []).append(event)
     for (phase, target), events in edges.items():
