@@ -8,6 +8,7 @@ TIMEOUT_S the seconds that all its tests may take together.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from runtimes import Board, PortableFile
 from trueboot import mpy
 
 PORTABLE = Path(__file__).parent / "portable"
+sys.path.insert(0, str(PORTABLE))  # its helpers serve other tests, too
 _BOARD = pytest.StashKey[Board]()
 
 
