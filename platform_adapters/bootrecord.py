@@ -126,6 +126,14 @@ def fail(record, reason):
     return after
 
 
+def following(copies, record):
+    """(index of the copy to overwrite, its new bytes): `record` becomes the newest."""
+    before, index = newest(copies)
+    after = dict(record)
+    after["seq"] = before["seq"] + 1
+    return index, encode(after)
+
+
 def path(folder, index):
     return "%s/boot.%d" % (folder, index)
 
@@ -144,11 +152,9 @@ def load(folder):
 
 def save(folder, record):
     """Durable when it returns; until then the record that was there before is the one that counts.  Raises OSError."""
-    before, index = newest((_copy(folder, 0), _copy(folder, 1)))
-    after = dict(record)
-    after["seq"] = before["seq"] + 1
+    index, data = following((_copy(folder, 0), _copy(folder, 1)), record)
     with open(path(folder, index), "wb") as file:
-        file.write(encode(after))
+        file.write(data)
         file.flush()  # MicroPython's flush is the sync itself
         if hasattr(os, "fsync"):
             os.fsync(file.fileno())

@@ -48,7 +48,6 @@ class Walk:
 
     def feed(self, data):
         """Yields the steps that `data` make; each is to be carried out before the next is asked for."""
-        data = memoryview(data)
         if self._entries is None:
             used = self._index.feed(data)
             self.offset += used
@@ -57,11 +56,11 @@ class Walk:
             if not self._index.complete:
                 return
             data = data[used:]
-            self.size = self._index.image_size
+            self.size = self._index.size
             yield WHOLE, self.offset, self.size
             self._begin_files()
-            for step in self._next_files():
-                yield step
+            yield from self._next_files()
+        data = memoryview(data)
         while len(data):
             if self.path is None:
                 raise RefusedError("image_size", "the image is longer than its index says")
@@ -70,8 +69,7 @@ class Walk:
             self._take(piece)
             yield DATA, piece
             if not self._left:
-                for step in self._finish():
-                    yield step
+                yield from self._finish()
 
     def complete(self):
         return self._entries is not None and self.path is None
@@ -85,7 +83,7 @@ class Walk:
                 self.offset += self._index.feed(line)
                 if not line:
                     raise RefusedError("image_index", "ends early")
-        self.size = self._index.image_size
+        self.size = self._index.size
         self._begin_files()
         for _ in self._next_files():
             pass
@@ -131,8 +129,7 @@ class Walk:
     def _finish(self):
         self._check()
         yield DONE, self.path
-        for step in self._next_files():
-            yield step
+        yield from self._next_files()
 
     def _check(self):
         if self._hash.digest() != self._digest:

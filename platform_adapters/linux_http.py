@@ -175,5 +175,5 @@ class Response:
 
 def _failure(error: Exception, peer: tuple[str, int]) -> AgentError:
     if "IncompleteRead" in repr(error):
-        return UnreachableError("truncated", "%s:%d ended the answer early" % peer)
+        return UnreachableError("http_truncated", "%s:%d ended the answer early" % peer)
     return translate(error, *peer)
