@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from runtimes import Board, PortableFile
 from trueboot import mpy
 

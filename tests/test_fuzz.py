@@ -2,9 +2,10 @@
 """The same as tests/portable/test_damaged_input.py, with Hypothesis looking for the damage."""
 
 import pytest
-from expect import value_or_agent_error
 from hypothesis import given
 from hypothesis import strategies as st
+
+from expect import value_or_agent_error
 from parsers import STREAMING, WHOLE
 
 

@@ -2,6 +2,7 @@
 """The two-interpreter harness tells the truth: each way to fail is seen as a failure of the right test."""
 
 import pytest
+
 from runtimes import Board, PortableFile
 from trueboot import mpy
 

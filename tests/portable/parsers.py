@@ -11,6 +11,7 @@ from agent.errors import AgentError
 from agent.wire import appimage, ecdsa, http, mqtt, pem, url, utf8, x509
 
 CONNACK = b"\x20\x02\x00\x00"
+CHUNKED = b"HTTP/1.1 206 Partial\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def pieces(data, step):
@@ -67,10 +68,7 @@ STREAMING = (
     ),
     (read_mqtt, CONNACK + mqtt.publish("\u00fc\u20ac", bytes(130))),
     (read_http, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello"),
-    (
-        read_http,
-        b"HTTP/1.1 206 Partial\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nT: t\r\n\r\n",
-    ),
+    (read_http, CHUNKED + b"5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nT: t\r\n\r\n"),
     (read_http, b"HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\nbody to the end"),
     (read_index, appimage.build({"main.py": b"x", "lib/a.py": b"", "lib/b.py": b"contents"})),
 )
