@@ -20,13 +20,15 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from agent.errors import AgentError, MisuseError, UnreachableError
+from agent.errors import AgentError, MisuseError, RefusedError, UnreachableError
+from agent.wire.url import split_url
 from platform_adapters.linux_net import Net, translate
 from platform_adapters.ports import Identity
 
 CHUNK_BYTES = 64 * 1024
 READ_AHEAD = 16
 MOMENT_S = 0.05
+MALFORMED = ("BadStatusLine", "LineTooLong", "InvalidChunkLength", "InvalidHeader", "UnknownTransferEncoding", "headers")
 SILENCE_S = 20.0  # of a server, in the middle of an answer
 
 
@@ -56,10 +58,8 @@ class RequestsHttp:
         self._identity: Identity | None = None
 
     def open(self, method: str, url: str, headers: dict[str, str], body: bytes, identity: Identity | None) -> Response:
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
-            raise MisuseError("url", "not an https URL: %s" % url)
-        response = Response(parts.hostname, parts.port or 443, self._silence_s)
+        host, port, _ = split_url(url)
+        response = Response(host, port, self._silence_s)
         session = self._session_for(identity)
         request = requests.Request(method, url, {"Accept-Encoding": "identity", **headers}, data=body or None)
         try:
@@ -79,15 +79,10 @@ class RequestsHttp:
             session.trust_env = False
             session.headers.clear()
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+            session.adapters.clear()
             session.mount("https://", _Pinned(context))
-            session.mount("http://", _Forbidden())
             self._session, self._identity = session, identity
         return self._session
-
-
-class _Forbidden(HTTPAdapter):
-    def send(self, request, *args, **kwargs):
-        raise MisuseError("url", "not an https URL: %s" % request.url)
 
 
 class Response:
@@ -176,4 +171,6 @@ class Response:
 def _failure(error: Exception, peer: tuple[str, int]) -> AgentError:
     if "IncompleteRead" in repr(error):
         return UnreachableError("http_truncated", "%s:%d ended the answer early" % peer)
+    if any(word in repr(error) for word in MALFORMED):
+        return RefusedError("http_response", "%s:%d does not speak HTTP" % peer)
     return translate(error, *peer)

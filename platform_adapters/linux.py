@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Linux: files, app slots in folders, paho-mqtt, requests, keys in files.
+
+    Linux()                     configuration from the file that TRUEBOOT_CONFIG names (trueboot-agent sets it)
+    Linux("agent.toml")         from this file
+    Linux({...})                from a dict with the same keys; paths as given
+
+Puts the pieces together; each has its own file.  Of the configuration it uses
+`state`, `slots`, `ca_file`, `root_file`, `log` and `reset`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from agent.errors import DeviceError, MisuseError, RefusedError
+from agent.wire import ecdsa, pem
+from platform_adapters import linux_config, linux_reset
+from platform_adapters.dirslots import DirSlots
+from platform_adapters.filestore import FileStore
+from platform_adapters.keystores.software import SoftwareKeys
+from platform_adapters.linux_http import RequestsHttp
+from platform_adapters.linux_mqtt import PahoMqtt
+from platform_adapters.linux_net import Net
+
+TRUST_BYTES = 256 * 1024
+KEY_TYPES = ("ecdsa", "ecdsa-sha2-nistp256")
+SCHEME = "ecdsa-sha2-nistp256"
+
+
+class Linux:
+    def __init__(self, config: str | os.PathLike[str] | dict[str, Any] | None = None):
+        self.config = dict(config) if isinstance(config, dict) else linux_config.read(config)
+        for key, default in linux_config.PATHS.items():
+            self.config.setdefault(key, default)
+        state = self.config["state"]
+        _make_private(state)
+        self.slots = DirSlots(self.config["slots"], state)
+        self.store = FileStore(state + "/store")
+        self.keys = SoftwareKeys(state + "/keys")
+        net = Net(self.anchors(), self.keys.file)
+        self.mqtt = PahoMqtt(net)
+        self.http = RequestsHttp(net)
+        self.clock = Clock()
+        self.power = Power(self.config.get("reset", "exec"))
+        self.chance = Chance()
+        self._text = self.config.get("log") == "text"
+
+    def anchors(self) -> list[bytes]:
+        name = self.config["ca_file"]
+        data = _read("ca_file", name)
+        if data[:1] == b"\x30":  # DER
+            return [data]
+        try:
+            found = pem.decode_all(data, "CERTIFICATE")
+        except RefusedError as error:
+            raise MisuseError("config", "ca_file %s: %s" % (name, error.detail)) from None
+        if not found:
+            raise MisuseError("config", "ca_file %s holds no certificate" % name)
+        return found
+
+    def root(self) -> bytes:
+        return _read("root_file", self.config["root_file"])
+
+    def verify(self, key_type: str, scheme: str, public: bytes, digest: bytes, signature: bytes) -> bool:
+        if key_type not in KEY_TYPES or scheme != SCHEME or len(digest) != 32:
+            return False
+        try:
+            ecdsa.signature_from_der(signature)  # the same strictness as on boards
+            if len(public) != 65 or public[0] != 4:
+                return False
+            key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
+            key.verify(signature, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+        except (RefusedError, ValueError, InvalidSignature):
+            return False
+        return True
+
+    def log(self, event: str, fields: dict[str, Any]) -> None:
+        ticks = self.clock.ticks_ms()
+        if self._text:
+            words = ["%s=%s" % (name, value) for name, value in fields.items()]
+            line = " ".join(["%10.3f" % (ticks / 1000), event, *words]).replace("\n", "\\n")
+        else:
+            line = json.dumps({"event": event, "t": ticks, **fields}, default=str)
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads any more; that must not stop a device
+
+
+def _make_private(folder: str) -> None:
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise DeviceError("state", "cannot make %s: %s" % (folder, error.strerror)) from None
+
+
+def _read(key: str, name: str) -> bytes:
+    try:
+        data = Path(name).read_bytes()
+    except OSError as error:
+        raise MisuseError("config", "cannot read %s %s: %s" % (key, name, error.strerror)) from None
+    if len(data) > TRUST_BYTES:
+        raise MisuseError("config", "%s %s is too big" % (key, name))
+    return data
+
+
+class Clock:
+    def __init__(self) -> None:
+        self._floor = 0
+
+    def ticks_ms(self) -> int:
+        return time.monotonic_ns() // 1_000_000
+
+    def sleep_ms(self, duration_ms: int) -> None:
+        time.sleep(max(0, duration_ms) / 1000)
+
+    def wall(self) -> int:
+        return max(int(time.time()), self._floor)
+
+    def raise_floor(self, seconds: int) -> None:
+        self._floor = max(self._floor, seconds)
+
+
+class Power:
+    def __init__(self, reset: str):
+        self._reset = reset
+
+    def reboot(self, reason: str) -> None:
+        linux_reset.reset(self._reset)
+
+    def cause(self) -> str:
+        return "reset" if os.environ.get(linux_reset.CAUSE) == "reset" else "unknown"
+
+    def feed(self) -> None:
+        """systemd restarts a service that ends; a hang is bounded by the time-outs of every call."""
+
+
+class Chance:
+    def random(self, size: int) -> bytes:
+        return os.urandom(size)

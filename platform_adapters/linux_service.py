@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""`trueboot-agent`: the trampoline on Linux, and a look at a device's state.
+
+`run` is what boot.py is on boards: lock the state, choose the slot, count a
+trial's boot, and become the guard (`linux_guard.py`), which runs the slot.  It
+lives outside the slots and imports little.
+
+Exit codes, for supervisors (restart on 1, 3, 69 and on signals; stop on 0, 2, 77, 78)
+  0 ended   2 usage   3 please reset me (--exit-on-reset)   69 its surroundings fail it, say a folder not writable
+  75 another agent runs on this state   77 revoked   78 wrong configuration   1 crashed
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import json
+import os
+import sys
+import time
+from typing import Any, NoReturn
+
+from agent.errors import AgentError, MisuseError
+from platform_adapters import bootrecord, linux_reset
+
+USAGE, UNAVAILABLE, LOCKED, CONFIG = 2, 69, 75, 78
+LOCK_VARIABLE = "TRUEBOOT_LOCK_FD"
+LOCK_TRIES, LOCK_PAUSE_S = 5, 0.05  # `status` holds the lock for a moment
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+GUARD = os.path.join(ROOT, "platform_adapters", "linux_guard.py")
+AGAIN = "import sys; sys.path.append(%r); from platform_adapters.linux_service import main; sys.exit(main())"
+
+
+class Stop(Exception):
+    """One line for people and one code for programs."""
+
+    def __init__(self, code: int, line: str):
+        super().__init__(code, line)
+        self.code = code
+        self.line = line
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        if options.verb == "status":
+            return status(options.config, options.json)
+        return run(options.config, options.exit_on_reset)
+    except Stop as stop:
+        return complain(stop.code, stop.line)
+    except MisuseError as error:
+        return complain(CONFIG, error.detail)
+    except AgentError as error:
+        return complain(UNAVAILABLE, error.detail)
+
+
+def complain(code: int, line: str) -> int:
+    print("trueboot-agent: " + line.replace("\n", " "), file=sys.stderr)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="trueboot-agent", description="Runs a device's app from its slots.")
+    top.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    about = {"run": "boot the device's app", "status": "tell what a device runs, without disturbing it"}
+    for verb, text in about.items():
+        one = verbs.add_parser(verb, help=text, description=text)
+        one.add_argument("--config", metavar="FILE", help="agent.toml; without it TRUEBOOT_CONFIG names the file")
+        if verb == "run":
+            one.add_argument("--exit-on-reset", action="store_true", help="end with code 3 instead of starting again")
+        else:
+            one.add_argument("--json", action="store_true", help="one JSON object")
+    return top
+
+
+class Version(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None) -> NoReturn:
+        from agent import __version__
+
+        print("trueboot-agent " + __version__)
+        sys.exit(0)
+
+
+def settings(path: str | None) -> tuple[dict[str, Any], str]:
+    from platform_adapters import linux_config
+
+    config = linux_config.read(path)
+    return config, os.path.abspath(path or os.environ[linux_config.VARIABLE])
+
+
+def run(path: str | None, exit_on_reset: bool) -> int:
+    config, name = settings(path)
+    state, slots = config["state"], config["slots"]
+    lock = take(state)
+    slot, on_trial = bootrecord.start(state)
+    folder = os.path.join(slots, slot)
+    if not on_trial and not os.path.isfile(os.path.join(folder, "main.py")):
+        raise Stop(CONFIG, "slot %s has no main.py (%s): install an app image there first" % (slot, folder))
+    os.set_inheritable(lock, True)
+    os.environ[LOCK_VARIABLE] = str(lock)
+    command = [sys.executable, "-P", "-c", AGAIN % ROOT, "run", "--config", name]
+    os.environ[linux_reset.TRAMPOLINE] = json.dumps(command)
+    os.environ[linux_reset.MODE] = "exit" if exit_on_reset or config.get("reset") == "exit" else "exec"
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps({"pid": os.getpid(), "slot": slot}).encode(), 0)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-B", GUARD, folder, name, state])
+
+
+def take(state: str) -> int:
+    """The descriptor that holds the lock on `state`; the one that a reset handed down, if it did."""
+    name = os.path.join(state, "lock")
+    try:
+        os.makedirs(state, mode=0o700, exist_ok=True)
+        lock = inherited(name)
+        if lock is None:
+            os.environ.pop(linux_reset.CAUSE, None)
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        check_writable(state)
+    except OSError as error:
+        text = "cannot write to the state folder %s: %s; change its owner, or set `state`"
+        raise Stop(UNAVAILABLE, text % (state, error.strerror)) from None
+    for left in reversed(range(LOCK_TRIES)):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if left:
+                time.sleep(LOCK_PAUSE_S)
+    pid = json.loads(os.pread(lock, 200, 0) or b"{}").get("pid", "?")
+    raise Stop(LOCKED, "another agent (PID %s) runs on %s: stop it, or give this one its own `state`" % (pid, state))
+
+
+def inherited(name: str) -> int | None:
+    try:
+        number = int(os.environ.pop(LOCK_VARIABLE, ""))
+        return number if os.path.samestat(os.fstat(number), os.stat(name)) else None
+    except (ValueError, OSError):
+        return None
+
+
+def check_writable(state: str) -> None:
+    probe = os.path.join(state, "probe")
+    os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600))
+    os.unlink(probe)
+
+
+def status(path: str | None, as_json: bool) -> int:
+    config, _ = settings(path)
+    state, slots = config["state"], config["slots"]
+    owner = holder(state)
+    record = bootrecord.load(state)
+    slot = owner.get("slot", record["active"])
+    found = {
+        "running": bool(owner),
+        "pid": owner.get("pid"),
+        "slot": slot,
+        "confirmed": record["active"] == slot,
+        "trial": record["trial"],
+        "failure": record["failure"],
+        "release": note(slots, slot),
+        "journal": journal(state),
+    }
+    if as_json:
+        print(json.dumps(found, default=str))
+    else:
+        print("\n".join("%-10s %s" % (name, value) for name, value in found.items()))
+    return 0
+
+
+def holder(state: str) -> dict[str, Any]:
+    """What the running agent wrote into its lock, or {}."""
+    try:
+        lock = os.open(os.path.join(state, "lock"), os.O_RDONLY)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return {}
+        raise Stop(UNAVAILABLE, "cannot read %s: %s" % (state, error.strerror)) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return {}
+    except BlockingIOError:
+        return json.loads(os.pread(lock, 200, 0) or b'{"pid": null}')
+    finally:
+        os.close(lock)
+
+
+def note(slots: str, slot: str) -> dict[str, Any] | None:
+    try:
+        with open(os.path.join(slots, slot, ".release"), encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def journal(state: str) -> dict[str, Any]:
+    from agent.journal import load
+    from platform_adapters.filestore import FileStore
+
+    return load(FileStore(state + "/store"))
+
