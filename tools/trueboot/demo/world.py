@@ -197,8 +197,11 @@ class World:
             if any(device.runtime == "micropython" for device in self.devices):
                 from .. import mpy
 
-                out = self.folder / "mpy"
-                mpy.build(out)
+                from ..device_files import device_files
+
+                out, root = self.folder / "mpy", mpy.source_tree()
+                wanted = [path for path in device_files(root) if not path.startswith("platform_adapters/memory")]
+                mpy.build(out, files=wanted, root=root)
                 self._mpy = {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.mpy"))}
         return self._mpy
 
