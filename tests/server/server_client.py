@@ -382,7 +382,7 @@ class Device:
     def report(self, **changed):
         return jws(self.key, self.claims(**changed))
 
-    def proof(self, push, image, version, **changed):
+    def proof(self, push, image, version, /, **changed):
         """What an honest device reports after an upgrade push that it has carried out."""
         told = push["params"]
         return self.report(
@@ -430,8 +430,12 @@ class Raw:
             return b""
         if len(head) < 2:
             return b""
-        assert head[1] < 0x80, "the tests read small packets only"
-        return head + self.read(head[1])
+        length, shift = head[1] & 0x7F, 7
+        while head[-1] & 0x80:
+            head += self.read(1)
+            length |= (head[-1] & 0x7F) << shift
+            shift += 7
+        return head + self.read(length)
 
     def closed(self):
         """Waits until the server ends the connection; False when it sends something instead."""
