@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""MicroPython's unix port as a device: a simulated board, with real files, sockets and TLS.
+
+The current folder is the device's root (micropython/boot.py describes it); a
+reset ends the process with code 3, and whoever supervises it starts it again.
+"""
+
+import os
+import sys
+
+from agent.crypto.verify import verify
+from platform_adapters import micropython_base as base
+from platform_adapters.dirslots import DirSlots
+from platform_adapters.filestore import FileStore
+from platform_adapters.micropython_http import Http
+from platform_adapters.micropython_mqtt import Mqtt
+
+RESET_CODE = 3
+
+
+class MicroPythonUnix:
+    def __init__(self, root=None):
+        root = os.getcwd() if root is None else root
+        self.config = config = base.read_config(root)
+        self.slots = DirSlots(config["slots"], config["state"])
+        self.store = FileStore(config["state"] + "/store")
+        self.keys = base.FileKeys(config["state"] + "/keys")
+        self.mqtt = Mqtt(self.anchors, self.keys.credentials)
+        self.http = Http(self.anchors, self.keys.credentials)
+        self.clock = base.Clock()
+        self.power = Power()
+        self.chance = base.Chance()
+        self.verify = verify
+
+    def anchors(self):
+        return [base.read_trusted(self.config["ca_file"], "ca_file")]
+
+    def root(self):
+        return base.read_trusted(self.config["root_file"], "root_file")
+
+    def log(self, event, fields):
+        text = self.config.get("log") == "text"
+        base.write_line(base.log_line(event, self.clock.ticks_ms(), fields, text))
+
+
+class Power:
+    def reboot(self, reason):
+        sys.exit(RESET_CODE)
+
+    def cause(self):
+        return "unknown"
+
+    def feed(self):
+        """The unix port has no watchdog."""
