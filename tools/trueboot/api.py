@@ -128,7 +128,9 @@ def problem_of(status: int, body: bytes) -> Problem:
         server_code = str(error.get("code", ""))
     except (ValueError, KeyError, TypeError, AttributeError):
         message, hint, server_code = f"it answered with status {status}", "", ""
-    code = {401: "not_permitted", 403: "not_permitted", 404: "not_found", 504: "device_silent"}.get(status)
+    code = {401: "not_permitted", 403: "not_permitted", 404: "not_found", 429: "server_busy", 504: "device_silent"}.get(
+        status
+    )
     if code is None:
         code = "server_failed" if status >= 500 else "server_refused"
     return Problem(code, why=f"{message} ({server_code})" if server_code else message, todo=hint)

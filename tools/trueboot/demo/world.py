@@ -32,6 +32,8 @@ SERVER_START_S = 20
 SERVER_STOP_S = 10
 LONG_POLL_S = 5
 PUMP_S = 0.05
+# `trueboot-agent`, also where no console script is installed.
+AGENT = "import sys; from platform_adapters.linux_service import main; sys.exit(main())"
 APPS = Path(__file__).parent / "apps"
 BOARD = Path(__file__).parent / "board"
 
@@ -195,8 +197,11 @@ class World:
             if any(device.runtime == "micropython" for device in self.devices):
                 from .. import mpy
 
-                out = self.folder / "mpy"
-                mpy.build(out)
+                from ..device_files import device_files
+
+                out, root = self.folder / "mpy", mpy.source_tree()
+                wanted = [path for path in device_files(root) if not path.startswith("platform_adapters/memory")]
+                mpy.build(out, files=wanted, root=root)
                 self._mpy = {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.mpy"))}
         return self._mpy
 
@@ -223,15 +228,7 @@ class World:
     def _command(self, runtime: str, folder: Path) -> list[str]:
         if runtime == "cpython":
             config = str(folder / "agent.toml")
-            return [
-                sys.executable,
-                "-m",
-                "platform_adapters.linux_service",
-                "run",
-                "--config",
-                config,
-                "--exit-on-reset",
-            ]
+            return [sys.executable, "-c", AGENT, "run", "--config", config, "--exit-on-reset"]
         from .. import mpy
 
         return [*mpy.interpreter(MICROPYTHON_HEAP), "-c", "execfile('boot.py'); execfile('main.py')"]
