@@ -9,6 +9,7 @@ TIMEOUT_S the seconds that all its tests may take together.
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,9 @@ class OnMicroPython(pytest.File):
     def board(self):
         stash = self.config.stash
         if _BOARD not in stash:
-            stash[_BOARD] = Board(self.config._tmp_path_factory.mktemp("board"), PORTABLE)
+            folder = tempfile.TemporaryDirectory(prefix="trueboot-board-")
+            self.config.add_cleanup(folder.cleanup)
+            stash[_BOARD] = Board(Path(folder.name), PORTABLE)
         return stash[_BOARD]
 
 
