@@ -94,7 +94,7 @@ class Shell:
         previous = signal.signal(signal.SIGALRM, _too_long)
         limit(COMMAND_TIMEOUT_S)
         try:
-            self.process.stdin.write(f"{text} </dev/null\nprintf '\\n{MARK} %d\\n' $?\n")
+            self.process.stdin.write(f"{{ {text}\n}} </dev/null\nprintf '\\n{MARK} %d\\n' $?\n")
             self.process.stdin.flush()
             said = []
             for line in self.process.stdout:
