@@ -108,8 +108,10 @@ def empty(path):
 def read(path, limit):
     """The file's bytes, or None when there is none; at most `limit` + 1 of them."""
     try:
+        # MicroPython allocates all that is asked for.
+        there = os.stat(path)[6]
         with open(path, "rb") as file:
-            return file.read(limit + 1)
+            return file.read(min(there, limit + 1))
     except OSError as error:
         if error.errno != _ENOENT:
             raise

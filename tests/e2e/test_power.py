@@ -38,7 +38,9 @@ def test_power_cuts_at_random_moments(runtime, tmp_path):
         factory = here.make_release(versions[0])
         here.provision(device, factory)
         device.power_on()
-        assert here.until(lambda: here.seen("cut", "device", "version.reported", version=versions[0]), SETTLE_S), told(here)
+        assert here.until(lambda: here.seen("cut", "device", "version.reported", version=versions[0]), SETTLE_S), told(
+            here
+        )
         for before, version in pairwise(versions):
             release = here.make_release(version)
             here.publish(release)
@@ -47,7 +49,9 @@ def test_power_cuts_at_random_moments(runtime, tmp_path):
             for _ in range(CUTS_AN_UPDATE):
                 here.until(lambda: False, chance.uniform(0, UPDATE_S[runtime]))
                 device.pull_power()
-            assert here.until(lambda since=since: here.seen(None, "server", "job.done", since), SETTLE_S), told(here, since)
+            assert here.until(lambda since=since: here.seen(None, "server", "job.done", since), SETTLE_S), told(
+                here, since
+            )
             stored = here.api.get(f"/api/v1/devices/{here.server_info['product_key']}/cut")
             assert (stored["proven_version"], stored["image"]) == (version, release.sha256), (before, stored)
             assert expect.lies(here.events, "cut", tuple(versions[1:])) == []

@@ -23,8 +23,15 @@ class Server(NamedTuple):
     url: str
     ca_file: str
     token: str
-    keys_dir: str = ""
-    root_file: str = ""
+    info: dict[str, Any] = {}  # what operator.json says: addresses, secrets, files
+
+    @property
+    def keys_dir(self) -> str:
+        return self.info.get("keys_dir") or ""
+
+    @property
+    def root_file(self) -> str:
+        return self.info.get("root_file") or ""
 
 
 def find_server(server: str = "", ca: str = "", token: str = "", state: str = "") -> Server:
@@ -46,8 +53,7 @@ def find_server(server: str = "", ca: str = "", token: str = "", state: str = ""
         url.rstrip("/"),
         ca or known.get("ca_file", ""),
         token or known.get("admin_token", ""),
-        known.get("keys_dir") or "",
-        known.get("root_file", ""),
+        known,
     )
 
 

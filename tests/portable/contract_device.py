@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""What every `store`, `keys`, `clock`, `chance` and `verify` must keep; `boot()` gives the platform of a new boot."""
+
+import hashlib
+
+from agent.crypto import p256
+from agent.errors import MisuseError
+from agent.wire import ecdsa
+from contract_slots import refused
+
+
+def check_store(boot):
+    store = boot().store
+    assert store.load("journal.0") is None
+    store.drop("journal.0")
+    for data in (b"one", b"", bytes(range(256)) * 100):
+        store = boot().store
+        store.save("journal.0", data)
+        assert store.load("journal.0") == data
+        assert boot().store.load("journal.0") == data
+    store = boot().store
+    store.save("journal.1", b"x")
+    store.drop("journal.0")
+    assert boot().store.load("journal.0") is None
+    assert boot().store.load("journal.1") == b"x"
+
+
+def check_store_names(boot):
+    store = boot().store
+    for name in ("a", "a" * 32, "0._-z", "...", "cert.dev"):
+        store.save(name, b"x")
+        assert store.load(name) == b"x"
+    for name in ("", "a" * 33, ".", "..", "A", "a/b", "../x", "a\x00", "a b", "\u00e9"):
+        refused("store_name", MisuseError, store.save, name, b"x")
+        refused("store_name", MisuseError, store.load, name)
+        refused("store_name", MisuseError, store.drop, name)
+
+
+def check_keys(boot):
+    keys = boot().keys
+    assert not keys.has("dev")
+    refused("no_key", MisuseError, keys.public, "dev")
+    refused("no_key", MisuseError, keys.sign, "dev", b"x")
+    keys.make("dev")
+    point = keys.public("dev")
+    assert len(point) == 65 and p256.is_point(point)
+    keys.make("dev")
+    keys.make("spare")
+    keys = boot().keys
+    assert keys.has("dev") and keys.public("dev") == point and keys.public("spare") != point
+    raw = keys.sign("dev", b"message")
+    assert len(raw) == 64 and p256.verify(point, hashlib.sha256(b"message").digest(), raw)
+    keys.drop("dev")
+    keys.drop("dev")
+    keys = boot().keys
+    assert not keys.has("dev") and keys.has("spare")
+    keys.make("dev")
+    assert keys.public("dev") != point
+
+
+def check_verify(boot):
+    platform = boot()
+    secret = b"\x07" * 32
+    point, digest = p256.public(secret), hashlib.sha256(b"text").digest()
+    signature = ecdsa.signature_to_der(p256.sign(secret, digest))
+    kinds = ("ecdsa", "ecdsa-sha2-nistp256")
+    assert platform.verify(kinds[0], kinds[1], point, digest, signature)
+    assert platform.verify(kinds[1], kinds[1], point, digest, signature)
+    for arguments in (
+        ("rsa", kinds[1], point, digest, signature),
+        ("ecdsa", "ed25519", point, digest, signature),
+        ("", "", b"", b"", b""),
+        (kinds[0], kinds[1], point, hashlib.sha256(b"texT").digest(), signature),
+        (kinds[0], kinds[1], point, digest[:31], signature),
+        (kinds[0], kinds[1], point[:64], digest, signature),
+        (kinds[0], kinds[1], b"\x02" + point[1:33], digest, signature),
+        (kinds[0], kinds[1], point[:64] + bytes((point[64] ^ 1,)), digest, signature),
+        (kinds[0], kinds[1], p256.public(b"\x08" * 32), digest, signature),
+        (kinds[0], kinds[1], point, digest, signature + b"\x00"),
+        (kinds[0], kinds[1], point, digest, signature[:-1]),
+        (kinds[0], kinds[1], point, digest, b"\x30\x81" + signature[1:]),
+        (kinds[0], kinds[1], point, digest, b""),
+    ):
+        assert platform.verify(*arguments) is False, arguments
+
+
+def check_clock(boot):
+    clock = boot().clock
+    ticks, wall = clock.ticks_ms(), clock.wall()
+    assert isinstance(ticks, int) and isinstance(wall, int) and ticks >= 0
+    clock.sleep_ms(20)
+    assert clock.ticks_ms() >= ticks + 19
+    clock.raise_floor(wall - 1000)
+    assert clock.wall() >= wall
+    clock.raise_floor(wall + 5000)
+    clock.raise_floor(wall + 10)
+    assert clock.wall() >= wall + 5000
+
+
+def check_chance(boot):
+    chance = boot().chance
+    seen = [chance.random(16) for _ in range(50)]
+    assert all(len(data) == 16 for data in seen) and len(set(seen)) == 50
+    assert chance.random(0) == b"" and len(chance.random(100)) == 100
+
+
+CHECKS = [check_store, check_store_names, check_keys, check_verify, check_clock, check_chance]

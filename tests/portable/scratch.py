@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+"""Fresh folders for portable tests, on both interpreters."""
+
+import os
+import sys
+
+from platform_adapters import files
+
+
+def folder(name):
+    """An empty folder, absolute."""
+    if sys.implementation.name == "micropython":
+        path = os.getcwd() + "/files/" + name
+    else:
+        import tempfile
+
+        path = tempfile.mkdtemp(prefix="trueboot-") + "/" + name
+    files.make_folder(path)
+    files.empty(path)
+    return path
