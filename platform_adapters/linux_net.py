@@ -175,4 +175,4 @@ def _root(error: BaseException) -> BaseException:
 
 def _telling(error: OSError) -> bool:
     """requests' own exceptions are OSErrors too, without an errno."""
-    return error.errno is not None or isinstance(error, (TimeoutError, ConnectionError)) and type(error).__module__ == "builtins"
+    return error.errno is not None or isinstance(error, (TimeoutError, ConnectionError))
