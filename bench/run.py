@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+AGENT = "import sys; from platform_adapters.linux_service import main; sys.exit(main())"
 MIB = 1024 * 1024
 REPEATS = 7
 WAIT_S = 300
@@ -44,7 +45,7 @@ def main() -> int:
 
 def imports() -> dict[str, Any]:
     bare = best([sys.executable, "-c", "pass"])
-    agent = best([sys.executable, "-m", "platform_adapters.linux_service", "--help"])
+    agent = best([sys.executable, "-c", AGENT, "--version"])
     app = best([sys.executable, "-c", "import agent.runtime, platform_adapters.linux"])
     return {
         "bare_ms": ms(bare),

@@ -8,13 +8,17 @@ TIMEOUT_S the seconds that all its tests may take together.
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
 from runtimes import Board, PortableFile
 from trueboot import mpy
 
 PORTABLE = Path(__file__).parent / "portable"
+sys.path.insert(0, str(PORTABLE))  # its helpers serve other tests, too
 _BOARD = pytest.StashKey[Board]()
 
 
@@ -48,7 +52,9 @@ class OnMicroPython(pytest.File):
     def board(self):
         stash = self.config.stash
         if _BOARD not in stash:
-            stash[_BOARD] = Board(self.config._tmp_path_factory.mktemp("board"), PORTABLE)
+            folder = tempfile.TemporaryDirectory(prefix="trueboot-board-")
+            self.config.add_cleanup(folder.cleanup)
+            stash[_BOARD] = Board(Path(folder.name), PORTABLE)
         return stash[_BOARD]
 
 

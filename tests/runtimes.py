@@ -101,7 +101,8 @@ def _run_bounded(command: list[str], folder: Path, timeout_s: int) -> tuple[str,
 
 def _verdicts(output: str, end: str, names: list[str]) -> dict[str, str]:
     verdicts: dict[str, str] = {}
-    running, said = None, []
+    running: str | None = None
+    said: list[str] = []
     for line in output.splitlines():
         word, _, name = line.removeprefix(_MARK).partition(" ") if line.startswith(_MARK) else ("", "", "")
         if word == "begin":

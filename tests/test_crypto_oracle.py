@@ -5,8 +5,6 @@ import datetime
 import hashlib
 
 import pytest
-from agent.crypto import p256, verify
-from agent.wire import csr, ecdsa, pem, x509
 from cryptography import x509 as reference
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,6 +13,9 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from agent.crypto import p256, verify
+from agent.wire import csr, ecdsa, pem, x509
 
 SECRETS = st.integers(1, p256.N - 1).map(lambda d: d.to_bytes(32, "big"))
 ECDSA = ec.ECDSA(hashes.SHA256())

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: MIT
 """The two-interpreter harness tells the truth: each way to fail is seen as a failure of the right test."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+
 from runtimes import Board, PortableFile
 from trueboot import mpy
 
 pytestmark = pytest.mark.skipif(bool(mpy.unavailable()), reason=mpy.unavailable() or "-")
 
+ROOT = Path(__file__).parent.parent
 PLANTED = """
 import sys
 HEAP = "64k"
@@ -79,6 +85,20 @@ def test_a_file_that_does_not_import_fails_every_test(tmp_path):
     board = Board(tmp_path / "board", tmp_path)
     verdicts = board.run(PortableFile.read(tmp_path / "test_broken.py"), ["test_one"])
     assert "ImportError" in verdicts["test_one"]
+
+
+def test_elsewhere_the_other_half_is_skipped_by_name():
+    other = (
+        "import platform, sys; platform.machine = lambda: 'aarch64'; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    arguments = ["-rs", "-v", "-p", "no:cacheprovider", "tests/portable/test_utf8.py"]
+    done = subprocess.run(
+        [sys.executable, "-c", other, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout
+    assert "test_utf8.py::test_well_formed PASSED" in done.stdout
+    assert "test_utf8.py::test_well_formed[micropython] SKIPPED" in done.stdout
+    assert "MicroPython from PyPI exists for x86-64 Linux only, this is linux aarch64" in done.stdout
 
 
 def test_a_file_that_does_not_compile_is_named(tmp_path):

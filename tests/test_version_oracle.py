@@ -3,10 +3,11 @@
 
 import pytest
 import semver
-from agent.errors import AgentError, RefusedError
-from agent.version import compare, parse, satisfies
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from agent.errors import AgentError, RefusedError
+from agent.version import compare, parse, satisfies
 
 NUMBER = st.integers(0, 12).map(str)
 IDENTIFIER = st.text("ab01-", min_size=1, max_size=3).filter(lambda t: not (t.isdigit() and t[0] == "0" and len(t) > 1))

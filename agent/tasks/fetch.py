@@ -57,7 +57,9 @@ def rehash(agent, slot, hasher, limit):
 
 
 def _note(release):
-    return {k: release[k] for k in ("version", "sha256", "length", "security", "kind")}
+    note = {k: release[k] for k in ("version", "sha256", "length", "security", "kind")}
+    note["size"] = release["length"]
+    return note
 
 
 def _hex(hasher):
@@ -82,9 +84,12 @@ def _fill(agent, release):
                 slots.begin(_note(release))
                 offset, hasher = 0, hashlib.sha256()
             yield from _stream(agent, release, response, offset, hasher)
+        except AgentError:
+            slots.sync()  # what came is kept: the next try goes on from there
+            raise
         finally:
             response.close()
-            slots.sync()
+        slots.sync()
     if _hex(hasher) != release["sha256"]:
         slots.begin(_note(release))
         raise RefusedError("image_hash", "the image is not the one that was signed")

@@ -211,9 +211,7 @@ class Response:
         key = _text(name).lower()
         text = _text(value)
         if key in self.headers:
-            if key in _OWN_FIELDS:
-                raise _refused("%s twice" % key)  # [6.3]: even when they agree
-            text = self.headers[key] + ", " + text
+            text = self.headers[key] + ", " + text  # which no Content-Length and no Transfer-Encoding survives
         self.headers[key] = text
 
     def _end_head(self) -> None:

@@ -87,13 +87,15 @@ class Decoder:
 
         RefusedError("mqtt_packet") for what a server must not send, RefusedError("mqtt_too_big") beyond the limit.
         """
-        head = self._head()
-        if head is None:
+        if self._at == len(self._buffer):
             return None
-        start, length = head
         first = self._buffer[self._at]
         kind = first & 0xF0
-        self._check_head(first, length)
+        self._check_first(first)
+        start, length = self._body()
+        if start < 0:
+            return None
+        self._check_length(kind, length)
         if len(self._buffer) < start + length:
             return None
         body = self._buffer[start : start + length]
@@ -109,27 +111,24 @@ class Decoder:
             return _read_connack(body)
         return ("pingresp",)
 
-    def _head(self):
-        """(where the body begins, its length), or None while the fixed header is incomplete."""
+    def _body(self) -> tuple:
+        """(where the body begins, its length), or (-1, 0) while the remaining length is incomplete [2.2.3]."""
         length = shift = 0
-        at = self._at + 1
-        while at < len(self._buffer):
+        for at in range(self._at + 1, len(self._buffer)):
             byte = self._buffer[at]
             length |= (byte & 127) << shift
-            at += 1
             if byte < 128:
                 if shift and not byte:
                     raise _refused("remaining length is padded")
-                return at, length
+                return at + 1, length
             shift += 7
             if shift == 28:
-                raise _refused("remaining length has more than four bytes")  # [2.2.3]
-        if at == self._at + 1 and self._at < len(self._buffer):
-            self._check_head(self._buffer[self._at], None)
-        return None
+                raise _refused("remaining length has more than four bytes")
+        return -1, 0
 
-    def _check_head(self, first: int, length) -> None:
-        """Whether such a packet may come now; before its body has come, so that nothing is stored in vain."""
+    # Both are checked before the body has come, so that nothing is stored in vain.
+
+    def _check_first(self, first: int) -> None:
         kind = first & 0xF0
         if kind not in (_CONNACK, _PUBLISH, _PUBACK, _SUBACK, _PINGRESP):
             raise _refused("a packet of type %d" % (kind >> 4))
@@ -139,8 +138,8 @@ class Decoder:
             raise _refused("reserved flags are set")  # [2.2.2-2]
         if kind == _PUBLISH and (first & 4 or first & 10 == 8):
             raise _refused("QoS above 1, or DUP at QoS 0")  # [3.3.1-2]; QoS 1 is the most that is subscribed to
-        if length is None:
-            return
+
+    def _check_length(self, kind: int, length: int) -> None:
         if length > self._max_packet_bytes:
             raise RefusedError("mqtt_too_big", "%d bytes where %d are the limit" % (length, self._max_packet_bytes))
         if kind in (_CONNACK, _PUBACK) and length != 2 or kind == _PINGRESP and length:

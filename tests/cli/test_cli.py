@@ -9,7 +9,18 @@ import time
 
 import pytest
 
-VERBS = ["server", "demo", "device ls", "device show", "release ls", "release add", "deploy", "status", "keys init"]
+VERBS = [
+    "server",
+    "demo",
+    "device ls",
+    "device show",
+    "device make",
+    "release ls",
+    "release add",
+    "deploy",
+    "status",
+    "keys init",
+]
 VERBS += ["image build", "image show", "explain"]
 
 

@@ -75,3 +75,7 @@ def test_transcripts_are_compared():
     assert differs(["a", "b"], "a\nc")
     assert differs(["   0.10  x  hello"], "   0.90  x  hello") == ""
     assert differs(["   0.10  x  hello"], "   0.90  x  good-bye")
+    many = ["   0.10  x  one", "   0.20  y  two", "   0.30  x  three", "end"]
+    assert differs(["   0.50  x  one", "...", "   0.60  x  three", "end"], "\n".join(many)) == ""
+    assert differs(["   0.50  x  three", "...", "   0.60  x  one", "end"], "\n".join(many))
+    assert differs(["   0.50  x  one", "   0.60  x  three", "end"], "\n".join(many))

@@ -12,52 +12,51 @@ import binascii
 import hashlib
 import json
 
+from agent.crypto import p256
 from agent.crypto.verify import verify
 from agent.wire import ecdsa
+from platform_adapters.memory import Peer
 
 SYS = "/sys/pk/dk/"
 
 
-class Cloud:
+class Cloud(Peer):
     def __init__(self, world):
-        """`world`: {"files": {name: bytes}, "image": bytes, "version", "target"} as `sweep.py` makes it."""
+        """`world`: files {name: bytes}, image, sha256, version and target of the release, see `sweep.py`."""
         self.world = world
-        self.device = None  # set by the sweep: the durable half of the device, to look at
-        self.public = None
         self.lies = []
         self.told = []  # what the server was told, in order: (kind, value)
         self.job = {"id": "7", "nonce": "n7", "state": "queued"}
         self.last_seq = 0
         self.last_claims = None
-        self.online = True
         self.pushes = 0
 
     # The peer of the memory platform
 
-    def connect(self, host, port, client_id, username, password, identity):
-        """Messages that the server sends once the session stands."""
-        if self.job["state"] in ("queued", "pushed"):
-            return [self._push()]
-        return []
+    def connect(self, device, login):
+        if login["identity"] is None:
+            self.lies.append("a session without a certificate")
+        return 0
 
-    def on_publish(self, topic, payload):
-        """The messages that answer a publication."""
-        if not topic.startswith(SYS):
-            return []
+    def on_subscribe(self, device, topics):
+        if self.job["state"] in ("queued", "pushed"):  # a server pushes again at every connect
+            device.push(*self._push())
+        return [1] * len(topics)
+
+    def on_publish(self, device, topic, payload, qos):
+        if not topic.startswith(SYS) or topic.endswith("_reply"):
+            return
         message = json.loads(payload)
         name = topic[len(SYS) :]
+        code = 200
         if name == "ota/device/inform":
-            code = self._inform(message["params"])
+            code = self._inform(device, message["params"])
         elif name == "ota/device/progress":
-            code = self._progress(message["params"])
-        elif name.endswith("_reply"):
-            return []
-        else:
-            code = 200
-        return [(topic + "_reply", json.dumps({"id": message["id"], "code": code, "message": "", "data": {}}).encode())]
+            code = self._progress(device, message["params"])
+        reply = {"id": message["id"], "code": code, "message": "", "data": {}}
+        device.push(topic + "_reply", json.dumps(reply).encode())
 
-    def http(self, method, url, headers, body):
-        """(status, headers, body) of a request."""
+    def http(self, device, method, url, headers, body, identity):
         path = url.split("/", 3)[3]
         if path.startswith("repo/metadata/"):
             data = self.world["files"].get(path[14:])
@@ -85,21 +84,21 @@ class Cloud:
         params.update({"target": world["target"], "job": self.job["id"], "nonce": self.job["nonce"]})
         return SYS + "ota/device/upgrade", json.dumps({"id": "901", "params": params}).encode()
 
-    def _inform(self, params):
+    def _inform(self, device, params):
         self.told.append(("version", params["version"]))
-        if params["version"] == self.world["version"] and not self.device_runs_confirmed(self.world["sha256"]):
+        if params["version"] == self.world["version"] and not runs_confirmed(device, self.world["sha256"]):
             self.lies.append("the new version was told before it was confirmed")
-        return self._report(params["report"]) if "report" in params else 200
+        return self._report(device, params["report"]) if "report" in params else 200
 
-    def _progress(self, params):
+    def _progress(self, device, params):
         self.told.append(("step", int(params["step"])))
-        return self._report(params["report"]) if "report" in params else 200
+        return self._report(device, params["report"]) if "report" in params else 200
 
-    def _report(self, jws):
+    def _report(self, device, jws):
         head, claims, signature = jws.split(".")
         digest = hashlib.sha256((head + "." + claims).encode()).digest()
         der = ecdsa.signature_to_der(_from_base64url(signature))
-        if not verify("ecdsa", "ecdsa-sha2-nistp256", self.public(), digest, der):
+        if not verify("ecdsa", "ecdsa-sha2-nistp256", p256.public(device.secrets["a"]), digest, der):
             self.lies.append("a report with a bad signature")
             return 400
         claims = json.loads(_from_base64url(claims))
@@ -112,7 +111,7 @@ class Cloud:
             return 400
         self.last_seq, self.last_claims = claims["seq"], claims
         self.told.append((claims["outcome"], claims["reason"]))
-        if not self.device_runs_confirmed(claims["image"]):
+        if not runs_confirmed(device, claims["image"]):
             self.lies.append("a report of an image that does not run confirmed: " + claims["outcome"])
         if claims["job"] == self.job["id"] and claims["nonce"] == self.job["nonce"] and self.job["state"] != "updated":
             self.job["state"] = claims["outcome"]
@@ -120,9 +119,11 @@ class Cloud:
                 self.lies.append("updated to another image")
         return 200
 
-    def device_runs_confirmed(self, sha256):
-        """Does the device run, confirmed, the image of that hash?  Seen from above, not asked."""
-        return self.device.runs_confirmed() == sha256
+
+def runs_confirmed(device, sha256):
+    """Does the device run, confirmed, the image of that hash?  Seen from above, not asked."""
+    slot = device.record()["active"]
+    return binascii.hexlify(hashlib.sha256(device.images[slot]).digest()).decode() == sha256
 
 
 def _from_base64url(text):

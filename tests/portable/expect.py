@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What portable tests expect of a failing call; runs on both interpreters."""
 
-from agent.errors import AgentError, MisuseError, RefusedError, UnreachableError
+from agent.errors import AgentError, DeviceError, MisuseError, RefusedError, UnreachableError
 
 
 def refused(code, function, *arguments):
@@ -14,6 +14,10 @@ def misuse(code, function, *arguments):
 
 def unreachable(code, function, *arguments):
     _fails(UnreachableError, code, function, arguments)
+
+
+def device_error(code, function, *arguments):
+    _fails(DeviceError, code, function, arguments)
 
 
 def value_or_agent_error(function, *arguments):
@@ -31,4 +35,4 @@ def _fails(kind, code, function, arguments):
         assert isinstance(error, kind), (kind.__name__, error)
         assert error.code == code, (code, error.code, error.detail)
         return
-    assert False, ("should have failed with", code, "but returned", value)
+    raise AssertionError("should have failed with %s but returned %r" % (code, value))

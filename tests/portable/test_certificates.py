@@ -34,6 +34,21 @@ def _with(old, new):
     return changed
 
 
+def test_times():
+    for text, seconds in (
+        (b"700101000000Z", 0),
+        (b"500101000000Z", -631152000),
+        (b"491231235959Z", 2524607999),
+        (b"000229000000Z", 951782400),
+        (b"000301000000Z", 951868800),
+        (b"240228235959Z", 1709164799),
+        (b"240301000000Z", 1709251200),
+        (b"241231235959Z", 1735689599),
+        (b"250301000000Z", 1740787200),
+    ):
+        assert x509.read(_with(b"260101000000Z", text)).not_before == seconds, text
+
+
 def test_certificates_that_are_none_are_refused():
     whole = vectors.CERTIFICATE
     for broken in (

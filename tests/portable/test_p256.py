@@ -5,9 +5,8 @@ from binascii import unhexlify
 import vectors
 from agent.crypto import p256, verify
 from agent.crypto.p256_generator import GENERATOR_COMB
-from agent.errors import DeviceError
 from agent.wire import csr, der, ecdsa, x509
-from expect import misuse, refused
+from expect import device_error, misuse, refused
 
 HEAP = "96k"
 
@@ -83,6 +82,49 @@ def test_a_sum_at_infinity_is_no_signature():
         assert not p256.verify_pinned(p256.comb(point), digest, _numbers(r, 1))
 
 
+def _signature_with(u1, u2, x):
+    """(digest, raw) for which verification computes u1 G + u2 Q, whose x must then be this."""
+    r = x % p256.N
+    s = r * pow(u2, p256.N - 2, p256.N) % p256.N
+    return _numbers(u1 * s % p256.N), _numbers(r, s)
+
+
+def test_equal_and_opposite_points_meet_on_the_way():
+    def x_of(number):
+        return int.from_bytes(p256.public(_numbers(number))[1:33], "big")
+
+    opposite = p256.public(_numbers(p256.N - 1))
+    for u in (1, 3, 1 << 63, 1 << 200, (1 << 255) + 12345):
+        digest, raw = _signature_with(u, u, x_of(2 * u % p256.N))  # u G + u G
+        assert p256.verify(GENERATOR, digest, raw), u
+        assert p256.verify_pinned(GENERATOR_COMB, digest, raw), u
+        digest, raw = _signature_with(u + 1, u, x_of(1))  # (u + 1) G - u G
+        assert p256.verify(opposite, digest, raw), u
+        assert p256.verify_pinned(p256.comb(opposite), digest, raw), u
+
+
+def test_an_x_beyond_n_is_reduced_as_the_standard_says():
+    # Made for this: R has x = N + r, and nobody knows the secret.  OpenSSL takes it, too.
+    digest = _digest(b"x of R beyond N")
+    point = unhexlify(
+        "047bf77e32da6e087faf03bf6b1feafe0db95e848e520b2cab2fc120d094df7969"
+        "4dce393a77b61a3edf9931e3d0d958a1309746b30a96e5a74169cd79e8f81e8c"
+    )
+    raw = _numbers(3, 0x1234567)
+    assert p256.verify(point, digest, raw)
+    assert p256.verify_pinned(p256.comb(point), digest, raw)
+
+
+def test_an_r_that_wraps_around_the_field_is_refused():
+    # (r + N) % P is the x of R here, but r is not x % N
+    k, d, e = 77, 99, 1234
+    x = int.from_bytes(p256.public(_numbers(k))[1:33], "big")
+    r = x + p256.P - p256.N
+    s = pow(k, p256.N - 2, p256.N) * (e + r * d) % p256.N
+    assert r < p256.N
+    assert not p256.verify(p256.public(_numbers(d)), _numbers(e), _numbers(r, s))
+
+
 def test_digest_of_zero_and_of_more_than_n():
     for digest in (bytes(32), b"\xff" * 32):
         raw = p256.sign(SECRET, digest)
@@ -132,6 +174,10 @@ def test_truncated_digests_are_no_digests():
         assert not p256.verify(POINT, digest, good)
         assert not p256.verify_pinned(p256.comb(POINT), digest, good)
         misuse("p256_digest", p256.sign, SECRET, digest)
+    # the same number in fewer bytes is not the same digest
+    short = bytes(1) + _digest(b"sample")[1:]
+    raw = p256.sign(SECRET, short)
+    assert p256.verify(POINT, short, raw) and not p256.verify(POINT, short[1:], raw)
 
 
 def test_points_off_the_curve_are_refused():
@@ -176,12 +222,7 @@ def test_generation_draws_again_until_in_range():
 
 def test_a_stuck_random_generator_is_an_error():
     for stuck in (bytes(32), b"\xff" * 32, b"short"):
-        try:
-            p256.generate(lambda size: stuck)
-        except DeviceError as error:
-            assert error.code == "random"
-        else:
-            assert False
+        device_error("random", p256.generate, lambda size, stuck=stuck: stuck)
 
 
 def test_hedged_signatures_differ_and_are_good():

@@ -6,12 +6,15 @@ Nothing here sleeps to wait: whoever waits, waits on a queue, a condition or a l
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import io
 import json
 import os
 import queue
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -73,6 +76,55 @@ class ServerProcess:
         return self.log_path.read_text()
 
 
+class ServerThread:
+    """The same server in this process, on asyncio's own loop, with limits that a test chooses.
+
+    `call` runs a function of (server) in the server's thread, since nothing of it is thread-safe.
+    """
+
+    def __init__(self, state, limits=None, **options):
+        from trueboot_server.app import Options, Server
+        from trueboot_server.limits import Limits
+        from trueboot_server.log import make_log
+        from trueboot_server.main import _document, _tell_fault
+
+        self.lines = io.StringIO()
+        self.loop = asyncio.new_event_loop()
+        log = make_log(True, self.lines)
+        self.loop.set_exception_handler(_tell_fault(log))
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        chosen = Options(Path(state), 0, 0, 0, dev=True, limits=limits or Limits(), **options)
+        self.server = Server(chosen, log)
+        try:
+            self.run(self.server.start())
+        except BaseException:
+            self._end()
+            raise
+        self.first = _document(chosen, self.server)
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE_S)
+
+    def call(self, function):
+        async def wrapped():
+            return function(self.server)
+
+        return self.run(wrapped())
+
+    def log(self):
+        return self.lines.getvalue()
+
+    def stop(self):
+        self.run(self.server.stop())
+        self._end()
+
+    def _end(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(PATIENCE_S)
+        self.loop.close()
+
+
 class Operator:
     def __init__(self, first, token=None):
         self.first = first
@@ -80,7 +132,7 @@ class Operator:
         self.session.trust_env = False
         self.session.verify = first["ca_file"]
         self.session.headers["Authorization"] = f"Bearer {token or first['admin_token']}"
-        self._seen = 0
+        self._seen = self.get(f"/api/v1/events?after={2**50}")["last"] if token is None else 0  # from now on
 
     def call(self, method, path, body=None, **more):
         data = json.dumps(body) if body is not None else more.pop("data", None)
@@ -330,7 +382,7 @@ class Device:
     def report(self, **changed):
         return jws(self.key, self.claims(**changed))
 
-    def proof(self, push, image, version, **changed):
+    def proof(self, push, image, version, /, **changed):
         """What an honest device reports after an upgrade push that it has carried out."""
         told = push["params"]
         return self.report(
@@ -346,3 +398,74 @@ class Device:
                 **changed,
             }
         )
+
+
+class Raw:
+    """A TLS socket that speaks MQTT byte by byte, to say what no library would."""
+
+    def __init__(self, url, ca_file, identity=None):
+        at = urllib.parse.urlsplit(url)
+        context = ssl.create_default_context(cafile=ca_file)
+        if identity:
+            context.load_cert_chain(*identity)
+        self.socket = context.wrap_socket(
+            socket.create_connection((at.hostname, at.port), PATIENCE_S), server_hostname=at.hostname
+        )
+
+    def send(self, data):
+        self.socket.sendall(data)
+        return self
+
+    def read(self, size):
+        data = b""
+        while len(data) < size and (piece := self.socket.recv(size - len(data))):
+            data += piece
+        return data
+
+    def packet(self):
+        """The next packet, or b"" at the end of the connection."""
+        try:
+            head = self.read(2)
+        except OSError:
+            return b""
+        if len(head) < 2:
+            return b""
+        length, shift = head[1] & 0x7F, 7
+        while head[-1] & 0x80:
+            head += self.read(1)
+            length |= (head[-1] & 0x7F) << shift
+            shift += 7
+        return head + self.read(length)
+
+    def closed(self):
+        """Waits until the server ends the connection; False when it sends something instead."""
+        return self.packet() == b""
+
+    def close(self):
+        self.socket.close()
+
+
+def field(data):
+    data = data.encode() if isinstance(data, str) else data
+    return len(data).to_bytes(2, "big") + data
+
+
+def packet(first, body):
+    head, length = bytearray((first,)), len(body)
+    while True:
+        head.append(length & 0x7F | (0x80 if length > 0x7F else 0))
+        length >>= 7
+        if not length:
+            return bytes(head) + body
+
+
+def connect_packet(device, secret=None, mode=2, clean=True, keepalive=60, client=None, user=None, will=b"", flags=0):
+    client = client or device.device_key
+    proof = password(client, device.product_key, device.device_key, "1", secret or device.device_secret)
+    body = (
+        field("MQTT")
+        + bytes((4, 0xC0 | (2 if clean else 0) | (4 if will else 0) | flags))
+        + keepalive.to_bytes(2, "big")
+    )
+    body += field(f"{client}|securemode={mode},signmethod=sha256,timestamp=1|") + will
+    return packet(0x10, body + field(user or f"{device.device_key}&{device.product_key}") + field(proof))

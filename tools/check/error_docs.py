@@ -21,10 +21,10 @@ def render() -> str:
     from trueboot.codes import CODES
 
     text = HEAD
-    for who, title in (("trueboot", "The command line and the server"), ("device", "The device")):
+    for who, title in (("trueboot", "The command line"), ("server", "The server"), ("device", "The device")):
         text += f"\n## {title}\n\n| code | exit | what | why | what to do |\n| --- | --- | --- | --- | --- |\n"
         for code, row in sorted(CODES.items()):
-            if (row.who == "device") == (who == "device"):
+            if row.who == who:
                 text += f"| `{code}` | {row.exit} | {row.what} | {row.why} | {row.todo} |\n"
     return text
 

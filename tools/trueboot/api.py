@@ -23,8 +23,15 @@ class Server(NamedTuple):
     url: str
     ca_file: str
     token: str
-    keys_dir: str = ""
-    root_file: str = ""
+    info: dict[str, Any] = {}  # what operator.json says: addresses, secrets, files
+
+    @property
+    def keys_dir(self) -> str:
+        return self.info.get("keys_dir") or ""
+
+    @property
+    def root_file(self) -> str:
+        return self.info.get("root_file") or ""
 
 
 def find_server(server: str = "", ca: str = "", token: str = "", state: str = "") -> Server:
@@ -46,8 +53,7 @@ def find_server(server: str = "", ca: str = "", token: str = "", state: str = ""
         url.rstrip("/"),
         ca or known.get("ca_file", ""),
         token or known.get("admin_token", ""),
-        known.get("keys_dir") or "",
-        known.get("root_file", ""),
+        known,
     )
 
 
@@ -128,7 +134,9 @@ def problem_of(status: int, body: bytes) -> Problem:
         server_code = str(error.get("code", ""))
     except (ValueError, KeyError, TypeError, AttributeError):
         message, hint, server_code = f"it answered with status {status}", "", ""
-    code = {401: "not_permitted", 403: "not_permitted", 404: "not_found", 504: "device_silent"}.get(status)
+    code = {401: "not_permitted", 403: "not_permitted", 404: "not_found", 429: "server_busy", 504: "device_silent"}.get(
+        status
+    )
     if code is None:
         code = "server_failed" if status >= 500 else "server_refused"
     return Problem(code, why=f"{message} ({server_code})" if server_code else message, todo=hint)

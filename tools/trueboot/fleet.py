@@ -131,12 +131,16 @@ def show_job(job: dict[str, Any], as_json: bool) -> None:
         return show_json(job)
     show_facts([("job", job["id"]), ("release", job["target"]), ("state", job["state"])])
     show_table(
-        ("DEVICE", "STATE", "PROVEN", "STEP", "REASON"),
-        (
-            (a["device_key"], a["state"], a["proven"], a.get("step"), a.get("reason") or a.get("desc"))
-            for a in job["attempts"]
-        ),
+        ("DEVICE", "STATE", "PROVEN", "DONE", "REASON"),
+        ((a["device_key"], a["state"], a["proven"], f"{percent(a)} %", told(a)) for a in job["attempts"]),
     )
+
+
+def told(attempt: dict[str, Any]) -> str:
+    """Why it ended so; while it runs, what it does."""
+    if attempt.get("reason") or attempt["state"] in SUCCEEDED:
+        return attempt.get("reason") or ""
+    return attempt.get("desc") or ""
 
 
 def get_job(api: Api, number: str) -> dict[str, Any]:

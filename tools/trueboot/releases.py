@@ -71,8 +71,9 @@ def make(source: Path, kind: str, hardware: str, version: str, security: int = 0
 
 def add(api: Api, release: Release, keys_dir: Path) -> dict[str, Any]:
     """Upload, sign, publish.  Returns {"target", "version", "sha256", "length", "targets_version"}."""
-    from trueboot_server.repo import paths, signing
     from tuf.api.metadata import TargetFile
+
+    from trueboot_server.repo import paths, signing
 
     signers = load_signers(keys_dir)
     root, targets = current(api)
@@ -130,20 +131,20 @@ def load_signers(keys_dir: Path) -> list[Any]:
 def current(api: Api) -> tuple[Metadata[Root], Metadata[Targets]]:
     """The newest root and targets, each verified by the one before; unsigned and empty targets when none were published."""
     from tuf.api.exceptions import RepositoryError
-    from tuf.api.metadata import Metadata, Targets
+    from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
     try:
         root = _newest_root(api)
         timestamp_data = fetch(api, "timestamp.json")
         if timestamp_data is None:
             return root, Metadata(Targets())
-        timestamp = Metadata.from_bytes(timestamp_data)
+        timestamp = Metadata[Timestamp].from_bytes(timestamp_data)
         _check(root, "timestamp", timestamp)
         number = timestamp.signed.snapshot_meta.version
-        snapshot = Metadata.from_bytes(_wanted(api, f"{number}.snapshot.json"))
+        snapshot = Metadata[Snapshot].from_bytes(_wanted(api, f"{number}.snapshot.json"))
         _check(root, "snapshot", snapshot)
         number = snapshot.signed.meta["targets.json"].version
-        targets = Metadata.from_bytes(_wanted(api, f"{number}.targets.json"))
+        targets = Metadata[Targets].from_bytes(_wanted(api, f"{number}.targets.json"))
         _check(root, "targets", targets)
         if targets.signed.version != number:
             raise Problem(
@@ -156,17 +157,17 @@ def current(api: Api) -> tuple[Metadata[Root], Metadata[Targets]]:
 
 def _newest_root(api: Api) -> Metadata[Root]:
     """From the root file at hand (or the server's first, over verified TLS), up the chain that the server publishes."""
-    from tuf.api.metadata import Metadata
+    from tuf.api.metadata import Metadata, Root
 
     local = Path(api.server.root_file) if api.server.root_file else None
     data = local.read_bytes() if local and local.is_file() else _wanted(api, "1.root.json")
-    root = Metadata.from_bytes(data)
+    root = Metadata[Root].from_bytes(data)
     _check(root, "root", root)
     for number in range(root.signed.version + 1, root.signed.version + ROOT_CHAIN_MAX):
-        data = fetch(api, f"{number}.root.json")
-        if data is None:
+        next_data = fetch(api, f"{number}.root.json")
+        if next_data is None:
             return root
-        following = Metadata.from_bytes(data)
+        following = Metadata[Root].from_bytes(next_data)
         _check(root, "root", following)
         _check(following, "root", following)
         if following.signed.version != number:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 
@@ -39,7 +38,6 @@ def printable(value: Any) -> str:
 
 
 def moment(value: Any) -> str:
-    """Seconds since 1970, or a text that the server made already."""
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M:%S")
-    return printable(value)
+    """A time of the server (ISO 8601, UTC), to the second."""
+    text = printable(value)
+    return text.partition(".")[0] + "Z" if text.endswith("Z") and "." in text else text

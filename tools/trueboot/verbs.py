@@ -144,6 +144,42 @@ def device_show(
     show_device(_api(server, ca, token, state), name, json)
 
 
+@device.command("make")
+def device_make(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder: the device's disk.")],
+    image: Annotated[Path, typer.Option(metavar="FOLDER|IMAGE", help="The app that the factory gives it.")],
+    version: Annotated[str, typer.Option(help="The app's version.")],
+    name: Annotated[str, typer.Option(help="Device key. [default: the folder's name]", show_default=False)] = "",
+    hardware: Annotated[str, typer.Option(help="Hardware that it is.")] = "sim",
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Register a Linux device and write its folder: configuration, trust, first image."""
+    from . import provision
+    from .releases import make
+    from .tables import show_facts, show_json
+
+    factory = make(image, "app", hardware, version)
+    api = _api(server, ca, token, state)
+    if not {"mqtt", "product_key", "root_file"} <= set(api.server.info):
+        raise Problem(
+            "server_unknown",
+            "The server's addresses are not known.",
+            todo="Give the server's state folder with --state.",
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise Problem("file_unusable", f"{folder} is not empty.", todo="Choose another folder.")
+    key = name or folder.resolve().name
+    secret = {"device_secret": provision.register(api, key)}
+    config = provision.write(folder, api.server.info, key, "cpython", factory, secret)
+    if json:
+        return show_json({"device_key": key, "config": str(config)})
+    show_facts([("device", key), ("run it", f"trueboot-agent run --config {config}")])
+
+
 @release.command("ls")
 def release_ls(
     server: ServerOption = "",

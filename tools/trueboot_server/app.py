@@ -140,6 +140,7 @@ class Server:
             self._options.port,
             ssl=tls,
             ssl_handshake_timeout=self._options.limits.handshake_timeout_s,
+            ssl_shutdown_timeout=self._options.limits.shutdown_timeout_s,
             backlog=512,
         )
         self._open.callback(server.close)

@@ -147,9 +147,11 @@ class Authority:
 
     def _load_or_make(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         path = self._state.private / "ca-key.pem"
-        if path.exists() != self._state.ca.exists() and self._state.database.exists():
-            raise self._unreadable("one of private/ca-key.pem and ca.pem is missing")
-        if not (path.exists() and self._state.ca.exists()):
+        complete = path.exists() and self._state.ca.exists()
+        if not complete and self._state.database.exists():
+            # A new CA beside old devices would lock every one of them out.
+            raise self._unreadable("private/ca-key.pem or ca.pem is missing")
+        if not complete:
             key = ec.generate_private_key(ec.SECP256R1())
             write_atomically(path, _private_pem(key), 0o600)
             write_atomically(self._state.ca, _own_certificate(key).public_bytes(Encoding.PEM))

@@ -16,6 +16,7 @@ class Limits:
     packet_bytes: int = 512 * 1024  # what EnOS documents
     connect_timeout_s: float = 10.0  # from the TLS handshake to a complete CONNECT
     handshake_timeout_s: float = 10.0
+    shutdown_timeout_s: float = 5.0
     activation_session_s: float = 30.0
     keepalive_max_s: int = 3600
     connections: int = 12_000

@@ -25,8 +25,11 @@ def make_log(as_json: bool, stream: TextIO | None = None) -> Log:
             line = json.dumps({"time": now, "event": event, **fields}, default=str, separators=(",", ":"))
         else:
             line = " ".join([now, event, *(f"{name}={_text(value)}" for name, value in fields.items())])
-        out.write(line + "\n")
-        out.flush()
+        try:
+            out.write(line + "\n")
+            out.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads the log any more; that must not fail what was committed
 
     return log
 

@@ -117,7 +117,7 @@ def _tell_fault(log: Log) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]
             frame = frame.tb_next
         where = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else ""
         # A broken connection is the peer's affair; anything else is a fault of ours, told without its text.
-        if not isinstance(error, OSError):
+        if error is not None and not isinstance(error, OSError):
             log("fault", type=type(error).__name__, where=where)
 
     return tell

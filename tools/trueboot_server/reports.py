@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from . import strict_json
 from .errors import RefusedReport
 
 TYPE = "trueboot-report+jwt"
@@ -96,18 +96,10 @@ def _decode(part: str) -> bytes:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise RefusedReport("a JSON key occurs twice")
-        return dict(pairs)
-
-    def no_constant(name: str) -> None:
-        raise ValueError(name)
-
     try:
-        value = json.loads(data.decode(), object_pairs_hook=once, parse_constant=no_constant)
-    except (ValueError, RecursionError) as error:
-        raise RefusedReport("not JSON") from error
+        value = strict_json.loads(data, unique_keys=True)
+    except ValueError as error:
+        raise RefusedReport("not JSON, or a key occurs twice") from error
     if not isinstance(value, dict):
         raise RefusedReport("not a JSON object")
     return value
@@ -134,4 +126,4 @@ def _claims(claims: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= _TEXT_CHARS
+    return isinstance(value, str) and len(value) <= _TEXT_CHARS and value.isprintable()

@@ -103,7 +103,7 @@ def missing(events: Iterable[Event], steps: list[Step]) -> list[str]:
     return lacking
 
 
-def lies(events: Iterable[Event], device: str, versions: Iterable[str]) -> list[str]:
+def lies(events: Iterable[Event], device: str, versions: tuple[str, ...]) -> list[str]:
     """Any word of one of `versions` in the cloud's version field before the device confirmed it."""
     found, confirmed = [], set()
     for event in events:

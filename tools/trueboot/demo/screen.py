@@ -18,8 +18,8 @@ WORDS = {
     ("demo", "server.ready"): "listening: {https}, {mqtt}",
     ("demo", "release.signed"): "release {version} signed, {bytes} bytes, sha256 {sha256:.12}…",
     ("demo", "release.broken"): "release {version} is broken on purpose: it imports a driver that it does not ship",
-    ("demo", "power.reset"): "reset",
-    ("demo", "power.cut"): "power cut ({signal})",
+    ("demo", "power.reset"): "reset; start {start}",
+    ("demo", "power.cut"): "power cut ({signal}); start {start}",
     ("demo", "power.off"): "off (exit code {code})",
     ("demo", "power.budget_spent"): "does not come up: {starts} starts",
     ("demo", "device.said"): "{text}",
@@ -40,7 +40,7 @@ WORDS = {
     ("device", "update.rolled_back"): "ROLLED BACK from {version}: {reason}",
     ("device", "update.failed"): "update failed: {reason}",
     ("device", "update.refused"): "update refused: {reason}",
-    ("device", "report.accepted"): "signed report accepted: {outcome}, runs {version}",
+    ("device", "report.accepted"): "signed report accepted: {outcome} {version}",
     ("device", "command"): "command {name}",
     ("device", "error"): "{code}: {detail}",
     ("server", "device.registered"): "knows {device}",
@@ -111,7 +111,7 @@ class Plain:
     def line(self, event: Event) -> str | None:
         if event["event"] == "update.progress" and event["source"] == "device":
             done, total = event.get("done", 0), event.get("total", 0)
-            text = f"{bar(done, total)} {total // 1024} KiB downloaded" if done == total and total else None
+            text = f"{bar(done, total)} {total} bytes downloaded" if done == total and total else None
         else:
             text = words(event)
         if text is None:

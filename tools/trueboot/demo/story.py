@@ -37,6 +37,7 @@ def run(script: str, devices: int, runtime: str, keep: bool, timeout_s: int, as_
             finally:
                 show.close()
             found = story.findings()
+            here.stop()
             here.say("demo.finished", ok=not found, missing=found)
             seconds = here.events[-1]["at"]
     finally:

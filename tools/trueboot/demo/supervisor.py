@@ -75,6 +75,7 @@ class Device:
 
     def power_on(self) -> None:
         self._wanted = True
+        self._say("power.on", start=self.starts + 1)
         self._start()
 
     def _start(self) -> None:
@@ -91,7 +92,6 @@ class Device:
             )
         assert self._process.stdout is not None
         self._lines = Lines(self._process.stdout.fileno())
-        self._say("power.on", start=self.starts)
 
     def poll(self) -> None:
         """Tell everything that the device said; start it again if it has reset."""
@@ -123,12 +123,13 @@ class Device:
             self._say("power.budget_spent", starts=self.starts)
         if not again:
             self.exit_code = code
-            self._say("power.off", code=code)
+            if self._wanted:
+                self._say("power.off", code=code)
             return
         if code == RESET_CODE:
-            self._say("power.reset")
+            self._say("power.reset", start=self.starts + 1)
         else:
-            self._say("power.cut", signal=signal.Signals(-code).name)
+            self._say("power.cut", signal=signal.Signals(-code).name, start=self.starts + 1)
         self._start()
 
     def last_words(self) -> str:

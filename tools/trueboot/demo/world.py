@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import queue
 import selectors
-import shutil
-import ssl
 import subprocess
 import sys
 import threading
@@ -21,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import releases
+from .. import provision, releases
 from ..api import Api, Server
 from ..problem import Problem
 from .supervisor import Device, Event, Lines
@@ -32,8 +30,9 @@ SERVER_START_S = 20
 SERVER_STOP_S = 10
 LONG_POLL_S = 5
 PUMP_S = 0.05
+# `trueboot-agent`, also where no console script is installed.
+AGENT = "import sys; from platform_adapters.linux_service import main; sys.exit(main())"
 APPS = Path(__file__).parent / "apps"
-BOARD = Path(__file__).parent / "board"
 
 
 class World:
@@ -131,7 +130,7 @@ class World:
 
     def new_api(self) -> Api:
         info = self.server_info
-        return Api(Server(info["https"], info["ca_file"], info["admin_token"], info["keys_dir"], info["root_file"]))
+        return Api(Server(info["https"], info["ca_file"], info["admin_token"], info))
 
     def _first_line(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         assert process.stdout is not None
@@ -194,9 +193,11 @@ class World:
             self._mpy = {}
             if any(device.runtime == "micropython" for device in self.devices):
                 from .. import mpy
+                from ..device_files import device_files
 
-                out = self.folder / "mpy"
-                mpy.build(out)
+                out, root = self.folder / "mpy", mpy.source_tree()
+                wanted = [path for path in device_files(root) if not path.startswith("platform_adapters/memory")]
+                mpy.build(out, files=wanted, root=root)
                 self._mpy = {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.mpy"))}
         return self._mpy
 
@@ -223,59 +224,16 @@ class World:
     def _command(self, runtime: str, folder: Path) -> list[str]:
         if runtime == "cpython":
             config = str(folder / "agent.toml")
-            return [
-                sys.executable,
-                "-m",
-                "platform_adapters.linux_service",
-                "run",
-                "--config",
-                config,
-                "--exit-on-reset",
-            ]
+            return [sys.executable, "-c", AGENT, "run", "--config", config, "--exit-on-reset"]
         from .. import mpy
 
         return [*mpy.interpreter(MICROPYTHON_HEAP), "-c", "execfile('boot.py'); execfile('main.py')"]
 
     def provision(self, device: Device, factory: releases.Release) -> None:
-        """What the bench does: register the device key, and write configuration, trust and the first image."""
-        self.api.post("/api/v1/devices", {"device_key": device.name, "product_key": self.server_info["product_key"]})
-        for name in ("state", "slots/a", "slots/b"):
-            (device.folder / name).mkdir(parents=True, mode=0o700)
-        pem = Path(self.server_info["ca_file"]).read_text()
-        shutil.copy(self.server_info["root_file"], device.folder / "root.json")
-        config = self.config(device)
-        if device.runtime == "cpython":
-            (device.folder / "ca.pem").write_text(pem)
-            text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in config.items())
-            _write_private(device.folder / "agent.toml", text)
-        else:
-            (device.folder / "ca.der").write_bytes(ssl.PEM_cert_to_DER_cert(pem))
-            _write_private(device.folder / "trueboot.json", json.dumps(config))
-            import platform_adapters.bootrecord
-
-            for path in (BOARD / "boot.py", BOARD / "main.py", Path(platform_adapters.bootrecord.__file__)):
-                shutil.copy(path, device.folder / path.name)
-        releases.write_factory_slot(device.folder / "slots" / "a", factory)
-
-    def config(self, device: Device) -> dict[str, Any]:
-        info = self.server_info
-        config = {
-            "cloud": "decada",
-            "product_key": info["product_key"],
-            "device_key": device.name,
-            "product_secret": info["product_secret"],
-            "https": info["https"],
-            "mqtt": info["mqtt"],
-            "mqtt_activate": info["mqtt_activate"],
-            "ca_file": "ca.pem" if device.runtime == "cpython" else "ca.der",
-            "root_file": "root.json",
-            "hardware": HARDWARE,
-            "state": "state",
-            "slots": "slots",
-            "log": "json",
-            "reset": "exit",
-        }
-        return config
+        """A device that will activate itself: known to the server by its key, holding the product's secret."""
+        provision.register(self.api, device.name)
+        secret = {"product_secret": self.server_info["product_secret"]}
+        provision.write(device.folder, self.server_info, device.name, device.runtime, factory, secret)
 
     # -- the end
 
@@ -301,8 +259,3 @@ def world(folder: Path, tell: Callable[[Event], None] = lambda event: None) -> I
         yield made
     finally:
         made.stop()
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(0o600)
-    path.write_text(text)

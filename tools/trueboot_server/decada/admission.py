@@ -42,7 +42,7 @@ def _with_certificate(
     certificate = registry.certificate(t, peer.serial) if peer.serial else None
     if certificate is None:
         return Refused(codec.NOT_AUTHORISED, "unknown certificate")
-    if (certificate.product_key, certificate.device_key) != login.identity:
+    if Identity(certificate.product_key, certificate.device_key) != login.identity:
         return Refused(codec.NOT_AUTHORISED, "the certificate is another device's")
     if not registry.is_live(certificate, t.now, limits):
         return Refused(codec.NOT_AUTHORISED, "the certificate is revoked or superseded")

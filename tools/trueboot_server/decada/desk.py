@@ -54,7 +54,7 @@ class DecadaDesk:
         identity = admitted.identity
         with self._store.transaction() as t:
             if admitted.activation:
-                return [_activation(identity, registry.device(t, identity))]
+                return [_activation(identity, registry.known_device(t, identity))]
             registry.update(t, identity, last_seen=t.now)
             t.event("device.online", identity)
         return self._due(identity, _AT_CONNECT)

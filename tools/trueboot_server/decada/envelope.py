@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from .. import strict_json
+
 OK = 200
 BAD_PARAMETER = 460
 NO_SUCH_TOPIC = 1009
@@ -40,8 +42,8 @@ def parse(payload: bytes) -> Envelope:
     if not payload:
         raise BadEnvelope(EMPTY, "empty payload")
     try:
-        body = json.loads(payload.decode(), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        body = strict_json.loads(payload)
+    except ValueError as error:
         raise BadEnvelope(BAD_JSON, "not JSON") from error
     if not isinstance(body, dict):
         raise BadEnvelope(BAD_JSON, "not a JSON object")
@@ -82,7 +84,3 @@ def whole_number(value: Any) -> int | None:
 
 def _dump(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

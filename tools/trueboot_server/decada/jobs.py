@@ -119,7 +119,8 @@ def progress(t: Transaction, row: Any, step: int, desc: str) -> None:
         settle(t, row, "failed", reason=desc or f"step {step}", step=step, desc=desc)
         return
     state = "in_progress" if row.state in ("queued", "pushed") else row.state
-    _update(t, row, state=state, step=step, desc=desc, started_at=row.started_at or t.now)
+    # A sign of life: pushes are counted from the last one.
+    _update(t, row, state=state, step=step, desc=desc, started_at=row.started_at or t.now, pushes=0)
     _tell(t, row, "progress", step=step, desc=desc)
 
 

@@ -73,9 +73,9 @@ def _point(t: Transaction, identity: Identity, kid: str) -> bytes:
 
 
 def _check_counters(t: Transaction, thumbprint: str, claims: dict[str, Any]) -> None:
-    seq, boot = t.execute(
-        sa.select(sa.func.max(reports.c.seq), sa.func.max(reports.c.boot)).where(reports.c.thumbprint == thumbprint)
-    ).one()
+    own = reports.c.thumbprint == thumbprint
+    seq = t.execute(sa.select(sa.func.max(reports.c.seq)).where(own)).scalar()
+    boot = t.execute(sa.select(sa.func.max(reports.c.boot)).where(own)).scalar()
     if seq is not None and claims["seq"] <= seq:
         raise RefusedReport("the sequence number has not risen")
     if boot is not None and claims["boot"] < boot:

@@ -40,6 +40,11 @@ def is_device(table: sa.Table, identity: Identity) -> tuple[sa.ColumnElement[boo
     return table.c.product_key == identity.product_key, table.c.device_key == identity.device_key
 
 
+def known_device(t: Transaction, identity: Identity) -> Any:
+    """The row of a device that was let in: there is one."""
+    return t.execute(sa.select(devices).where(*is_device(devices, identity))).one()
+
+
 def update(t: Transaction, identity: Identity, **values: Any) -> None:
     t.execute(devices.update().where(*is_device(devices, identity)).values(**values))
 
@@ -62,7 +67,7 @@ def register(t: Transaction, identity: Identity) -> Any:
         )
     )
     t.event("device.registered", identity)
-    return device(t, identity)
+    return known_device(t, identity)
 
 
 def note_proof(t: Transaction, row: Any) -> None:

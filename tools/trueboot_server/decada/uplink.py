@@ -72,9 +72,9 @@ def _inform(t: Transaction, identity: Identity, params: dict[str, Any], limits: 
         claims = _accept(t, identity, report, limits)
         if claims["version"] != version:
             raise ReportDeclined(envelope.REPORT_REJECTED, "report rejected: it is about another version")
-    before = registry.device(t, identity)
+    before = registry.known_device(t, identity).claimed_version
     registry.update(t, identity, claimed_version=version, claimed_at=t.now, last_seen=t.now)
-    t.event("version.reported", identity, version=version, before=before.claimed_version)
+    t.event("version.reported", identity, version=version, before=before)
     product = registry.product(t, identity.product_key)
     jobs.claim(t, identity, version, bool(product and product.claims_count))
     return {}
@@ -138,4 +138,7 @@ def _object(params: Any) -> dict[str, Any]:
 def _text(value: Any, limits: Limits) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
-    return value[: limits.text_chars] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    # It will be shown on terminals: what could steer one is replaced.
+    return "".join(char if char.isprintable() else "?" for char in value[: limits.text_chars])

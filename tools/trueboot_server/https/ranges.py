@@ -23,9 +23,8 @@ def parse(header: str | None, size: int) -> tuple[int, int] | None:
             raise NotSatisfiable
         return max(0, size - int(last)), size
     start = int(first)
-    end = int(last) + 1 if last else size
-    if end <= start:
+    if last and int(last) < start:
         return None  # not a valid range: it is as if there were none
     if start >= size:
         raise NotSatisfiable
-    return start, min(end, size)
+    return start, (min(int(last) + 1, size) if last else size)

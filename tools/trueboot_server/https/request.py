@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 from typing import Any
 
 from aiohttp import web
 
+from .. import strict_json
 from ..decada import registry
 from ..errors import ApiError
 from ..names import Identity
@@ -90,8 +90,8 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
 async def read_object(request: web.Request) -> dict[str, Any]:
     body = await read_body(request, request.app[PARTS].limits.json_body_bytes)
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        value = strict_json.loads(body)
+    except ValueError as error:
         raise ApiError(400, "not_json", "the body is not JSON") from error
     if not isinstance(value, dict):
         raise ApiError(400, "not_json", "the body is not a JSON object")

@@ -61,6 +61,8 @@ class Connection(asyncio.Protocol):
         self._send_due()
 
     def data_received(self, data: bytes) -> None:
+        if self._reason:
+            return
         self._heard = self._loop.time()
         self._decoder.feed(data)
         if not self._resting:
@@ -93,9 +95,11 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
             else:
                 self._transport.close()
-        if self._will is not None and self.admitted is not None and reason != "disconnected":
-            self._endpoint.desk.arrived(self.admitted, self._will.topic, self._will.payload)  # 3.1.2.5
-        self._endpoint.closed(self, reason)
+        try:
+            if self._will is not None and self.admitted is not None and reason != "disconnected":
+                self._endpoint.desk.arrived(self.admitted, self._will.topic, self._will.payload)  # 3.1.2.5
+        finally:
+            self._endpoint.closed(self, reason)
 
     # Packets
 

@@ -42,6 +42,7 @@ class Endpoint:
             port,
             ssl=context,
             ssl_handshake_timeout=self.limits.handshake_timeout_s,
+            ssl_shutdown_timeout=self.limits.shutdown_timeout_s,
             backlog=512,
         )
         self._servers.append(server)

@@ -28,6 +28,7 @@ from .paths import BadTarget, check_custom, stored_name
 SNAPSHOT_LIFE = timedelta(days=30)
 TIMESTAMP_LIFE = timedelta(days=2)
 _MAX_ROOTS = 1024
+_MAX_DIGITS = 9
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
@@ -42,6 +43,7 @@ class Repository:
         self._snapshot: Metadata[Snapshot] | None = None
         self._timestamp: Metadata[Timestamp] | None = None
         self._targets: Metadata[Targets] | None = None
+        self._served: dict[str, Path] = {}
         for path in (self.metadata, self.targets, self.incoming):
             path.mkdir(parents=True, exist_ok=True)
         for leftover in [*self.incoming.iterdir(), *self.metadata.glob(".*.tmp")]:
@@ -57,7 +59,7 @@ class Repository:
         version = self._timestamp.signed.snapshot_meta.version
         self._snapshot = self._verified(f"{version}.snapshot.json", Snapshot)
         version = self._snapshot.signed.meta["targets.json"].version
-        self._targets = self._verified(f"{version}.targets.json", Targets)
+        self._serve(self._verified(f"{version}.targets.json", Targets))
 
     @property
     def root(self) -> Metadata[Root]:
@@ -83,17 +85,15 @@ class Repository:
     def metadata_file(self, name: str) -> Path | None:
         """The file behind a name that a client may ask for."""
         number, _, role = name.partition(".")
-        known = name == "timestamp.json" or (
-            number.isascii() and number.isdigit() and role in ("root.json", "snapshot.json", "targets.json")
-        )
+        numbered = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
+        known = name == "timestamp.json" or (numbered and role in ("root.json", "snapshot.json", "targets.json"))
         path = self.metadata / name
         return path if known and path.is_file() else None
 
     def target_file(self, stored: str) -> Path | None:
         """A published target by its stored name; what is uploaded and not signed for is not served."""
-        published = any(stored_name(path, file.hashes["sha256"]) == stored for path, file in self.files().items())
-        path = self.targets / stored
-        return path if published and path.is_file() else None
+        path = self._served.get(stored)
+        return path if path is not None and path.is_file() else None
 
     def check(self, data: bytes) -> Metadata[Targets]:
         """Targets metadata that may be published next; ApiError says why not.  Reads and hashes files: run it in a thread."""
@@ -140,7 +140,7 @@ class Repository:
             raise ApiError(409, "metadata_version", "another version was published meanwhile")
         write_atomically(self.metadata / f"{metadata.signed.version}.targets.json", data)
         self._write_online(MetaFile(metadata.signed.version, len(data), {"sha256": hashlib.sha256(data).hexdigest()}))
-        self._targets = metadata
+        self._serve(metadata)
 
     def keep_fresh(self) -> bool:
         """Sign snapshot and timestamp again when the timestamp has used up half its life."""
@@ -159,6 +159,11 @@ class Repository:
         sync_folder(place.parent)
 
     # Inside
+
+    def _serve(self, metadata: Metadata[Targets]) -> None:
+        names = [stored_name(path, file.hashes["sha256"]) for path, file in metadata.signed.targets.items()]
+        self._served = {name: self.targets / name for name in names}
+        self._targets = metadata
 
     def _write_online(self, targets: MetaFile) -> None:
         number = self._snapshot.signed.version + 1 if self._snapshot else 1

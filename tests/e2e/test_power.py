@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""The power goes at random moments of real updates, on both interpreters; the end is the same.
+
+SIGKILL at a moment that the seed chooses; the supervisor starts the device again.  A failing run prints its seed:
+TRUEBOOT_TEST_SEED=N repeats it (the moments, not the scheduler's choices).
+"""
+
+import json
+import os
+import random
+from itertools import pairwise
+
+import pytest
+
+from trueboot import fleet
+from trueboot.demo import expect
+from trueboot.demo.story import micropython_lacks
+from trueboot.demo.world import world
+
+CUTS = 20
+CUTS_AN_UPDATE = 2  # a trial has three boots, and a trial that only ever met cuts is tried three times
+UPDATE_S = {"cpython": 1.2, "micropython": 3.0}  # about how long an update takes here, so that cuts meet all of it
+SETTLE_S = 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["cpython", "micropython"])
+def test_power_cuts_at_random_moments(runtime, tmp_path):
+    if runtime == "micropython" and micropython_lacks():
+        pytest.skip(f"no MicroPython for this machine: {micropython_lacks()}")
+    seed = int(os.environ.get("TRUEBOOT_TEST_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    versions = [f"1.{number}.0" for number in range(CUTS // CUTS_AN_UPDATE + 1)]
+    with world(tmp_path) as here:
+        here.start_server()
+        device = here.add_device("cut", runtime)
+        factory = here.make_release(versions[0])
+        here.provision(device, factory)
+        device.power_on()
+        assert here.until(lambda: here.seen("cut", "device", "version.reported", version=versions[0]), SETTLE_S), told(
+            here
+        )
+        for before, version in pairwise(versions):
+            release = here.make_release(version)
+            here.publish(release)
+            since = len(here.events)
+            fleet.create_job(here.api, version, ["cut"], 0)
+            for _ in range(CUTS_AN_UPDATE):
+                here.until(lambda: False, chance.uniform(0, UPDATE_S[runtime]))
+                device.pull_power()
+            assert here.until(lambda since=since: here.seen(None, "server", "job.done", since), SETTLE_S), told(
+                here, since
+            )
+            stored = here.api.get(f"/api/v1/devices/{here.server_info['product_key']}/cut")
+            assert (stored["proven_version"], stored["image"]) == (version, release.sha256), (before, stored)
+            assert expect.lies(here.events, "cut", tuple(versions[1:])) == []
+        cuts = [event for event in here.events if event["event"] == "power.cut"]
+        assert len(cuts) >= CUTS - 2  # two cuts may fall into one start
+
+
+def told(here, since=0):
+    """The story so far, for a failing run."""
+    kept = [event for event in here.events[since:] if event["event"] not in ("telemetry", "update.progress")]
+    return "\n" + "\n".join(json.dumps(event) for event in kept[-80:])

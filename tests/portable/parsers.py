@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Every parser of the agent's wire, as functions from bytes to a value, with samples that it accepts.
+
+Streaming parsers appear with a step: how many bytes are fed at a time, 0 for all at once.
+Each function returns what was read or the AgentError that ended it.  Any other exception is a bug.
+"""
+
+import vectors
+from agent import version
+from agent.errors import AgentError
+from agent.wire import appimage, ecdsa, http, mqtt, pem, url, utf8, x509
+
+CONNACK = b"\x20\x02\x00\x00"
+CHUNKED = b"HTTP/1.1 206 Partial\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def pieces(data, step):
+    if not step:
+        return [data]
+    return [data[at : at + step] for at in range(0, len(data), step)]
+
+
+def read_mqtt(data, step):
+    decoder = mqtt.Decoder(200)
+    events = []
+    try:
+        for piece in pieces(data, step):
+            decoder.feed(piece)
+            event = decoder.event()
+            while event:
+                events.append(event)
+                event = decoder.event()
+    except AgentError as error:
+        events.append(error.code)
+    return events
+
+
+def read_http(data, step):
+    response = http.Response("GET", 400)
+    body = b""
+    try:
+        for piece in pieces(data, step) + [b""]:
+            response.feed(piece)
+            piece = response.read(50)
+            while piece:
+                body += piece
+                piece = response.read(50)
+    except AgentError as error:
+        return response.status, body, error.code
+    return response.status, body, response.headers
+
+
+def read_index(data, step):
+    index = appimage.Index()
+    used = 0
+    try:
+        for piece in pieces(data, step):
+            used += index.feed(piece)
+    except AgentError as error:
+        return error.code
+    return index.complete, used, index.size, index.files
+
+
+STREAMING = (
+    (
+        read_mqtt,
+        CONNACK + b"\x90\x03\x00\x0a\x01" + mqtt.publish("a/b", b"payload", 1, 7) + mqtt.puback(3) + b"\xd0\x00",
+    ),
+    (read_mqtt, CONNACK + mqtt.publish("\u00fc\u20ac", bytes(130))),
+    (read_http, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello"),
+    (read_http, CHUNKED + b"5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nT: t\r\n\r\n"),
+    (read_http, b"HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\nbody to the end"),
+    (read_index, appimage.build({"main.py": b"x", "lib/a.py": b"", "lib/b.py": b"contents"})),
+)
+
+
+def _decoded(function):
+    """For parsers of text: bytes that are no text are not their business."""
+
+    def parse(data):
+        return function("".join([chr(byte) for byte in data]))
+
+    return parse
+
+
+WHOLE = (
+    (utf8.decode, "gr\u00fc\u00df \u20ac \U0001f600".encode()),
+    (x509.read, vectors.CERTIFICATE),
+    (x509.certificates_of_pkcs7, vectors.PKCS7),
+    (ecdsa.public_from_der, vectors.PUBLIC),
+    (ecdsa.public_from_der, vectors.PUBLIC_P384),
+    (ecdsa.secret_from_der, vectors.PKCS8),
+    (ecdsa.secret_from_der, vectors.SEC1),
+    (ecdsa.signature_from_der, ecdsa.signature_to_der(vectors.SECRET * 2)),
+    (pem.from_base64, pem.to_base64(vectors.SECRET)),
+    (lambda data: pem.decode_all(data, "A"), pem.encode("A", vectors.SECRET).encode() * 2),
+    (_decoded(url.split_url), b"https://[2001:db8::1]:8443/path?query#fragment"),
+    (_decoded(url.split_url), b"https://host.example:8443/path?query#fragment"),
+    (_decoded(http.content_range), b"bytes 100-199/1000"),
+    (_decoded(http.retry_after), b"120"),
+    (_decoded(version.parse), b"1.20.3-rc.1+build.7"),
+    (_decoded(lambda text: version.satisfies("1.2.3", text)), b">=1.2.0-a <2.0.0 !=1.5.0"),
+)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""The release that the sweep installs, signed by python-tuf, as a file that both interpreters read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+from tuf.api.metadata import TargetFile
+
+from agent.wire import appimage
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "trust"))
+from cases import NOW, PATH, Repository  # noqa: E402
+
+
+def write(path: Path) -> None:
+    image = appimage.build({"main.py": b"version = 2\n" * 300, "lib/a.py": b"x = 1\n"})
+    factory = appimage.build({"main.py": b"version = 1\n"})
+    repository = Repository()
+    repository.expires = datetime(2027, 1, 1, tzinfo=timezone.utc)
+    custom = {"kind": "app", "version": "1.1.0", "hardware": ["sim"], "security": 2}
+    sha256 = hashlib.sha256(image).hexdigest()
+    repository.targets.targets[PATH] = TargetFile(len(image), {"sha256": sha256}, PATH, {"custom": custom})
+    repository.publish()
+    world = {
+        "files": {name: data.hex() for name, data in repository.files.items()},
+        "root": repository.pinned.hex(),
+        "image": image.hex(),
+        "factory": factory.hex(),
+        "version": "1.1.0",
+        "target": PATH,
+        "now": NOW,
+    }
+    path.write_text(json.dumps(world))

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""Who may import whom.  The table is that of the architecture; a file that it does not know fails."""
+
+import ast
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("agent", "platform_adapters", "trueboot", "trueboot_server", "tests", "tools")
+STANDARD = ("struct", "hashlib", "binascii")
+
+# First match counts.  Patterns of files -> modules that they may import; a package stands for all of it.
+# None instead of a list of others: whatever does not belong to this project.
+RULES = (
+    ("agent/__init__.py", ("agent",), ()),
+    ("agent/*/__init__.py", (), ()),
+    ("agent/errors.py", (), ()),
+    ("agent/version.py", ("agent.errors",), ()),
+    ("agent/wire/*.py", ("agent.errors", "agent.wire"), STANDARD),
+    ("agent/crypto/*.py", ("agent.errors", "agent.wire", "agent.crypto"), STANDARD),
+    ("agent/journal.py", ("agent.errors",), ("struct", "json", "binascii")),
+    ("agent/config.py", ("agent.errors", "agent.version", "agent.wire"), ("json",)),
+    ("agent/trust/*.py", ("agent.errors", "agent.version", "agent.trust"), ("json", "hashlib", "binascii")),
+    (
+        "agent/clouds/*.py",
+        ("agent.errors", "agent.version", "agent.wire", "agent.clouds"),
+        ("json", "hashlib", "binascii"),
+    ),
+    ("agent/token.py", ("agent.errors", "agent.version", "agent.wire"), ("json", "hashlib", "binascii")),
+    ("agent/update.py", ("agent.errors", "agent.version"), ()),
+    ("agent/identity.py", ("agent.errors", "agent.version"), ()),
+    ("agent/session.py", ("agent.errors", "agent.version"), ()),
+    ("agent/outbox.py", ("agent.errors", "agent.version"), ()),
+    ("agent/runtime*.py", ("agent",), ("json", "hashlib", "binascii")),
+    ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
+    ("micropython/*.py", ("agent", "platform_adapters"), None),
+    (
+        "tools/trueboot*/*.py",
+        ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token")
+        + ("trueboot", "trueboot_server"),
+        None,
+    ),
+)
+
+
+def imports(source):
+    """(line, module) of every import anywhere in the text; `from a import b` counts as a.b."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from ((node.lineno, module + "." + alias.name) for alias in node.names)
+
+
+def violations(path, source):
+    rule = next((rule for rule in RULES if fnmatchcase(path, rule[0])), None)
+    if rule is None:
+        return ["%s: no rule of the architecture covers it" % path]
+    _, ours, others = rule
+    found = []
+    for line, module in imports(source):
+        package = module.split(".")[0]
+        if package in OURS:
+            allowed = any((module + ".").startswith(one + ".") for one in ours)
+        else:
+            allowed = others is None or package in others
+        if not allowed:
+            found.append("%s:%d: must not import %s" % (path, line, module))
+    return found
+
+
+def test_imports_go_in_one_direction():
+    files = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("agent", "platform_adapters", "micropython", "tools/trueboot", "tools/trueboot_server")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert "agent/errors.py" in files
+    found = [line for path in sorted(files) for line in violations(path, (ROOT / path).read_text(encoding="utf-8"))]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("agent/errors.py", "import sys"),
+        ("agent/wire/http.py", "import socket"),
+        ("agent/wire/http.py", "from agent.crypto import p256"),
+        ("agent/wire/http.py", "from agent import crypto"),
+        ("agent/wire/http.py", "from . import der"),
+        ("agent/crypto/p256.py", "import os"),
+        ("agent/crypto/p256.py", "def f():\n    import os"),
+        ("agent/update.py", "import json"),
+        ("agent/update.py", "from agent.clouds import decada"),
+        ("agent/runtime.py", "from platform_adapters import linux"),
+        ("agent/runtime.py", "import time"),
+        ("agent/trust/client.py", "from agent.crypto import verify"),
+        ("agent/journal.py", "from agent.trust import client"),
+        ("platform_adapters/linux.py", "from agent import runtime"),
+        ("platform_adapters/linux.py", "from agent.trust import client"),
+        ("platform_adapters/linux.py", "import trueboot.mpy"),
+        ("tools/trueboot/demo.py", "from tests import runtimes"),
+        ("tools/trueboot_server/app.py", "from agent.runtime import Agent"),
+        ("agent/nobody_knows.py", ""),
+    ],
+)
+def test_a_wrong_import_is_found(path, source):
+    assert len(violations(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (
+            "agent/crypto/verify.py",
+            "import hashlib\nfrom agent.wire import ecdsa\nfrom agent.errors import AgentError",
+        ),
+        ("agent/runtime.py", "from agent import update, journal\nfrom agent.clouds import decada"),
+        ("platform_adapters/linux.py", "import ssl\nfrom agent.errors import DeviceError\nfrom agent.wire import http"),
+        ("tools/trueboot_server/app.py", "import sqlalchemy\nfrom agent import version\nfrom agent.wire import mqtt"),
+    ],
+)
+def test_a_right_import_passes(path, source):
+    assert violations(path, source) == []
