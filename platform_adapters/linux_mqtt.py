@@ -23,7 +23,14 @@ PACKET_BYTES = 256 * 1024  # of one incoming packet
 IN_FLIGHT = 100
 
 # MQTT 3.1.1, table 3.1
-MEANINGS = ("", "unsupported protocol version", "client id", "server unavailable", "user name or password", "not authorized")
+MEANINGS = (
+    "",
+    "unsupported protocol version",
+    "client id",
+    "server unavailable",
+    "user name or password",
+    "not authorized",
+)
 SERVER_UNAVAILABLE = 3
 
 

@@ -47,7 +47,7 @@ class Authority:
         return key, builder.sign(self.key, hashes.SHA256())
 
     def _builder(self, subject, public, days):
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -127,7 +127,10 @@ class HttpEnd:
                 return
 
     def answer(self, sock, body, status="200 OK", **headers):
-        fields = {"Content-Length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
+        fields = {
+            "Content-Length": str(len(body)),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
         head = "".join("%s: %s\r\n" % field for field in fields.items())
         sock.sendall(("HTTP/1.1 %s\r\n%s\r\n" % (status, head)).encode() + body)
 

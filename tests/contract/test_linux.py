@@ -9,9 +9,9 @@ import stat
 import subprocess
 import sys
 
-import contract_device
 import pytest
 
+import contract_device
 from agent.errors import DeviceError, MisuseError
 from platform_adapters import linux_config
 from platform_adapters.linux import Linux
@@ -114,10 +114,14 @@ def test_log_is_one_object_a_line_and_outlives_its_reader(root):
         "sys.stderr.write('alive')\n"
         "os._exit(0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, root / "agent.toml"], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", script, root / "agent.toml"], capture_output=True, text=True, timeout=30
+    )
     assert done.stderr == "alive"
     line = json.loads(done.stdout)
     assert line["event"] == "boot" and line["detail"] == "two\nlines" and isinstance(line["t"], int)
     (root / "agent.toml").write_text('log = "text"\n')
-    done = subprocess.run([sys.executable, "-c", script, root / "agent.toml"], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", script, root / "agent.toml"], capture_output=True, text=True, timeout=30
+    )
     assert done.stdout.rstrip("\n").count("\n") == 0 and "boot detail=two" in done.stdout

@@ -9,15 +9,15 @@ import subprocess
 import time
 from pathlib import Path
 
-import contract_network
 import pytest
 from far_end import DER, PEM, key_bytes
-from trueboot import mpy
 
+import contract_network
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_http import RequestsHttp
 from platform_adapters.linux_mqtt import PahoMqtt
 from platform_adapters.linux_net import Net
+from trueboot import mpy
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

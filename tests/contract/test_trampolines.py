@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from trueboot import mpy
 
 from platform_adapters import bootrecord
+from trueboot import mpy
 
 ROOT = Path(__file__).parent.parent.parent
 AGENT = "import sys; from platform_adapters.linux_service import main; sys.exit(main())"
@@ -324,5 +324,15 @@ def test_the_trampoline_imports_little():
         timeout=30,
     )
     loaded = set(done.stdout.split())
-    assert not loaded & {"ssl", "requests", "paho", "cryptography", "asyncio", "tomllib", "socket", "logging", "dataclasses"}
+    assert not loaded & {
+        "ssl",
+        "requests",
+        "paho",
+        "cryptography",
+        "asyncio",
+        "tomllib",
+        "socket",
+        "logging",
+        "dataclasses",
+    }
     assert len(loaded) < 60, sorted(loaded)

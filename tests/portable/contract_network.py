@@ -100,7 +100,10 @@ def check_big_and_ranges(net):
     big = bytes(range(256)) * 1200
     assert drain(net, get(net, "big")) == big
     response = get(net, "big", headers={"Range": "bytes=1000-"})
-    assert response.status == 206 and response.headers["content-range"] == "bytes 1000-%d/%d" % (BIG_BYTES - 1, BIG_BYTES)
+    assert response.status == 206 and response.headers["content-range"] == "bytes 1000-%d/%d" % (
+        BIG_BYTES - 1,
+        BIG_BYTES,
+    )
     assert drain(net, response) == big[1000:]
     assert drain(net, get(net, "big", headers={"Range": "bytes=5-9"}), 2) == big[5:10]
 
@@ -138,7 +141,15 @@ def check_what_is_not_http(net):
 
 
 def check_urls(net):
-    for url in ("http://localhost/", "ftp://x/", "https://", "https:///x", "https://user@localhost/", "", "file:///etc/passwd"):
+    for url in (
+        "http://localhost/",
+        "ftp://x/",
+        "https://",
+        "https:///x",
+        "https://user@localhost/",
+        "",
+        "file:///etc/passwd",
+    ):
         refused("url", RefusedError, net.http.open, "GET", url, {}, b"", None)
     raises((MisuseError,), net.http.open, "GET", "https://localhost/", {"X": "a\r\nY: b"}, b"", None)
 
