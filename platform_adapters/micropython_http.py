@@ -47,7 +47,7 @@ class Http:
         """Hang up the connection that was kept."""
         last, self._last = self._last, None
         if last is not None:
-            last[0].close()
+            last[0].drop()
 
     def _again(self, connection, method, request):
         """An answer over a connection that was used before, or None when it is of no use any more."""
