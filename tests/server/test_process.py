@@ -206,6 +206,28 @@ def test_dev_listens_on_loopback_only(tmp_path):
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--host", "0.0.0.0"], "--name"),
+        (["--name", "not a name"], "not a name"),
+        (["--name", "ä.example"], "host name"),
+        (["--activate-port", "70000"], "70000"),
+    ],
+)
+def test_addresses_that_cannot_be(tmp_path, arguments, told):
+    dev = [] if "--host" in arguments else ["--dev"]
+    code, text = start("--state", tmp_path / "state", *dev, *arguments)
+    assert code == 78 and told in one_line(text)
+
+
+def test_a_folder_with_an_odd_name(tmp_path):
+    server = ServerProcess(tmp_path / "a b?c=%20#'ä")
+    assert Operator(server.first).get("/healthz")
+    assert server.stop() == 0
+    assert (tmp_path / "a b?c=%20#'ä/server.db").exists()
+
+
 def test_outside_dev_a_root_made_elsewhere_is_needed_and_no_signing_key_may_lie_around(tmp_path):
     state = tmp_path / "state"
     code, text = start("--state", state)

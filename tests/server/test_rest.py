@@ -131,6 +131,28 @@ def test_a_body_that_does_not_come_is_given_up(tmp_path):
         server.stop()
 
 
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HTT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /heal"])
+def test_a_connection_that_asks_nothing_is_ended(tmp_path, said):
+    server = ServerThread(tmp_path / "state", Limits(https_idle_s=0.3))
+    try:
+        caller = Raw(server.first["https"], server.first["ca_file"]).send(said)
+        while caller.socket.recv(4096):
+            pass
+    finally:
+        server.stop()
+
+
+def test_connections_are_bounded(tmp_path):
+    server = ServerThread(tmp_path / "state", Limits(https_connections=1))
+    try:
+        held = Raw(server.first["https"], server.first["ca_file"])
+        assert Raw(server.first["https"], server.first["ca_file"]).closed()
+        held.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held.read(12) == b"HTTP/1.1 200"
+    finally:
+        server.stop()
+
+
 JOBS = [
     ({}, (404, "no_such_release")), ({"target": "app/sim/9.9.9/x", "devices": "all"}, (404, "no_such_release")),
     ({"target": {"a": 1}, "devices": "all"}, (404, "no_such_release")), ({"target": "T", "devices": []}, (400, "no_devices")),
