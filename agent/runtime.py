@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The shell around the machines: the agent that users make, its turn and its tasks.
 
-With `acts` (what machines command), `uplink` (the conversation) and
-`agent/tasks` (the long works) the only code that does things.  The pure
+With `begin` and `acts` (what the machines command), `uplink` (the conversation)
+and `agent/tasks` (the long works) the only code that does things.  The pure
 machines decide; the platform's ports act.
 
 Rules kept:
@@ -116,7 +116,7 @@ class Agent:
         if self._book is None:
             book = Journal(self.platform.store)
             if "update" not in book.record:
-                book.record.update(self._module("acts").blank(self))
+                book.record.update(self._module("begin").blank(self))
             self._book = book
         return self._book.record
 
@@ -154,12 +154,12 @@ class Agent:
         self._module("acts").update_event(self, event)
 
     def identity_event(self, event):
-        self._module("acts").identity_event(self, event)
+        self._module("begin").identity_event(self, event)
 
     def measured(self, image):
         """The running image's hash is known: now the machines hear that the device has started."""
         self.image = image
-        self._module("acts").started(self)
+        self._module("begin").started(self)
 
     def offered(self, offer):
         """An offer came.  It is considered unless it is the one at hand, or its outcome already waits to be told."""
@@ -195,6 +195,8 @@ class Agent:
 
     def begin(self, name, *args):
         """Start the task agent/tasks/<name>.py."""
+        if not self._tasks:
+            self.forget()  # what the last task needed, the next may not
         self._tasks.append([self._module("tasks." + name).run(self, *args), 0])
 
     # The turn
@@ -203,7 +205,7 @@ class Agent:
         clock = self.platform.clock
         end = clock.ticks_ms() + budget_ms
         if not self._tasks and not self.image:
-            self._module("acts").start(self)
+            self._module("begin").start(self)
             self.begin("measure")
         self.platform.power.feed()
         while True:
@@ -232,7 +234,7 @@ class Agent:
             self._tasks.append(entry)
             wait = min(wait, pause)
         if not self._tasks and not self.uplink.busy:
-            self._forget()
+            self.forget()
         return wait
 
     def _recover(self):
@@ -240,7 +242,7 @@ class Agent:
         yield RECOVER_MS
         while self._tasks:
             yield RECOVER_MS
-        self._module("acts").started(self)
+        self._module("begin").started(self)
 
     def _module(self, name):
         name = "agent." + name
@@ -248,7 +250,7 @@ class Agent:
             __import__(name)
         return sys.modules[name]
 
-    def _forget(self):
+    def forget(self):
         """Let go of every module of ours that was loaded since the agent was made."""
         if sys.implementation.name != "micropython":
             return  # CPython has the room, and classes there are better not loaded twice

@@ -13,7 +13,7 @@ from agent.wire import http
 from agent.wire.url import host_header, split_url
 from platform_adapters.micropython_net import LIMIT_MS, Connection
 
-READ_BYTES = 4096
+READ_BYTES = 1024
 MOMENT_MS = 50
 
 

@@ -12,7 +12,7 @@ from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.wire import mqtt
 from platform_adapters.micropython_net import LIMIT_MS, Connection
 
-READ_BYTES = 2048
+READ_BYTES = 512
 SERVER_UNAVAILABLE = 3
 MEANINGS = (
     "",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Planted defects, each of them once somebody's real one.  The sweep must catch every one."""
 
-from agent import acts, journal, outbox, update
+from agent import acts, begin, journal, outbox, update
 from agent.clouds.decada import Decada
 
 
@@ -55,13 +55,13 @@ def _version_told_on_trial():
 
 
 def _reports_lost_on_reset():
-    start = acts.start
+    start = begin.start
 
     def forgetful(agent):
         agent.record["outbox"] = []
         start(agent)
 
-    acts.start = forgetful
+    begin.start = forgetful
 
 
 def _report_saved_apart():

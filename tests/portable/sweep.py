@@ -17,7 +17,6 @@ import json
 
 import decada_cloud
 import mutants
-
 from agent.crypto import p256
 from agent.runtime import Agent
 from platform_adapters import memory

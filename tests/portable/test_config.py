@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A configuration is checked at once: unknown keys by name, wrong types, bounds, no way to skip verification."""
 
-from expect import misuse
-
 from agent import config
+from expect import misuse
 
 GOOD = {
     "product_key": "pk",
