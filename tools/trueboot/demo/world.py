@@ -38,6 +38,7 @@ APPS = Path(__file__).parent / "apps"
 class World:
     def __init__(self, folder: Path, tell: Callable[[Event], None] = lambda event: None):
         self.folder = folder
+        self.heap = MICROPYTHON_HEAP  # of devices that are added from now on
         self.events: list[Event] = []
         self.devices: list[Device] = []
         self.server_info: dict[str, Any] = {}
@@ -221,13 +222,22 @@ class World:
         self.devices.append(device)
         return device
 
+    def power_on_again(self, device: Device) -> Device:
+        """The same flash under a new supervisor, with the heap of now; returns the new device."""
+        again = Device(
+            device.name, device.runtime, self._command(device.runtime, device.folder), device.folder, self.record
+        )
+        self.devices[self.devices.index(device)] = again
+        again.power_on()
+        return again
+
     def _command(self, runtime: str, folder: Path) -> list[str]:
         if runtime == "cpython":
             config = str(folder / "agent.toml")
             return [sys.executable, "-c", AGENT, "run", "--config", config, "--exit-on-reset"]
         from .. import mpy
 
-        return [*mpy.interpreter(MICROPYTHON_HEAP), "-c", "execfile('boot.py'); execfile('main.py')"]
+        return [*mpy.interpreter(self.heap), "-c", "execfile('boot.py'); execfile('main.py')"]
 
     def provision(self, device: Device, factory: releases.Release) -> None:
         """A device that will activate itself: known to the server by its key, holding the product's secret."""
