@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import ssl
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 
@@ -23,7 +25,7 @@ from .errors import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
 from .https.front import make_app
 from .https.parts import Parts
 from .limits import Limits
-from .log import Log, silent
+from .log import Log, silent, tell_fault
 from .proofs import FailedProofs
 from .releases import keep_releases
 from .repo.dev import open_repository
@@ -33,6 +35,8 @@ from .store import Store
 from .tls import context
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+_NAME = re.compile(r"[A-Za-z0-9:]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9:])?\Z")
 _HOUSEKEEPING_S = 5.0
 
 
@@ -46,6 +50,41 @@ class Options:
     names: tuple[str, ...] = ()  # what else the server is called: for its certificate and its addresses
     dev: bool = False
     limits: Limits = field(default_factory=Limits)
+
+
+def check(options: Options) -> None:
+    """StartError for options that cannot be meant."""
+    if options.dev and options.host not in _LOOPBACK:
+        raise StartError(
+            EXIT_CONFIG,
+            f"--dev does not listen on {options.host}",
+            "a development server holds signing keys and registers every device",
+            "Leave --host out, or leave --dev out.",
+        )
+    if options.host in _WILDCARDS and not options.names:
+        raise StartError(
+            EXIT_CONFIG,
+            f"--host {options.host} needs a --name",
+            "devices have to be told an address, and the certificate has to hold it",
+            "Give the name by which devices reach this machine.",
+        )
+    for name in options.names:
+        if not _NAME.match(name):
+            raise StartError(
+                EXIT_CONFIG, f"--name {name!r} is not usable", "it is no host name", "Give a DNS name or an address."
+            )
+    for port in (options.port, options.mqtt_port, options.activate_port):
+        if not 0 <= port <= 65535:
+            raise StartError(
+                EXIT_CONFIG, f"{port} is no port", "ports are 0 to 65535", "Choose another; 0 takes a free one."
+            )
+
+
+class _Full(asyncio.Protocol):
+    """Stands in for a connection that there is no room for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 @dataclass(frozen=True)
@@ -71,13 +110,7 @@ class Server:
         self.store: Store
 
     async def start(self) -> None:
-        if self._options.dev and self._options.host not in _LOOPBACK:
-            raise StartError(
-                EXIT_CONFIG,
-                f"--dev does not listen on {self._options.host}",
-                "a development server holds signing keys and registers every device",
-                "Leave --host out, or leave --dev out.",
-            )
+        check(self._options)
         try:
             await self._start()
         except BaseException:
@@ -113,7 +146,9 @@ class Server:
 
     async def _listen(self, parts: Parts, certificate: Path, key: Path, ca: Path) -> None:
         options = self._options
-        self._runner = web.AppRunner(make_app(parts), access_log=None, shutdown_timeout=1.0, keepalive_timeout=30.0)
+        self._runner = web.AppRunner(
+            make_app(parts), access_log=None, shutdown_timeout=1.0, keepalive_timeout=options.limits.https_idle_s
+        )
         await self._runner.setup()
         tls = context(certificate, key, ca, ssl.CERT_OPTIONAL)
         https_port = await self._bind("--port", options.port, self._bind_https(tls))
@@ -134,8 +169,9 @@ class Server:
         runner = self._runner
         if runner is None or runner.server is None:
             raise RuntimeError("the runner is not set up")
+        server_, most = runner.server, self._options.limits.https_connections
         server = await asyncio.get_running_loop().create_server(
-            runner.server,
+            lambda: _Full() if len(server_.connections) >= most else server_(),
             self._options.host,
             self._options.port,
             ssl=tls,
@@ -160,13 +196,16 @@ class Server:
 
     async def _keep_house(self) -> None:
         while True:
-            self.desk.expire()
-            if self.repository.keep_fresh():
-                self._log("repository.refreshed")
+            try:
+                self.desk.expire()
+                if self.repository.keep_fresh():
+                    self._log("repository.refreshed")
+            except Exception as error:  # noqa: BLE001 - a full disk must not end the housekeeping for ever
+                tell_fault(self._log, error)
             await asyncio.sleep(_HOUSEKEEPING_S)
 
     def _names(self) -> list[str]:
-        own = [] if self._options.host in ("0.0.0.0", "::") else [self._options.host]  # noqa: S104 - compared, not bound
+        own = [] if self._options.host in _WILDCARDS else [self._options.host]
         return list(dict.fromkeys([*self._options.names, *own, "localhost", "127.0.0.1", "::1"]))
 
     def _authority_name(self) -> str:
