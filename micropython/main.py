@@ -10,7 +10,6 @@ Lives outside the slots, started after boot.py (see there).  Rules it keeps
 """
 
 import io
-import os
 import sys
 import time
 

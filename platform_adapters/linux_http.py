@@ -28,7 +28,14 @@ from platform_adapters.ports import Identity
 CHUNK_BYTES = 64 * 1024
 READ_AHEAD = 16
 MOMENT_S = 0.05
-MALFORMED = ("BadStatusLine", "LineTooLong", "InvalidChunkLength", "InvalidHeader", "UnknownTransferEncoding", "headers")
+MALFORMED = (
+    "BadStatusLine",
+    "LineTooLong",
+    "InvalidChunkLength",
+    "InvalidHeader",
+    "UnknownTransferEncoding",
+    "headers",
+)
 SILENCE_S = 20.0  # of a server, in the middle of an answer
 
 

@@ -14,7 +14,14 @@ from platform_adapters.micropython_net import LIMIT_MS, Connection
 
 READ_BYTES = 2048
 SERVER_UNAVAILABLE = 3
-MEANINGS = ("", "unsupported protocol version", "client id", "server unavailable", "user name or password", "not authorized")
+MEANINGS = (
+    "",
+    "unsupported protocol version",
+    "client id",
+    "server unavailable",
+    "user name or password",
+    "not authorized",
+)
 
 
 class Mqtt:
