@@ -109,9 +109,19 @@ class World:
 
     # -- the server
 
-    def start_server(self) -> None:
-        command = [sys.executable, "-m", "trueboot", "server", "--dev", "--state", str(self.folder / "server")]
-        command += ["--port", "0", "--mqtt-port", "0", "--json"]
+    def start_server(self, ports: tuple[str, str, str] = ("0", "0", "0")) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "trueboot",
+            "server",
+            "--dev",
+            "--state",
+            str(self.folder / "server"),
+            "--json",
+        ]
+        for flag, port in zip(("--port", "--mqtt-port", "--activate-port"), ports, strict=True):
+            command += [flag, port]
         with (self.folder / "server.log").open("ab") as log:
             self._server = subprocess.Popen(
                 command,
@@ -124,10 +134,20 @@ class World:
         self.server_info = self._first_line(self._server)
         threading.Thread(target=self._drain, args=(self._server,), daemon=True).start()
         self.api = self.new_api()
-        _, last = self.api.events(0, 0)
-        self._listener = threading.Thread(target=self._listen, args=(last,), daemon=True)
-        self._listener.start()
+        if self._listener is None:
+            _, last = self.api.events(0, 0)
+            self._listener = threading.Thread(target=self._listen, args=(last,), daemon=True)
+            self._listener.start()
         self.say("server.ready", https=self.server_info["https"], mqtt=self.server_info["mqtt"])
+
+    def restart_server(self) -> None:
+        """SIGKILL, and the same state and ports again."""
+        addresses = [self.server_info[name] for name in ("https", "mqtt", "mqtt_activate")]
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+        https, mqtt, activate = (address.rpartition(":")[2] for address in addresses)
+        self.start_server((https, mqtt, activate))
 
     def new_api(self) -> Api:
         info = self.server_info
