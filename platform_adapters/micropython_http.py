@@ -43,6 +43,12 @@ class Http:
         self._last = (response, aim)
         return response
 
+    def close(self):
+        """Hang up the connection that was kept."""
+        last, self._last = self._last, None
+        if last is not None:
+            last[0].close()
+
     def _again(self, connection, method, request):
         """An answer over a connection that was used before, or None when it is of no use any more."""
         try:

@@ -194,4 +194,7 @@ class Platform(Protocol):
         ("ecdsa", "ecdsa-sha2-nistp256"): uncompressed point, DER signature.  Never raises for what it does not know
         or cannot read: an unknown key type or scheme is False."""
 
+    def idle(self) -> None:
+        """Optional.  Nothing is under way: let go of what can be made again at its next use."""
+
     def log(self, event: str, fields: dict[str, Any]) -> None: ...

@@ -94,6 +94,7 @@ class Run:
         platform.keys.make("a")
         platform.store.save("cert.a", b"certificate")
         agent = Agent(platform)
+        agent.record["boot"] = 0
         agent.save(identity={"phase": "enrolled", "label": "a", "tries": 0})
         self.device.cuts, self.device.effects, self.device.trace = cuts, 0, []
 
