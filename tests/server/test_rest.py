@@ -34,15 +34,11 @@ def error(answer):
     return answer.status_code, body["error"]["code"]
 
 
-def test_every_road_is_covered_here(server):
-    def roads(s):
-        return {
-            (r.method, r.resource.canonical)
-            for r in s._runner.app.router.routes()
-            if r.method != "HEAD" and r.resource.canonical.startswith("/api")
-        }
+def test_every_road_is_covered_here():
+    from trueboot_server.https import devices, est, jobs, repository, status
 
-    assert len(server.call(roads)) == len(ROADS)
+    roads = [route for part in (devices, est, jobs, repository, status) for route in part.routes()]
+    assert len([route for route in roads if route.path.startswith("/api")]) == len(ROADS)
 
 
 @pytest.mark.parametrize("method, path", ROADS)

@@ -11,7 +11,8 @@ import asyncio
 import errno
 import re
 import ssl
-from contextlib import ExitStack
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -100,9 +101,7 @@ class Server:
     def __init__(self, options: Options, log: Log = silent):
         self._options = options
         self._log = log
-        self._open = ExitStack()
-        self._runner: web.AppRunner | None = None
-        self._housekeeping: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
         self.addresses: Addresses
         self.credentials: Credentials
         self.desk: DecadaDesk
@@ -118,13 +117,7 @@ class Server:
             raise
 
     async def stop(self) -> None:
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
-        if hasattr(self, "desk"):
-            self.desk.endpoint.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        self._open.close()
+        await self._open.aclose()
 
     async def _start(self) -> None:
         options, limits = self._options, self._options.limits
@@ -140,18 +133,15 @@ class Server:
             keep_releases(t, self.repository.files())
         proofs = FailedProofs(limits.failed_proofs, limits.failed_proofs_window_s, limits.failed_proofs_addresses)
         self.desk = DecadaDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
+        self._open.callback(self.desk.endpoint.close)
         parts = Parts(self.store, authority, self.credentials, self.desk, self.repository, proofs, limits, self._log)
         await self._listen(parts, *authority.server_files(), state.ca)
-        self._housekeeping = asyncio.create_task(self._keep_house())
+        self._open.callback(asyncio.create_task(self._keep_house()).cancel)
 
     async def _listen(self, parts: Parts, certificate: Path, key: Path, ca: Path) -> None:
         options = self._options
-        self._runner = web.AppRunner(
-            make_app(parts), access_log=None, shutdown_timeout=1.0, keepalive_timeout=options.limits.https_idle_s
-        )
-        await self._runner.setup()
         tls = context(certificate, key, ca, ssl.CERT_OPTIONAL)
-        https_port = await self._bind("--port", options.port, self._bind_https(tls))
+        https_port = await self._bind("--port", options.port, self._listen_https(make_app(parts), tls))
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
         self.desk.targets_url = parts.base_url + "/repo/targets"
         ports = []
@@ -165,26 +155,27 @@ class Server:
         mqtt, activate = (f"mqtts://{self._authority_name()}:{port}" for port in ports)
         self.addresses = Addresses(parts.base_url, mqtt, activate)
 
-    async def _bind_https(self, tls: ssl.SSLContext) -> int:
-        runner = self._runner
-        if runner is None or runner.server is None:
-            raise RuntimeError("the runner is not set up")
-        server_, most = runner.server, self._options.limits.https_connections
+    async def _listen_https(self, app: web.Application, tls: ssl.SSLContext) -> int:
+        limits = self._options.limits
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=limits.https_idle_s)
+        await runner.setup()
+        self._open.push_async_callback(runner.cleanup)
+        protocols = cast(web.Server, runner.server)
         server = await asyncio.get_running_loop().create_server(
-            lambda: _Full() if len(server_.connections) >= most else server_(),
+            lambda: _Full() if len(protocols.connections) >= limits.https_connections else protocols(),
             self._options.host,
             self._options.port,
             ssl=tls,
-            ssl_handshake_timeout=self._options.limits.handshake_timeout_s,
-            ssl_shutdown_timeout=self._options.limits.shutdown_timeout_s,
+            ssl_handshake_timeout=limits.handshake_timeout_s,
+            ssl_shutdown_timeout=limits.shutdown_timeout_s,
             backlog=512,
         )
         self._open.callback(server.close)
         return int(server.sockets[0].getsockname()[1])
 
-    async def _bind(self, flag: str, port: int, listening: asyncio.Future[int] | object) -> int:
+    async def _bind(self, flag: str, port: int, listening: Awaitable[int]) -> int:
         try:
-            return await listening  # type: ignore[misc]
+            return await listening
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise StartError(
