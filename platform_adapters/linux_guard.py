@@ -105,7 +105,7 @@ def main(slot: str, config: str, state: str) -> int:
         if end.code == beside("linux_reset").RESET_CODE:
             beside("linux_reset").reset()
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the outermost guard
         return failed(error, state, slot)
     if ended(state, slot, "ended main.py"):
         beside("linux_reset").reset()

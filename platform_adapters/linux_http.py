@@ -25,8 +25,8 @@ from agent.wire.url import split_url
 from platform_adapters.linux_net import Net, translate
 from platform_adapters.ports import Identity
 
-CHUNK_BYTES = 64 * 1024
-READ_AHEAD = 16
+CHUNK_BYTES = 256 * 1024
+READ_AHEAD = 8
 MOMENT_S = 0.05
 MALFORMED = (
     "BadStatusLine",

@@ -21,10 +21,14 @@ def authority():
 
 
 @pytest.fixture(scope="session")
-def far_end(authority, tmp_path_factory):
+def foreign():
+    return Authority("Foreign CA")
+
+
+@pytest.fixture(scope="session")
+def far_end(authority, foreign, tmp_path_factory):
     """Every server that a check may want, by name."""
     folder = tmp_path_factory.mktemp("far_end")
-    foreign = Authority("Foreign CA")
     good = authority.issue(["localhost"])
     servers = {
         "http": Server(folder, good, HttpEnd()),

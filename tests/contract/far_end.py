@@ -143,6 +143,9 @@ class HttpEnd:
     def on_headers(self, sock, headers, body):
         self.answer(sock, json.dumps(headers).encode(), Set_Cookie="a=b")
 
+    def on_connection(self, sock, headers, body):
+        self.answer(sock, b"%d" % sock.getpeername()[1])
+
     def on_who(self, sock, headers, body):
         subject = (sock.getpeercert() or {}).get("subject", ((("", "nobody"),),))
         self.answer(sock, subject[0][0][1].encode())
@@ -215,10 +218,15 @@ class MqttEnd:
             self.session(sock, stream, client)
 
     def session(self, sock, stream, client):
+        acks = 0
         while True:
             kind, body = self.packet(stream)
             if kind & 0xF0 == 0x80:
                 self.subscribed(sock, body)
+            elif kind & 0xF0 == 0x40:
+                acks += 1
+            elif kind & 0xF0 == 0x30 and body[2:7] == b"acks?":
+                self.publish(sock, b"acks", b"%d" % acks)
             elif kind & 0xF0 == 0x30:
                 if self.published(sock, kind >> 1 & 3, body):
                     return

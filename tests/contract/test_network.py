@@ -80,33 +80,25 @@ def test_micropython(about, tmp_path, check):
     assert done.stdout.endswith("all passed\n"), done.stdout + done.stderr
 
 
-def test_the_environment_has_no_say(about, authority, monkeypatch, tmp_path):
-    """No variable adds trust, removes trust, or sends a connection elsewhere."""
-    foreign = tmp_path / "foreign.pem"
+def test_the_environment_has_no_say(about, foreign, monkeypatch, tmp_path):
+    """No variable and no installed bundle adds trust, removes trust, or sends a connection elsewhere."""
+    bundle = tmp_path / "foreign.pem"
+    bundle.write_bytes(foreign.pem)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, str(bundle))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONHTTPSVERIFY", "0")
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(bundle))  # certifi's place
+    monkeypatch.setattr("certifi.where", lambda: str(bundle))
+    (tmp_path / "netrc").write_text("machine localhost login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with socket.create_server(("127.0.0.1", 0)) as trap:
-        proxy = "http://127.0.0.1:%d" % trap.getsockname()[1]
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY", "mqtt_proxy"):
-            monkeypatch.setenv(name, proxy)
-        context = __import__("ssl").create_default_context
-        assert context is not None
-        # The foreign server's own authority, offered in every way that libraries know.
-        foreign.write_text(server_chain(about["ports"]["foreign"]))
-        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
-            monkeypatch.setenv(name, str(foreign))
-        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-        monkeypatch.setenv("PYTHONHTTPSVERIFY", "0")
-        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        (tmp_path / "netrc").write_text("machine localhost login a password b\n")
+            monkeypatch.setenv(name, "http://127.0.0.1:%d" % trap.getsockname()[1])
         net = LinuxNet(about)
         contract_network.check_servers_that_are_not_the_right_one(net)
         contract_network.check_our_headers_and_no_more(net)
         contract_network.check_mqtt_session(net)
-
-
-def server_chain(port):
-    import ssl
-
-    return ssl.get_server_certificate(("127.0.0.1", port))
 
 
 def test_a_download_overlaps_in_bounded_memory(about):

@@ -77,6 +77,9 @@ def check_post(net):
 
 
 def check_requests_in_a_row(net):
+    """They share a connection; one that was given up, or that the server has closed, is not used again."""
+    first = drain(net, get(net, "connection"))
+    assert drain(net, get(net, "connection")) == first
     for _ in range(3):
         assert drain(net, get(net, "hello")) == b"hello"
     get(net, "big").close()
@@ -223,6 +226,8 @@ def check_a_flood_comes_in_order(net):
     connect(net)
     net.mqtt.publish("flood", b"", 0)
     assert [event(net) for _ in range(50)] == [("message", "flood", b"%d" % number) for number in range(50)]
+    net.mqtt.publish("acks?", b"", 0)
+    assert event(net) == ("message", "acks", b"50")
     net.mqtt.close()
 
 
