@@ -39,6 +39,8 @@ SCHEME = "ecdsa-sha2-nistp256"
 
 
 class Linux:
+    chunk = 256 * 1024  # bytes that the agent moves between two looks at everything else
+
     def __init__(self, config: str | os.PathLike[str] | dict[str, Any] | None = None):
         self.config = dict(config) if isinstance(config, dict) else linux_config.read(config)
         for key, default in linux_config.PATHS.items():
