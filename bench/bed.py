@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measure import must
-from trueboot import fleet, images, mpy, provision, releases
+
+from trueboot import fleet, images, mpy, releases
 from trueboot.demo.supervisor import Device
 from trueboot.demo.world import HARDWARE, World, world
 from trueboot.problem import Problem

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from bed import Bed, bed, run_micropython
 from measure import BenchError, Figure, least, ratio
+
 from trueboot.demo.supervisor import Device
 from trueboot.releases import Release
 

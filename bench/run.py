@@ -16,18 +16,15 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-sys.path[1:1] = [str(Path(__file__).resolve().parent.parent / folder) for folder in ("tools", "")]
 
 import crypto
 import heap
 import imports
 import sizes
 import throughput
-import trust
 from measure import BenchError, Figure
 
+import trust
 from trueboot.demo.story import micropython_lacks
 
 BENCHES: dict[str, Callable[[int], list[Figure]]] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bed import bed, mpy_files
 from measure import Figure, must
+
 from trueboot import mpy
 
 FAMILY = ("bootrecord", "dirslots", "files", "filestore", "imagewalk", "slotfiles", "micropython_")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from bed import ROOMY, Bed, bed, run_cpython, run_micropython
 from measure import BenchError, Figure, in_turns, must
+
 from trueboot.demo.supervisor import Device
 
 MIB = 1024 * 1024

@@ -26,5 +26,4 @@ with requests.Session() as session:
         target.flush()
         os.fsync(target.fileno())
 duration_ms = (time.monotonic() - start) * 1000
-os.remove("plain.bin")
 print(json.dumps({"sha256": digest.hexdigest(), "ms": duration_ms}))
