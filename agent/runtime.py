@@ -208,8 +208,18 @@ class Agent:
             self._module("begin").start(self)
             self.begin("measure")
         self.platform.power.feed()
+        look = 0  # when the uplink is tended next
         while True:
-            wait = min(self.uplink.tend() if self.image else NEVER_MS, self._work())
+            now = clock.ticks_ms()
+            tended = now >= look
+            if tended:
+                rest = self.uplink.tend() if self.image else NEVER_MS
+                look = now + min(rest, TURN_MS)
+            wait = self._work()
+            if tended:
+                wait = min(wait, rest)
+            elif wait > 0:
+                look = wait = 0  # no rest before the uplink has heard of the work that was done
             if wait > 0 or clock.ticks_ms() >= end:
                 return wait
 

@@ -7,8 +7,7 @@ A slot's folder holds the image's files at their paths, and
     .progress   appended to by each `sync`: how many bytes of the image are durable
 
 Rules it keeps
-  * Writing streams: a file's hash is checked when its last byte comes, nothing
-    grows with the image.
+  * Writing streams: nothing grows with the image.
   * `filled` is the last whole entry of `.progress`, cut back to the start of
     the first file that is shorter than that entry needs.  What was written
     behind it counts as not written, whatever is on the disk.
@@ -227,7 +226,7 @@ class DirSlots:
             raise MisuseError("slot_offset", "%d, where %d is next" % (offset, filled))
         walk = imagewalk.Walk(lambda: open(path + "/.index", "rb"))
         if filled:
-            walk.resume(filled, lambda name, position, size: slotfiles.bytes_of(path + "/" + name, position, size))
+            walk.resume(filled)
             if walk.path is not None:
                 self._open(path, walk.path, walk.position)
         else:

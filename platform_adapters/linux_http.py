@@ -128,13 +128,16 @@ class Response:
                 if isinstance(item, AgentError) or not item:
                     self._ended = item
                 else:
-                    self._rest = memoryview(item)
+                    self._rest = item if len(item) <= size else memoryview(item)
             if isinstance(self._ended, AgentError):
                 raise self._ended
             if self._ended is not None:
                 return b""
-        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
-        return data
+        if len(self._rest) <= size:
+            data, self._rest = self._rest, b""
+        else:
+            data, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(data)
 
     def close(self) -> None:
         self._given_up.set()

@@ -112,7 +112,7 @@ class Mqtt:
         if event is not None:
             return event
         data = connection.receive(READ_BYTES)
-        if data is None:
+        if data is None and timeout_ms:  # a poll takes a millisecond at least
             connection.wait(timeout_ms)
             data = connection.receive(READ_BYTES)
         if data is None:

@@ -49,6 +49,9 @@ class Slots(Protocol):
     def read(self, slot: str, offset: int, size: int) -> bytes:
         """Bytes of the image as it was written, at most `size`; b"" at its end."""
 
+    # Optional: def digest(self, slot: str) -> tuple[int, bytes] | None
+    #     (bytes, SHA-256) of the whole image as `read` would give it, read back beside the download; None: ask again.
+
     def activate(self) -> None:
         """The next reset boots the spare slot on trial; unconfirmed it falls back by itself."""
 
