@@ -2,8 +2,9 @@
 """The guard of a MicroPython device: runs the slot's main.py and turns its end into a reset.
 
 Lives outside the slots, started after boot.py (see there).  Rules it keeps
-  * An exception ends in a reset.  On trial its type and line are recorded
-    first, never its text: that may hold secrets.
+  * An exception ends in a reset; one of the agent's own is told in one line.
+    On trial its type and line are recorded first, never its text: that may
+    hold secrets.
   * On trial, an app that merely ends has failed too: nobody would confirm it.
   * KeyboardInterrupt and SystemExit pass: tools must get in.  On the unix port
     a reset is SystemExit(3).
@@ -67,7 +68,10 @@ def main():
     try:
         __import__("main")
     except Exception as error:
-        sys.print_exception(error, sys.stderr)
+        if hasattr(error, "detail"):  # one of the agent's own: a line for people, not a bug
+            print("trueboot: " + str(error), file=sys.stderr)
+        else:
+            sys.print_exception(error, sys.stderr)
         if not ended(state, slot, where(error, slot)):
             time.sleep(CRASH_PAUSE_S)
         reset()

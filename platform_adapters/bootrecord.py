@@ -153,7 +153,7 @@ def load(folder):
 def save(folder, record):
     """Durable when it returns; until then the record that was there before is the one that counts.  Raises OSError."""
     index, data = following((_copy(folder, 0), _copy(folder, 1)), record)
-    with open(path(folder, index), "wb") as file:
+    with _private(path(folder, index)) as file:
         file.write(data)
         file.flush()
         sync = getattr(os, "fsync", None)  # MicroPython's flush is one
@@ -165,6 +165,13 @@ def save(folder, record):
             sync(handle)
         finally:
             os.close(handle)
+
+
+def _private(name):
+    """Open for writing, 0600 where the system has modes."""
+    if hasattr(os, "O_NOFOLLOW"):
+        return open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    return open(name, "wb")
 
 
 def start(folder):

@@ -245,7 +245,7 @@ class DirSlots:
             self._file.close()
             self._file = None
             if what == imagewalk.WHOLE:
-                self._must_fit(path, step[2])
+                self._must_fit(path)
 
     def _open(self, path, name, position):
         """Open for writing at `position`, with the folders that the name needs."""
@@ -265,12 +265,13 @@ class DirSlots:
         if folder not in self._touched:
             self._touched.append(folder)
 
-    def _must_fit(self, path, size):
+    def _must_fit(self, path):
         block = os.statvfs(self._folder)[1]
         with open(path + "/.index", "rb") as file:
             needed = sum((entry[1] + block - 1) // block * block for entry in imagewalk.entries(file))
         if needed > self.capacity():
-            raise DeviceError("slot_full", "an image of %d bytes into a slot that takes %d" % (size, self.capacity()))
+            # In whole blocks, so this may be much more than the image's length.
+            raise DeviceError("slot_full", "its files take %d bytes, the slot has %d" % (needed, self.capacity()))
 
 
 def _failed(error):

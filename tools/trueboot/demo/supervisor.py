@@ -88,6 +88,7 @@ class Device:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=device_environment(),
+                umask=0o077,  # a board's flash is its own; MicroPython cannot ask for modes
                 start_new_session=True,
             )
         assert self._process.stdout is not None
