@@ -264,7 +264,9 @@ class Agent:
         """Let go of every module of ours that was loaded since the agent was made."""
         if sys.implementation.name != "micropython":
             return  # CPython has the room, and classes there are better not loaded twice
-        passing = [n for n in sys.modules if n not in self._resident and n.split(".")[0] in ("agent", "platform_adapters")]
+        passing = [
+            n for n in sys.modules if n not in self._resident and n.split(".")[0] in ("agent", "platform_adapters")
+        ]
         if passing:
             if hasattr(self.platform, "idle"):
                 self.platform.idle()
