@@ -13,10 +13,10 @@ Rules kept:
 import gc
 import json
 
-from agent import config as configuration
-from agent import identity, outbox, session, token, update
+from agent import outbox, session
 from agent.clouds.decada import HANDLER_FAILED, NO_HANDLER, OK, STATIC
 from agent.errors import AgentError, RefusedError, UnreachableError
+from agent.wire.url import split_url
 
 IDLE_MS = 1000
 TURN_MS = 100  # the longest rest while something is under way, so that messages are looked at
@@ -24,6 +24,12 @@ NEVER_MS = 60_000
 REPLY_MS = 30_000
 PAUSE_MS = 5000
 MAX_REJECTIONS = 3  # times that the cloud may turn a report down before it is given up
+
+
+# Phases of machines that this file must know; the machines themselves are not always loaded.
+PROBATION = "probation"
+ENROLLED = "enrolled"
+TRIAL = "trial"
 
 
 class Uplink:
@@ -46,9 +52,14 @@ class Uplink:
     def online(self):
         return self._session["phase"] == session.ONLINE
 
+    @property
+    def busy(self):
+        """A request awaits its reply, or something is about to be sent."""
+        return self.online and (self._waiting is not None or not self._informed)
+
     def tend(self):
         """Dial, look at a message, send what waits; the milliseconds until it wants to be called again."""
-        if self._agent.identity["phase"] not in (identity.PROBATION, identity.ENROLLED):
+        if self._agent.identity["phase"] not in (PROBATION, ENROLLED):
             return NEVER_MS
         now = self._clock.ticks_ms()
         self._session, commands = session.step(self._session, ("tick", now))
@@ -86,7 +97,7 @@ class Uplink:
 
     def _dial(self):
         agent = self._agent
-        host, port = configuration.address(agent.config["mqtt"])
+        host, port, _ = split_url(agent.config["mqtt"], "mqtts", 0)
         login = self._cloud.login(STATIC, agent.device_secret(), agent.platform.clock.wall() * 1000)
         try:
             gc.collect()  # a handshake wants room in one piece
@@ -94,7 +105,7 @@ class Uplink:
             self._mqtt.subscribe(self._cloud.subscriptions())
         except AgentError as error:
             refused = isinstance(error, RefusedError)
-            if agent.identity["phase"] == identity.PROBATION:
+            if agent.identity["phase"] == PROBATION:
                 agent.identity_event(("failed", error.code, refused))
             self._lost(error, refused)
             return
@@ -159,7 +170,7 @@ class Uplink:
             self.contact = code == OK
         elif kind == "version":
             self._informed = True
-            self._agent.running_told()
+            self._agent.running_seq = 0
             if code == OK:
                 self._log("version.reported", {"version": self._agent.update_state["version"]})
         else:
@@ -180,7 +191,7 @@ class Uplink:
             if now >= self._waiting[3]:
                 self._waiting = None  # unanswered: it is sent again
                 return 0
-        elif state["phase"] == update.TRIAL:
+        elif state["phase"] == TRIAL:
             if not self.contact:
                 self._ask("contact", None, self._cloud.progress(90, "on trial", state["release"]["job"], ""))
         elif agent.reports():
@@ -208,6 +219,8 @@ class Uplink:
         self._ask("report", claims, message)
 
     def _sign(self, claims):
+        from agent import token
+
         agent = self._agent
         keys, label = agent.platform.keys, agent.identity["label"]
         claims = {name: claims[name] for name in claims if name != "step"}

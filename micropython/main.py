@@ -10,14 +10,15 @@ Lives outside the slots, started after boot.py (see there).  Rules it keeps
     a reset is SystemExit(3).
 """
 
+import gc
 import io
-import os
 import sys
 import time
 
 import bootrecord
 
 RESET_CODE = 3
+COLLECT_BYTES = 8192  # collected often, a small heap is less broken up: TLS and modules want room in one piece
 CRASH_PAUSE_S = 1  # a confirmed image that crashes at once must leave a tool the time to interrupt
 
 
@@ -63,6 +64,7 @@ def reset():
 def main():
     slot = sys.path[0]
     state = slot[: slot.rfind("/slots/")] + "/state"
+    gc.threshold(COLLECT_BYTES)
     try:
         __import__("main")
     except Exception as error:

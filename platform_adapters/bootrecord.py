@@ -155,13 +155,14 @@ def save(folder, record):
     index, data = following((_copy(folder, 0), _copy(folder, 1)), record)
     with _private(path(folder, index)) as file:
         file.write(data)
-        file.flush()  # MicroPython's flush is the sync itself
-        if hasattr(os, "fsync"):
-            os.fsync(file.fileno())
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        file.flush()
+        sync = getattr(os, "fsync", None)  # MicroPython's flush is one
+        if sync is not None:
+            sync(file.fileno())
+    if sync is not None:
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            sync(handle)
         finally:
             os.close(handle)
 

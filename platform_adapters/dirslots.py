@@ -7,8 +7,7 @@ A slot's folder holds the image's files at their paths, and
     .progress   appended to by each `sync`: how many bytes of the image are durable
 
 Rules it keeps
-  * Writing streams: a file's hash is checked when its last byte comes, nothing
-    grows with the image.
+  * Writing streams: nothing grows with the image.
   * `filled` is the last whole entry of `.progress`, cut back to the start of
     the first file that is shorter than that entry needs.  What was written
     behind it counts as not written, whatever is on the disk.
@@ -20,19 +19,15 @@ Rules it keeps
 Which slot runs is told by the trampoline, through the module path.
 """
 
-import binascii
 import json
 import os
-import struct
 import sys
 
 from agent.errors import DeviceError, MisuseError
-from platform_adapters import bootrecord, files, imagewalk
+from platform_adapters import bootrecord, files, imagewalk, slotfiles
 
 RESERVE_BYTES = 64 * 1024  # of the file system, for journal and boot record
 NOTE_BYTES = 16 * 1024
-_PROGRESS = ">QI"
-_PROGRESS_SIZE = 12
 _ENOSPC = 28
 
 
@@ -61,7 +56,7 @@ class DirSlots:
         try:
             files.make_folder(self._folder)
             room = os.statvfs(self._folder)
-            used = _used(self._path(self.spare()), room[1])
+            used = slotfiles.used(self._path(self.spare()), room[1])
         except OSError as error:
             raise _failed(error)
         return max(0, room[1] * room[4] + used - RESERVE_BYTES)
@@ -96,10 +91,10 @@ class DirSlots:
     def filled(self):
         path = self._path(self.spare())
         try:
-            durable = _progress(path)[0]
+            durable = slotfiles.progress(path)[0]
             if durable < (files.size(path + "/.index") or 1):
                 return 0
-            return _present(path, durable)
+            return slotfiles.present(path, durable)
         except OSError as error:
             raise _failed(error)
 
@@ -133,11 +128,10 @@ class DirSlots:
             self._touched = []
             if self._walk.size is None:
                 return
-            offset = struct.pack(">Q", self._walk.offset)
-            _, at = _progress(path)
+            _, at = slotfiles.progress(path)
             with open(path + "/.progress", "r+b" if files.size(path + "/.progress") else "wb") as file:
                 file.seek(at)
-                file.write(offset + struct.pack(">I", binascii.crc32(offset) & 0xFFFFFFFF))
+                file.write(slotfiles.progress_entry(self._walk.offset))
                 files.sync(file)
             if not at:
                 files.sync_folder(path)
@@ -152,7 +146,7 @@ class DirSlots:
             if self._reader is None or self._reader.slot != slot or self._reader.offset != offset:
                 if self._reader is not None:
                     self._reader.close()
-                self._reader = _Reader(slot, self._path(slot))
+                self._reader = slotfiles.Reader(slot, self._path(slot))
                 while self._reader.offset < offset:
                     if not self._reader.read(min(4096, offset - self._reader.offset)):
                         return b""
@@ -232,7 +226,7 @@ class DirSlots:
             raise MisuseError("slot_offset", "%d, where %d is next" % (offset, filled))
         walk = imagewalk.Walk(lambda: open(path + "/.index", "rb"))
         if filled:
-            walk.resume(filled, lambda name, position, size: _bytes_of(path + "/" + name, position, size))
+            walk.resume(filled)
             if walk.path is not None:
                 self._open(path, walk.path, walk.position)
         else:
@@ -278,113 +272,6 @@ class DirSlots:
         if needed > self.capacity():
             # In whole blocks, so this may be much more than the image's length.
             raise DeviceError("slot_full", "its files take %d bytes, the slot has %d" % (needed, self.capacity()))
-
-
-class _Reader:
-    """Gives a slot's image from its start on, as far as it is there."""
-
-    def __init__(self, slot, path):
-        self.slot = slot
-        self.offset = 0
-        self._path = path
-        self._count = 0
-        self._left = files.size(path + "/.index") or 0
-        self._file = open(path + "/.index", "rb") if self._left else None
-        self._index = open(path + "/.index", "rb") if self._left else None
-        self._entries = imagewalk.entries(self._index) if self._left else None
-
-    def read(self, size):
-        while not self._left and self._entries is not None:
-            self._next()
-        if not self._left:
-            return b""
-        data = self._file.read(min(size, self._left))
-        self.offset += len(data)
-        self._left -= len(data)
-        return data
-
-    def _next(self):
-        entry = next(self._entries, None)
-        self._file.close()
-        if entry is None:
-            self.close()
-            if _count(self._path) != self._count:
-                raise DeviceError("slot_damaged", "slot %s holds files that its index does not name" % self.slot)
-            return
-        name, length, _ = entry
-        self._count += 1
-        found = files.size(self._path + "/" + name)
-        if found is None or found > length:
-            there = "missing" if found is None else "longer than its index says"
-            self.close()
-            if found is None:
-                return
-            raise DeviceError("slot_damaged", "%s in slot %s is %s" % (name, self.slot, there))
-        self._file = open(self._path + "/" + name, "rb")
-        self._left = length
-
-    def close(self):
-        if self._entries is not None:
-            self._file.close()
-            self._index.close()
-        self._entries = None
-        self._left = 0
-
-
-def _progress(path):
-    """(bytes of the last whole entry or 0, where the next entry goes)."""
-    name = path + "/.progress"
-    whole = (files.size(name) or 0) // _PROGRESS_SIZE
-    while whole:
-        entry = _bytes_of(name, (whole - 1) * _PROGRESS_SIZE, _PROGRESS_SIZE)
-        offset, crc = struct.unpack(_PROGRESS, entry)
-        if crc == binascii.crc32(entry[:8]) & 0xFFFFFFFF:
-            return offset, whole * _PROGRESS_SIZE
-        whole -= 1
-    return 0, 0
-
-
-def _present(path, durable):
-    """`durable`, or less: the start of the first file that is shorter than it says."""
-    at = files.size(path + "/.index")
-    with open(path + "/.index", "rb") as file:
-        for name, length, _ in imagewalk.entries(file):
-            if at >= durable:
-                break
-            if (files.size(path + "/" + name) or 0) < min(length, durable - at):
-                return at
-            at += length
-    return durable
-
-
-def _bytes_of(path, position, size):
-    with open(path, "rb") as file:
-        file.seek(position)
-        return file.read(size)
-
-
-def _count(path, top=True):
-    """Files below `path`, without our own three; a link is one too many."""
-    number = 0
-    for name, kind in files.entries(path):
-        if kind == files.FOLDER:
-            number += _count(path + "/" + name, False)
-        elif not (top and name in (".index", ".release", ".progress") and kind == files.FILE):
-            number += 1
-    return number
-
-
-def _used(path, block):
-    """Bytes that emptying `path` frees."""
-    number = 0
-    if files.kind(path) == files.FOLDER:
-        for name, kind in files.entries(path):
-            inner = path + "/" + name
-            if kind == files.FOLDER:
-                number += _used(inner, block)
-            elif kind == files.FILE:
-                number += (files.size(inner) + block - 1) // block * block
-    return number
 
 
 def _failed(error):

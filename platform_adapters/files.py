@@ -18,16 +18,18 @@ _EEXIST = 17
 def sync(file):
     """All that was written to `file` is on the medium."""
     file.flush()
-    if hasattr(os, "fsync"):
-        os.fsync(file.fileno())
+    sync = getattr(os, "fsync", None)
+    if sync is not None:
+        sync(file.fileno())
 
 
 def sync_folder(path):
     """The names in `path` are on the medium (MicroPython's file systems see to it themselves)."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    sync = getattr(os, "fsync", None)
+    if sync is not None:
+        handle = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            sync(handle)
         finally:
             os.close(handle)
 

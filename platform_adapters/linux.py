@@ -26,12 +26,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from agent.errors import DeviceError, MisuseError, RefusedError
 from agent.wire import ecdsa, pem
 from platform_adapters import linux_config, linux_reset
-from platform_adapters.dirslots import DirSlots
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_http import RequestsHttp
 from platform_adapters.linux_mqtt import PahoMqtt
 from platform_adapters.linux_net import Net
+from platform_adapters.linux_slots import LinuxSlots
 
 TRUST_BYTES = 256 * 1024
 KEY_TYPES = ("ecdsa", "ecdsa-sha2-nistp256")
@@ -39,13 +39,15 @@ SCHEME = "ecdsa-sha2-nistp256"
 
 
 class Linux:
+    chunk = 256 * 1024  # bytes that the agent moves between two looks at everything else
+
     def __init__(self, config: str | os.PathLike[str] | dict[str, Any] | None = None):
         self.config = dict(config) if isinstance(config, dict) else linux_config.read(config)
         for key, default in linux_config.PATHS.items():
             self.config.setdefault(key, default)
         state = self.config["state"]
         _make_private(state)
-        self.slots = DirSlots(self.config["slots"], state)
+        self.slots = LinuxSlots(self.config["slots"], state)
         self.store = FileStore(state + "/store")
         self.keys = SoftwareKeys(state + "/keys")
         net = Net(self.anchors(), self.keys.file)

@@ -91,7 +91,9 @@ def failed(error: Exception, state: str, slot: str) -> int:
 def main(slot: str, config: str, state: str) -> int:
     os.environ["TRUEBOOT_CONFIG"] = config
     sys.path.insert(0, slot)
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the installed agent, if the slot has none
+    sys.path.append(
+        os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    )  # the installed agent, if the slot has none
     sys.dont_write_bytecode = True  # a slot holds what its index names, nothing else
     script = os.path.join(slot, "main.py")
     sys.argv = [script]
@@ -103,7 +105,7 @@ def main(slot: str, config: str, state: str) -> int:
         if end.code == beside("linux_reset").RESET_CODE:
             beside("linux_reset").reset()
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the outermost guard
         return failed(error, state, slot)
     if ended(state, slot, "ended main.py"):
         beside("linux_reset").reset()

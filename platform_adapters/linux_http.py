@@ -25,10 +25,17 @@ from agent.wire.url import split_url
 from platform_adapters.linux_net import Net, translate
 from platform_adapters.ports import Identity
 
-CHUNK_BYTES = 64 * 1024
-READ_AHEAD = 16
+CHUNK_BYTES = 256 * 1024
+READ_AHEAD = 8
 MOMENT_S = 0.05
-MALFORMED = ("BadStatusLine", "LineTooLong", "InvalidChunkLength", "InvalidHeader", "UnknownTransferEncoding", "headers")
+MALFORMED = (
+    "BadStatusLine",
+    "LineTooLong",
+    "InvalidChunkLength",
+    "InvalidHeader",
+    "UnknownTransferEncoding",
+    "headers",
+)
 SILENCE_S = 20.0  # of a server, in the middle of an answer
 
 
@@ -121,13 +128,16 @@ class Response:
                 if isinstance(item, AgentError) or not item:
                     self._ended = item
                 else:
-                    self._rest = memoryview(item)
+                    self._rest = item if len(item) <= size else memoryview(item)
             if isinstance(self._ended, AgentError):
                 raise self._ended
             if self._ended is not None:
                 return b""
-        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
-        return data
+        if len(self._rest) <= size:
+            data, self._rest = self._rest, b""
+        else:
+            data, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(data)
 
     def close(self) -> None:
         self._given_up.set()

@@ -22,22 +22,29 @@ from platform_adapters.ports import Identity
 PACKET_BYTES = 256 * 1024  # of one incoming packet
 IN_FLIGHT = 100
 
-# MQTT 3.1.1, table 3.1; by the names that paho gives the codes
-CONNACK = {
-    "Unsupported protocol version": 1,
-    "Client identifier not valid": 2,
-    "Server unavailable": 3,
-    "Bad user name or password": 4,
-    "Not authorized": 5,
-}
+# MQTT 3.1.1, table 3.1
+MEANINGS = (
+    "",
+    "unsupported protocol version",
+    "client id",
+    "server unavailable",
+    "user name or password",
+    "not authorized",
+)
 SERVER_UNAVAILABLE = 3
 
 
 class _Client(paho.Client):
-    """paho with our socket, a bound on what it reads, and the reason why reading ended."""
+    """paho with our socket, a bound on what it reads, the CONNACK code, and the reason why reading ended."""
 
     dialled: Any = None
     failure: OSError | None = None
+    connack: int | None = None
+
+    def _handle_connack(self):
+        if len(self._in_packet["packet"]) == 2:
+            self.connack = self._in_packet["packet"][1]
+        return super()._handle_connack()
 
     def _create_socket(self):
         return self.dialled
@@ -61,7 +68,6 @@ class PahoMqtt:
         self._client: _Client | None = None
         self._events: deque[tuple] = deque()
         self._unacked: set[int] = set()
-        self._answer: int | None = None
         self._peer = ("", 0)
 
     def connect(
@@ -86,7 +92,6 @@ class PahoMqtt:
         )
         client.max_inflight_messages_set(IN_FLIGHT)
         client.username_pw_set(username, password)
-        client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
@@ -95,12 +100,12 @@ class PahoMqtt:
         self._client = client
         try:
             client.connect(host, port, keepalive_s)
-            while self._answer is None and time.monotonic() < deadline and not self._events:
+            while client.connack is None and time.monotonic() < deadline and not self._events:
                 self._turn(deadline - time.monotonic())
         except (OSError, ValueError) as error:
             self.close()
             raise translate(error, host, port) from None
-        answer, lost = self._answer, self._events[0] if self._events else None
+        answer, lost = client.connack, self._events[0] if self._events else None
         if answer == 0:
             return
         self.close()
@@ -146,7 +151,6 @@ class PahoMqtt:
 
     def close(self) -> None:
         client, self._client = self._client, None
-        self._answer = None
         self._unacked = set()
         if client is not None:
             client.on_disconnect = None
@@ -164,7 +168,7 @@ class PahoMqtt:
         except (ValueError, struct.error, IndexError) as error:
             self._lost("protocol", "not MQTT: %s" % error)
             return
-        if result not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_AGAIN) and self._answer in (None, 0):
+        if result not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_AGAIN) and not client.connack:
             self._lost("closed", "%s:%d closed the connection" % self._peer)
 
     def _lost(self, code: str, detail: str) -> None:
@@ -180,9 +184,6 @@ class PahoMqtt:
         if result not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE):
             raise UnreachableError("closed", "%s:%d closed the connection" % self._peer)
         return mid or 0
-
-    def _on_connect(self, client, userdata, flags, reason, properties) -> None:
-        self._answer = CONNACK.get(str(reason), 5) if reason.is_failure else 0
 
     def _on_disconnect(self, client, userdata, flags, reason, properties) -> None:
         if client.failure is not None:
@@ -206,4 +207,4 @@ class PahoMqtt:
 
 
 def _meaning(code: int) -> str:
-    return next((name.lower() for name, number in CONNACK.items() if number == code), "unknown")
+    return MEANINGS[code] if code < len(MEANINGS) else "unknown"

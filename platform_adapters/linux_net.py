@@ -129,7 +129,9 @@ def translate(error: BaseException, host: str, port: int) -> AgentError:
     if isinstance(cause, ssl.SSLError):
         reason = cause.reason or str(cause)
         if "ALERT" in reason:
-            return UnreachableError("tls_refused", "%s ended TLS: %s (does it accept our certificate?)" % (peer, reason))
+            return UnreachableError(
+                "tls_refused", "%s ended TLS: %s (does it accept our certificate?)" % (peer, reason)
+            )
         if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return UnreachableError("closed", "%s closed the connection" % peer)
         return UnreachableError("tls_failed", "%s: %s" % (peer, reason))
@@ -148,7 +150,9 @@ def translate(error: BaseException, host: str, port: int) -> AgentError:
 
 def _unverified(error: ssl.SSLCertVerificationError, host: str) -> AgentError:
     if error.verify_code == _HAS_EXPIRED:
-        return UnreachableError("tls_expired", "the certificate of %s has expired; or is this device's clock ahead?" % host)
+        return UnreachableError(
+            "tls_expired", "the certificate of %s has expired; or is this device's clock ahead?" % host
+        )
     if error.verify_code == _NOT_YET_VALID:
         return UnreachableError(
             "clock_unset", "the certificate of %s is from the future: set this device's clock" % host
@@ -175,4 +179,4 @@ def _root(error: BaseException) -> BaseException:
 
 def _telling(error: OSError) -> bool:
     """requests' own exceptions are OSErrors too, without an errno."""
-    return error.errno is not None or isinstance(error, (TimeoutError, ConnectionError)) and type(error).__module__ == "builtins"
+    return error.errno is not None or isinstance(error, (TimeoutError, ConnectionError))

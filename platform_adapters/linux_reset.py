@@ -30,7 +30,7 @@ def reset(mode: str = "exec") -> NoReturn:
     if command and mode == "exec" and os.environ.get(MODE) != "exit":
         os.environ[CAUSE] = "reset"
         try:
-            os.execv(command[0], command)
+            os.execv(command[0], command)  # noqa: S606
         except OSError:
             pass  # the interpreter is gone, say after an upgrade: a supervisor may know better
     os._exit(RESET_CODE)

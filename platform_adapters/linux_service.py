@@ -106,7 +106,7 @@ def run(path: str | None, exit_on_reset: bool) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, json.dumps({"pid": os.getpid(), "slot": slot}).encode(), 0)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-B", GUARD, folder, name, state])
+    os.execv(sys.executable, [sys.executable, "-P", "-B", GUARD, folder, name, state])  # noqa: S606
 
 
 def take(state: str) -> int:
@@ -200,4 +200,3 @@ def journal(state: str) -> dict[str, Any]:
     from platform_adapters.filestore import FileStore
 
     return load(FileStore(state + "/store"))
-

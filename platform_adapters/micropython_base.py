@@ -12,9 +12,7 @@ import os
 import sys
 import time
 
-from agent.crypto import p256
 from agent.errors import DeviceError, MisuseError, RefusedError
-from agent.wire import ecdsa
 from platform_adapters import files
 from platform_adapters.filestore import FileStore
 
@@ -53,7 +51,7 @@ def read_trusted(path, what, limit=TRUST_BYTES):
 
 
 class FileKeys:
-    """One PKCS #8 file a label, made whole or not at all."""
+    """One PKCS #8 file a label, made whole or not at all.  P-256 is loaded when it is used: see `Late`."""
 
     def __init__(self, folder):
         self._files = FileStore(folder)
@@ -64,6 +62,9 @@ class FileKeys:
     def make(self, label):
         if self.has(label):
             return
+        from agent.crypto import p256
+        from agent.wire import ecdsa
+
         secret = p256.generate(os.urandom)
         self._files.save(label + ".der", ecdsa.secret_to_der(secret, p256.public(secret)))
 
@@ -71,6 +72,8 @@ class FileKeys:
         return self._key(label)[1]
 
     def sign(self, label, message):
+        from agent.crypto import p256
+
         return p256.sign(self._key(label)[0], hashlib.sha256(message).digest(), os.urandom(32))
 
     def drop(self, label):
@@ -87,6 +90,8 @@ class FileKeys:
         return None if identity is None else (self.der(identity[0]), identity[1])
 
     def _key(self, label):
+        from agent.wire import ecdsa
+
         try:
             return ecdsa.secret_from_der(self.der(label))
         except RefusedError as error:
@@ -123,6 +128,34 @@ class Clock:
 class Chance:
     def random(self, size):
         return os.urandom(size)
+
+
+class Late:
+    """A part of a platform that an idle device does not need: made at its first use, let go of when idle.
+
+    The agent then forgets its modules, too: a board's heap is small.
+    """
+
+    def __init__(self, make):
+        self._make = make
+        self._made = None
+
+    def __getattr__(self, name):
+        if self._made is None:
+            self._made = self._make()
+        return getattr(self._made, name)
+
+    def let_go(self):
+        made, self._made = self._made, None
+        if hasattr(made, "close"):
+            made.close()
+
+
+def verify(key_type, scheme, public, digest, signature):
+    """The port `verify`, loaded when it is used."""
+    from agent.crypto.verify import verify
+
+    return verify(key_type, scheme, public, digest, signature)
 
 
 def log_line(event, ticks_ms, fields, text):

@@ -13,7 +13,7 @@ from agent.wire import http
 from agent.wire.url import host_header, split_url
 from platform_adapters.micropython_net import LIMIT_MS, Connection
 
-READ_BYTES = 4096
+READ_BYTES = 1024
 MOMENT_MS = 50
 
 
@@ -35,13 +35,19 @@ class Http:
         if last is not None:
             if method == "GET" and last[1] == aim and last[0].reusable():
                 response = self._again(last[0].connection, method, request)
-            else:
-                last[0].close()
+            if response is None:
+                last[0].drop()
         if response is None:
             connection = Connection(host, port, self._anchors(), self._credentials(identity), self._limit_ms)
             response = Response(connection, method, request, self._limit_ms)
         self._last = (response, aim)
         return response
+
+    def close(self):
+        """Hang up the connection that was kept."""
+        last, self._last = self._last, None
+        if last is not None:
+            last[0].drop()
 
     def _again(self, connection, method, request):
         """An answer over a connection that was used before, or None when it is of no use any more."""
@@ -70,7 +76,7 @@ class Response:
             done = True
         finally:
             if not done:
-                self.close()
+                self.drop()
         self._heard = time.ticks_ms()
         self.status = self._parser.status
         self.headers = self._parser.headers
@@ -81,7 +87,7 @@ class Response:
             if self._receive(MOMENT_MS):
                 self._heard = time.ticks_ms()
             elif time.ticks_diff(time.ticks_ms(), self._heard) > self._limit_ms:
-                self.close()
+                self.drop()
                 raise UnreachableError("timeout", "the server is silent in the middle of an answer")
             data = self._parser.read(size)
         if data is None and not self._open:
@@ -92,6 +98,11 @@ class Response:
         return self._open and self._parser.reusable()
 
     def close(self):
+        """Give up what was not read; a connection whose answer is read stays for the next request."""
+        if self._open and not self._parser.reusable():
+            self.drop()
+
+    def drop(self):
         if self._open:
             self._open = False
             self.connection.close()

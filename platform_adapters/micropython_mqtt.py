@@ -12,9 +12,16 @@ from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.wire import mqtt
 from platform_adapters.micropython_net import LIMIT_MS, Connection
 
-READ_BYTES = 2048
+READ_BYTES = 512
 SERVER_UNAVAILABLE = 3
-MEANINGS = ("", "unsupported protocol version", "client id", "server unavailable", "user name or password", "not authorized")
+MEANINGS = (
+    "",
+    "unsupported protocol version",
+    "client id",
+    "server unavailable",
+    "user name or password",
+    "not authorized",
+)
 
 
 class Mqtt:
@@ -105,7 +112,7 @@ class Mqtt:
         if event is not None:
             return event
         data = connection.receive(READ_BYTES)
-        if data is None:
+        if data is None and timeout_ms:  # a poll takes a millisecond at least
             connection.wait(timeout_ms)
             data = connection.receive(READ_BYTES)
         if data is None:

@@ -134,5 +134,7 @@ def _unverified(host, text):
             "clock_unset", "the certificate of %s is from the future: set this device's clock" % host
         )
     if "expired" in text:
-        return UnreachableError("tls_expired", "the certificate of %s has expired; or is this device's clock ahead?" % host)
+        return UnreachableError(
+            "tls_expired", "the certificate of %s has expired; or is this device's clock ahead?" % host
+        )
     return RefusedError("tls_untrusted", "%s is not trusted: %s" % (host, text.strip()))

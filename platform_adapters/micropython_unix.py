@@ -8,11 +8,8 @@ reset ends the process with code 3, and whoever supervises it starts it again.
 import os
 import sys
 
-from agent.crypto.verify import verify
 from platform_adapters import micropython_base as base
-from platform_adapters.dirslots import DirSlots
 from platform_adapters.filestore import FileStore
-from platform_adapters.micropython_http import Http
 from platform_adapters.micropython_mqtt import Mqtt
 
 RESET_CODE = 3
@@ -22,15 +19,29 @@ class MicroPythonUnix:
     def __init__(self, root=None):
         root = os.getcwd() if root is None else root
         self.config = config = base.read_config(root)
-        self.slots = DirSlots(config["slots"], config["state"])
+        self.slots = base.Late(self._make_slots)
+        self.http = base.Late(self._make_http)
         self.store = FileStore(config["state"] + "/store")
         self.keys = base.FileKeys(config["state"] + "/keys")
         self.mqtt = Mqtt(self.anchors, self.keys.credentials)
-        self.http = Http(self.anchors, self.keys.credentials)
         self.clock = base.Clock()
         self.power = Power()
         self.chance = base.Chance()
-        self.verify = verify
+        self.verify = base.verify
+
+    def _make_slots(self):
+        from platform_adapters.dirslots import DirSlots
+
+        return DirSlots(self.config["slots"], self.config["state"])
+
+    def _make_http(self):
+        from platform_adapters.micropython_http import Http
+
+        return Http(self.anchors, self.keys.credentials)
+
+    def idle(self):
+        self.slots.let_go()
+        self.http.let_go()
 
     def anchors(self):
         return [base.read_trusted(self.config["ca_file"], "ca_file")]

@@ -49,6 +49,9 @@ class Slots(Protocol):
     def read(self, slot: str, offset: int, size: int) -> bytes:
         """Bytes of the image as it was written, at most `size`; b"" at its end."""
 
+    # Optional: def digest(self, slot: str) -> tuple[int, bytes] | None
+    #     (bytes, SHA-256) of the whole image as `read` would give it, read back beside the download; None: ask again.
+
     def activate(self) -> None:
         """The next reset boots the spare slot on trial; unconfirmed it falls back by itself."""
 
@@ -193,5 +196,8 @@ class Platform(Protocol):
         """True only for a valid signature of what has the SHA-256 `digest` (32 bytes; messages are hashed as they stream).
         ("ecdsa", "ecdsa-sha2-nistp256"): uncompressed point, DER signature.  Never raises for what it does not know
         or cannot read: an unknown key type or scheme is False."""
+
+    def idle(self) -> None:
+        """Optional.  Nothing is under way: let go of what can be made again at its next use."""
 
     def log(self, event: str, fields: dict[str, Any]) -> None: ...

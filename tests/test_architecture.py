@@ -34,6 +34,11 @@ RULES = (
     ("agent/session.py", ("agent.errors", "agent.version"), ()),
     ("agent/outbox.py", ("agent.errors", "agent.version"), ()),
     ("agent/runtime*.py", ("agent",), ("json", "hashlib", "binascii")),
+    (
+        "platform_adapters/linux_service.py",  # it tells a device's version and its journal
+        ("agent.errors", "agent.__version__", "agent.journal", "platform_adapters"),
+        None,
+    ),
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),
     (

@@ -7,7 +7,7 @@ has been read back since this boot: what is activated is what is there now.
 """
 
 from agent.errors import AgentError
-from agent.tasks.fetch import verify
+from agent.tasks.readback import verify
 
 LATER_MS = 5000
 

@@ -98,8 +98,6 @@ def _release(agent, offer, refresh):
         raise RefusedError("release_kind", "%s is no app" % path)
     if not isinstance(hardware, list) or agent.config["hardware"] not in hardware:
         raise RefusedError("release_hardware", "not made for " + agent.config["hardware"])
-    if release["length"] > agent.platform.slots.capacity():
-        raise RefusedError("release_size", "%d bytes do not fit into the spare slot" % release["length"])
     for name, said, signed in (
         ("version", offer["version"], release["version"]),
         ("length", offer["length"], release["length"]),

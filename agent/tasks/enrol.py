@@ -7,11 +7,10 @@ key stays in the key store; what leaves the device is the CSR.
 """
 
 from agent import identity, session
-from agent.clouds import decada, est
+from agent.clouds import decada
 from agent.config import address
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.tasks import read_body
-from agent.wire import csr
 
 ANSWER_MS = 30_000
 CLOSE_MS = 5_000
@@ -30,6 +29,7 @@ def run(agent):
                 agent.identity_event(("key_made",))
             else:
                 yield from _certify(agent)
+            agent.forget()
             yield 0
         except AgentError as error:
             refused = isinstance(error, RefusedError)
@@ -90,6 +90,9 @@ def _await(agent, limit_ms, wanted):
 
 def _certify(agent):
     """CSR out, certificate in, checked against our key and anchors before it is stored."""
+    from agent.clouds import est
+    from agent.wire import csr
+
     config, platform = agent.config, agent.platform
     label = agent.identity["label"]
     public = platform.keys.public(label)

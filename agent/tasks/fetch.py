@@ -7,11 +7,11 @@ and hash are checked while streaming and once more from the slot; only then does
 the update machine hear "fetched".
 """
 
-import binascii
 import hashlib
 
 from agent import session
-from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
+from agent.errors import AgentError, RefusedError, UnreachableError
+from agent.tasks.readback import hexdigest, rehash, verify
 from agent.wire.http import content_range
 
 SILENT_MS = 10
@@ -32,38 +32,10 @@ def run(agent, release, tries):
     agent.update_event(("fetched",))
 
 
-def verify(agent, release):
-    """RefusedError or DeviceError unless the spare slot holds exactly the release's image."""
-    slots = agent.platform.slots
-    hasher = hashlib.sha256()
-    done = yield from rehash(agent, slots.spare(), hasher, release["length"] + 1)
-    if done != release["length"] or _hex(hasher) != release["sha256"]:
-        raise DeviceError("slot_hash", "the spare slot does not hold what was written")
-    agent.verified = release["sha256"]
-
-
-def rehash(agent, slot, hasher, limit):
-    """Feed what `slot` holds, at most `limit` bytes, to `hasher`; gives the number of bytes."""
-    slots, chunk = agent.platform.slots, agent.chunk
-    done = 0
-    while done < limit:
-        data = slots.read(slot, done, min(chunk, limit - done))
-        if not data:
-            break
-        hasher.update(data)
-        done += len(data)
-        yield 0
-    return done
-
-
 def _note(release):
     note = {k: release[k] for k in ("version", "sha256", "length", "security", "kind")}
     note["size"] = release["length"]
     return note
-
-
-def _hex(hasher):
-    return binascii.hexlify(hasher.digest()).decode()
 
 
 def _fill(agent, release):
@@ -90,7 +62,7 @@ def _fill(agent, release):
         finally:
             response.close()
         slots.sync()
-    if _hex(hasher) != release["sha256"]:
+    if hexdigest(hasher) != release["sha256"]:
         slots.begin(_note(release))
         raise RefusedError("image_hash", "the image is not the one that was signed")
 

@@ -5,11 +5,10 @@ A self-measurement: the agent reads the slot it runs from.  It shows a report
 of the wrong image for what it is, and a slot that rotted; it is no remote attestation.
 """
 
-import binascii
 import hashlib
 
 from agent.errors import AgentError
-from agent.tasks.fetch import rehash
+from agent.tasks.readback import hexdigest, rehash
 
 MAX_IMAGE_BYTES = 1 << 40
 
@@ -18,7 +17,7 @@ def run(agent):
     hasher = hashlib.sha256()
     try:
         yield from rehash(agent, agent.platform.slots.running(), hasher, MAX_IMAGE_BYTES)
-        image = binascii.hexlify(hasher.digest()).decode()
+        image = hexdigest(hasher)
     except AgentError as error:
         agent.log_error(error)
         image = "unreadable"

@@ -17,7 +17,7 @@ def run(agent):
         return
     while True:
         ok, well = agent.guarded(agent.healthy) if agent.healthy else (True, True)
-        if ok and well and agent.contact():
+        if ok and well and agent.uplink.contact:
             agent.update_event(("healthy",))
             return
         if clock.ticks_ms() >= end:

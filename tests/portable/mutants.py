@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Planted defects, each of them once somebody's real one.  The sweep must catch every one."""
 
-from agent import journal, outbox, update
+from agent import acts, begin, journal, outbox, update
 from agent.clouds.decada import Decada
-from agent.runtime import Agent
 
 
 def plant(name):
@@ -56,25 +55,25 @@ def _version_told_on_trial():
 
 
 def _reports_lost_on_reset():
-    start = Agent._start
+    start = begin.start
 
-    def forgetful(self):
-        self.save(outbox=[])
-        start(self)
+    def forgetful(agent):
+        agent.record["outbox"] = []
+        start(agent)
 
-    Agent._start = forgetful
+    begin.start = forgetful
 
 
 def _report_saved_apart():
     """The report of a change in a write of its own, after the change."""
-    save = Agent._save_update
+    save = acts._save
 
-    def apart(self, state, report):
-        save(self, state, None)
+    def apart(agent, state, report):
+        save(agent, state, None)
         if report is not None:
-            save(self, state, report)
+            save(agent, state, report)
 
-    Agent._save_update = apart
+    acts._save = apart
 
 
 def _report_dropped_unacknowledged():

@@ -17,7 +17,6 @@ import json
 
 import decada_cloud
 import mutants
-
 from agent.crypto import p256
 from agent.runtime import Agent
 from platform_adapters import memory
@@ -94,6 +93,7 @@ class Run:
         platform.keys.make("a")
         platform.store.save("cert.a", b"certificate")
         agent = Agent(platform)
+        agent.record["boot"] = 0
         agent.save(identity={"phase": "enrolled", "label": "a", "tries": 0})
         self.device.cuts, self.device.effects, self.device.trace = cuts, 0, []
 

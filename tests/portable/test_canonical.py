@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The tokenizer: canonical bytes, look-ups, and nothing but our own error for whatever else comes."""
 
-from expect import refused, value_or_agent_error
-
 from agent.trust import canonical
 from agent.trust.metadata import seconds
+from expect import refused, value_or_agent_error
 
 
 def form(data):

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A configuration is checked at once: unknown keys by name, wrong types, bounds, no way to skip verification."""
 
-from expect import misuse
-
 from agent import config
+from expect import misuse
 
 GOOD = {
     "product_key": "pk",
@@ -33,9 +32,20 @@ def test_unknown_keys_are_refused_by_name():
 def test_missing_and_wrong_values_are_refused():
     for name in GOOD:
         misuse("config", config.check, {k: v for k, v in GOOD.items() if k != name})
-    wrong = (("keepalive_s", "60"), ("keepalive_s", True), ("keepalive_s", 5), ("cloud", "aws"), ("consent_download", "no"))
+    wrong = (
+        ("keepalive_s", "60"),
+        ("keepalive_s", True),
+        ("keepalive_s", 5),
+        ("cloud", "aws"),
+        ("consent_download", "no"),
+    )
     wrong += (("https", "http://h:1"), ("mqtt", "mqtt://h:1"), ("https", "https://h"), ("https", "https://h:x"))
-    wrong += (("https", "https://h:0"), ("https", "https://h:70000"), ("https", "https://:1"), ("https", "https://h/x:1"))
+    wrong += (
+        ("https", "https://h:0"),
+        ("https", "https://h:70000"),
+        ("https", "https://:1"),
+        ("https", "https://h/x:1"),
+    )
     wrong += (("device_key", ""), ("device_key", "a/b"), ("device_key", "a&b"), ("device_key", "x" * 65))
     for name, value in wrong:
         misuse("config", config.check, dict(GOOD, **{name: value}))

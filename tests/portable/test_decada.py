@@ -5,10 +5,9 @@ import binascii
 import hashlib
 import json
 
-from expect import refused, value_or_agent_error
-
 from agent import token
 from agent.clouds.decada import DYNAMIC, STATIC, Decada
+from expect import refused, value_or_agent_error
 
 SYS = "/sys/pk/dk/"
 

@@ -45,7 +45,14 @@ def test_contract():
 def test_the_folder_holds_the_files_and_our_three():
     world = World()
     fill(world.boot())
-    assert sorted(name for name, _ in files.entries(world.at("."))) == [".index", ".progress", ".release", "lib", "main.py", "z"]
+    assert sorted(name for name, _ in files.entries(world.at("."))) == [
+        ".index",
+        ".progress",
+        ".release",
+        "lib",
+        "main.py",
+        "z",
+    ]
     assert files.read(world.at("main.py"), 9999) == b"import lib\n" * 20
     assert files.read(world.at("lib/empty.py"), 9) == b""
     assert files.read(world.at(".index"), 9999) == IMAGE[:INDEX_BYTES]

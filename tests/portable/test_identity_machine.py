@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The identity machine, and the session machine's waits."""
 
-from edges import declared, expected
-
 from agent import identity, session
+from edges import declared, expected
 
 
 def names(commands):

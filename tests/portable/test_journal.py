@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The journal survives every torn write, keeps what it does not know, and is bounded; so is the outbox."""
 
-from expect import _fails
-
 from agent import journal, outbox
 from agent.errors import DeviceError
+from expect import _fails
 
 
 class Store:
@@ -27,7 +26,7 @@ def test_what_was_saved_is_loaded():
 
 
 def test_a_write_torn_anywhere_leaves_the_last_whole_record():
-    for length in range(0, 60):
+    for length in range(60):
         store = Store()
         book = journal.Journal(store)
         book.save(a=1)

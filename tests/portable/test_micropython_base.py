@@ -29,7 +29,7 @@ def test_device_contract():
     for check in contract_device.CHECKS:
         path = folder("parts")
         if ON_BOARD or check is not contract_device.check_clock:
-            check(lambda: Parts(path))
+            check(lambda path=path: Parts(path))
 
 
 def test_ticks_do_not_go_back_when_the_counter_wraps():

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The update machine: every declared edge is taken, no other ever is, and the stories come out right."""
 
-from edges import declared, expected
-
 from agent import update
 from agent.errors import MisuseError
+from edges import declared, expected
 
 FACTORY = "00" * 32
 GOOD = "11" * 32
@@ -152,7 +151,9 @@ def test_an_event_that_the_phase_does_not_know_is_the_callers_bug():
 
 def test_every_declared_edge_is_taken_and_no_other():
     table = declared(update)
-    events = [("booted", dict(slot=s, confirmed=c, failure=f)) for s in "ab" for c in (True, False) for f in ("", "x")]
+    events = [
+        ("booted", {"slot": s, "confirmed": c, "failure": f}) for s in "ab" for c in (True, False) for f in ("", "x")
+    ]
     events += [("offered", release()), ("offered", release(OTHER)), ("offered", release(FACTORY))]
     events += [("rejected", release(OTHER), -3, "r"), ("consented", "b"), ("declined", "no"), ("fetched",)]
     events += [("failed", -2, "f", False), ("failed", -4, "f", True), ("healthy",)]

@@ -86,12 +86,12 @@ class ServerThread:
         from trueboot_server.app import Options, Server
         from trueboot_server.limits import Limits
         from trueboot_server.log import make_log
-        from trueboot_server.main import _document, _tell_fault
+        from trueboot_server.main import _document, exception_handler
 
         self.lines = io.StringIO()
         self.loop = asyncio.new_event_loop()
         log = make_log(True, self.lines)
-        self.loop.set_exception_handler(_tell_fault(log))
+        self.loop.set_exception_handler(exception_handler(log))
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         chosen = Options(Path(state), 0, 0, 0, dev=True, limits=limits or Limits(), **options)

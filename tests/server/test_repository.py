@@ -8,7 +8,7 @@ import os
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from server_client import PATIENCE_S, Operator, ServerProcess
+from server_client import PATIENCE_S, Operator, Raw, ServerProcess
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Targets
 from tuf.ngclient import Updater, UpdaterConfig
@@ -236,17 +236,12 @@ def test_an_upload_needs_the_token_and_a_body(operator):
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(operator, server):
-    import socket
-    import ssl
-
-    at = ("127.0.0.1", int(operator.first["https"].rpartition(":")[2]))
-    context = ssl.create_default_context(cafile=operator.first["ca_file"])
-    tls = context.wrap_socket(socket.create_connection(at), server_hostname="127.0.0.1")
-    tls.sendall(
+    caller = Raw(operator.first["https"], operator.first["ca_file"])
+    caller.send(
         f"PUT /api/v1/repo/targets/{PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {operator.first['admin_token']}\r\n"
         "Content-Length: 100000\r\n\r\npartial".encode()
     )
-    tls.close()
+    caller.close()
     # The next upload is answered after the broken one was seen, on the same loop.
     assert operator.call("PUT", f"/api/v1/repo/targets/{PATH}", data=IMAGE).status_code == 201
     assert operator.call("GET", "/healthz").status_code == 200

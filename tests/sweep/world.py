@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tuf.api.metadata import TargetFile
@@ -21,7 +21,7 @@ def write(path: Path) -> None:
     image = appimage.build({"main.py": b"version = 2\n" * 300, "lib/a.py": b"x = 1\n"})
     factory = appimage.build({"main.py": b"version = 1\n"})
     repository = Repository()
-    repository.expires = datetime(2027, 1, 1, tzinfo=timezone.utc)
+    repository.expires = datetime(2027, 1, 1, tzinfo=UTC)
     custom = {"kind": "app", "version": "1.1.0", "hardware": ["sim"], "security": 2}
     sha256 = hashlib.sha256(image).hexdigest()
     repository.targets.targets[PATH] = TargetFile(len(image), {"sha256": sha256}, PATH, {"custom": custom})

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import copy
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
-NOW = int(datetime(2026, 6, 1, tzinfo=timezone.utc).timestamp())
+NOW = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp())
 PATH = "app/sim/1.1.0/app.img"
 COMPACT = JSONSerializer(compact=True)
 
@@ -21,7 +21,7 @@ class Repository:
     """A TUF repository in RAM whose every file can be bent before it is signed, or after."""
 
     def __init__(self):
-        self.expires = datetime(2027, 1, 1, tzinfo=timezone.utc)
+        self.expires = datetime(2027, 1, 1, tzinfo=UTC)
         self.signers = {role: [CryptoSigner.generate_ecdsa()] for role in ROLES}
         self.root = Root(expires=self.expires, consistent_snapshot=True)
         for role, signers in self.signers.items():
@@ -143,10 +143,10 @@ def build() -> dict[str, tuple[Repository, str]]:
 
     for role in ("timestamp", "snapshot", "targets"):
         r = case("freeze: an expired " + role, "metadata_expired")
-        getattr(r, role).expires = datetime.fromtimestamp(NOW, timezone.utc) - timedelta(seconds=1)
+        getattr(r, role).expires = datetime.fromtimestamp(NOW, UTC) - timedelta(seconds=1)
         r.publish()
     r = case("an expired root", "metadata_expired")
-    r.root.expires = datetime(2026, 5, 1, tzinfo=timezone.utc)
+    r.root.expires = datetime(2026, 5, 1, tzinfo=UTC)
     r.pinned = r.sign(r.root, "root")
 
     for name in ("timestamp.json", "1.snapshot.json", "1.targets.json"):

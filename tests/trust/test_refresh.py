@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cases import NOW, PATH, build
+
 from trueboot import mpy
 
 PORTABLE = Path(__file__).parents[1] / "portable"

@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS = [
     ("ruff", [sys.executable, "-m", "ruff", "check", "--quiet", "."]),
+    ("format", [sys.executable, "-m", "ruff", "format", "--check", "--quiet", "."]),
     ("types", [sys.executable, "-m", "mypy"]),
     ("device lint", [sys.executable, "tools/check/device_lint.py"]),
     ("mpy sizes", [sys.executable, "tools/check/size_report.py"]),

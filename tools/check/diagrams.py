@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Draw the machines of the agent, from their own tables, into docs/machines.md.
 
-    python tools/check/diagrams.py            print the page
-    python tools/check/diagrams.py --write    write it
+python tools/check/diagrams.py            print the page
+python tools/check/diagrams.py --write    write it
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ def write(
 
 
 def _write_trampoline(folder: Path) -> None:
-    import platform_adapters.bootrecord
+    from .mpy import source_tree
 
-    for path in (BOARD / "boot.py", BOARD / "main.py", Path(platform_adapters.bootrecord.__file__)):
+    for path in (BOARD / "boot.py", BOARD / "main.py", source_tree() / "platform_adapters" / "bootrecord.py"):
         shutil.copy(path, folder / path.name)
 
 

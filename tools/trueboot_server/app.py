@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import ssl
-from contextlib import ExitStack
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 
@@ -23,7 +26,7 @@ from .errors import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
 from .https.front import make_app
 from .https.parts import Parts
 from .limits import Limits
-from .log import Log, silent
+from .log import Log, silent, tell_fault
 from .proofs import FailedProofs
 from .releases import keep_releases
 from .repo.dev import open_repository
@@ -33,6 +36,8 @@ from .store import Store
 from .tls import context
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+_NAME = re.compile(r"[A-Za-z0-9:]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9:])?\Z")
 _HOUSEKEEPING_S = 5.0
 
 
@@ -48,6 +53,41 @@ class Options:
     limits: Limits = field(default_factory=Limits)
 
 
+def check(options: Options) -> None:
+    """StartError for options that cannot be meant."""
+    if options.dev and options.host not in _LOOPBACK:
+        raise StartError(
+            EXIT_CONFIG,
+            f"--dev does not listen on {options.host}",
+            "a development server holds signing keys and registers every device",
+            "Leave --host out, or leave --dev out.",
+        )
+    if options.host in _WILDCARDS and not options.names:
+        raise StartError(
+            EXIT_CONFIG,
+            f"--host {options.host} needs a --name",
+            "devices have to be told an address, and the certificate has to hold it",
+            "Give the name by which devices reach this machine.",
+        )
+    for name in options.names:
+        if not _NAME.match(name):
+            raise StartError(
+                EXIT_CONFIG, f"--name {name!r} is not usable", "it is no host name", "Give a DNS name or an address."
+            )
+    for port in (options.port, options.mqtt_port, options.activate_port):
+        if not 0 <= port <= 65535:
+            raise StartError(
+                EXIT_CONFIG, f"{port} is no port", "ports are 0 to 65535", "Choose another; 0 takes a free one."
+            )
+
+
+class _Full(asyncio.Protocol):
+    """Stands in for a connection that there is no room for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
+
+
 @dataclass(frozen=True)
 class Addresses:
     https: str
@@ -61,9 +101,7 @@ class Server:
     def __init__(self, options: Options, log: Log = silent):
         self._options = options
         self._log = log
-        self._open = ExitStack()
-        self._runner: web.AppRunner | None = None
-        self._housekeeping: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
         self.addresses: Addresses
         self.credentials: Credentials
         self.desk: DecadaDesk
@@ -71,13 +109,7 @@ class Server:
         self.store: Store
 
     async def start(self) -> None:
-        if self._options.dev and self._options.host not in _LOOPBACK:
-            raise StartError(
-                EXIT_CONFIG,
-                f"--dev does not listen on {self._options.host}",
-                "a development server holds signing keys and registers every device",
-                "Leave --host out, or leave --dev out.",
-            )
+        check(self._options)
         try:
             await self._start()
         except BaseException:
@@ -85,13 +117,7 @@ class Server:
             raise
 
     async def stop(self) -> None:
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
-        if hasattr(self, "desk"):
-            self.desk.endpoint.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        self._open.close()
+        await self._open.aclose()
 
     async def _start(self) -> None:
         options, limits = self._options, self._options.limits
@@ -107,16 +133,15 @@ class Server:
             keep_releases(t, self.repository.files())
         proofs = FailedProofs(limits.failed_proofs, limits.failed_proofs_window_s, limits.failed_proofs_addresses)
         self.desk = DecadaDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
+        self._open.callback(self.desk.endpoint.close)
         parts = Parts(self.store, authority, self.credentials, self.desk, self.repository, proofs, limits, self._log)
         await self._listen(parts, *authority.server_files(), state.ca)
-        self._housekeeping = asyncio.create_task(self._keep_house())
+        self._open.callback(asyncio.create_task(self._keep_house()).cancel)
 
     async def _listen(self, parts: Parts, certificate: Path, key: Path, ca: Path) -> None:
         options = self._options
-        self._runner = web.AppRunner(make_app(parts), access_log=None, shutdown_timeout=1.0, keepalive_timeout=30.0)
-        await self._runner.setup()
         tls = context(certificate, key, ca, ssl.CERT_OPTIONAL)
-        https_port = await self._bind("--port", options.port, self._bind_https(tls))
+        https_port = await self._bind("--port", options.port, self._listen_https(make_app(parts), tls))
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
         self.desk.targets_url = parts.base_url + "/repo/targets"
         ports = []
@@ -130,25 +155,27 @@ class Server:
         mqtt, activate = (f"mqtts://{self._authority_name()}:{port}" for port in ports)
         self.addresses = Addresses(parts.base_url, mqtt, activate)
 
-    async def _bind_https(self, tls: ssl.SSLContext) -> int:
-        runner = self._runner
-        if runner is None or runner.server is None:
-            raise RuntimeError("the runner is not set up")
+    async def _listen_https(self, app: web.Application, tls: ssl.SSLContext) -> int:
+        limits = self._options.limits
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=limits.https_idle_s)
+        await runner.setup()
+        self._open.push_async_callback(runner.cleanup)
+        protocols = cast(web.Server, runner.server)
         server = await asyncio.get_running_loop().create_server(
-            runner.server,
+            lambda: _Full() if len(protocols.connections) >= limits.https_connections else protocols(),
             self._options.host,
             self._options.port,
             ssl=tls,
-            ssl_handshake_timeout=self._options.limits.handshake_timeout_s,
-            ssl_shutdown_timeout=self._options.limits.shutdown_timeout_s,
+            ssl_handshake_timeout=limits.handshake_timeout_s,
+            ssl_shutdown_timeout=limits.shutdown_timeout_s,
             backlog=512,
         )
         self._open.callback(server.close)
         return int(server.sockets[0].getsockname()[1])
 
-    async def _bind(self, flag: str, port: int, listening: asyncio.Future[int] | object) -> int:
+    async def _bind(self, flag: str, port: int, listening: Awaitable[int]) -> int:
         try:
-            return await listening  # type: ignore[misc]
+            return await listening
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise StartError(
@@ -160,13 +187,16 @@ class Server:
 
     async def _keep_house(self) -> None:
         while True:
-            self.desk.expire()
-            if self.repository.keep_fresh():
-                self._log("repository.refreshed")
+            try:
+                self.desk.expire()
+                if self.repository.keep_fresh():
+                    self._log("repository.refreshed")
+            except Exception as error:  # noqa: BLE001 - a full disk must not end the housekeeping for ever
+                tell_fault(self._log, error)
             await asyncio.sleep(_HOUSEKEEPING_S)
 
     def _names(self) -> list[str]:
-        own = [] if self._options.host in ("0.0.0.0", "::") else [self._options.host]  # noqa: S104 - compared, not bound
+        own = [] if self._options.host in _WILDCARDS else [self._options.host]
         return list(dict.fromkeys([*self._options.names, *own, "localhost", "127.0.0.1", "::1"]))
 
     def _authority_name(self) -> str:

@@ -28,6 +28,8 @@ class Limits:
     messages_per_s: int = 200  # above it the device's socket is read more slowly
 
     # HTTPS
+    https_connections: int = 2_000
+    https_idle_s: float = 30.0  # until a request's head is complete, and between requests
     json_body_bytes: int = 64 * 1024
     csr_body_bytes: int = 16 * 1024
     metadata_body_bytes: int = 4 * 1024 * 1024

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -32,6 +33,13 @@ def make_log(as_json: bool, stream: TextIO | None = None) -> Log:
             pass  # nobody reads the log any more; that must not fail what was committed
 
     return log
+
+
+def tell_fault(log: Log, error: BaseException) -> None:
+    """A fault of ours: its type and its line, never its text, which may hold what was being worked on."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
+    log("fault", type=type(error).__name__, where=where)
 
 
 def _text(value: Any) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from .app import Options, Server
 from .errors import StartError
 from .limits import Limits
-from .log import Log, make_log
+from .log import Log, make_log, tell_fault
 from .state import write_atomically
 
 
@@ -60,7 +60,7 @@ async def _serve(options: Options, log: Log, as_json: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.set_exception_handler(_tell_fault(log))
+    loop.set_exception_handler(exception_handler(log))
     server = Server(options, log)
     await server.start()
     try:
@@ -109,16 +109,12 @@ def _readable(document: dict[str, Any]) -> str:
     )
 
 
-def _tell_fault(log: Log) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+def exception_handler(log: Log) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
     def tell(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        frame = error.__traceback__ if error is not None else None
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        where = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else ""
-        # A broken connection is the peer's affair; anything else is a fault of ours, told without its text.
+        # A broken connection is the peer's affair; anything else is a fault of ours.
         if error is not None and not isinstance(error, OSError):
-            log("fault", type=type(error).__name__, where=where)
+            tell_fault(log, error)
 
     return tell
 

@@ -45,6 +45,7 @@ WORDS = {
     ("device", "error"): "{code}: {detail}",
     ("server", "device.registered"): "knows {device}",
     ("server", "certificate.issued"): "certificate issued to {device}",
+    ("server", "telemetry"): "telemetry of {device}: {points}",
     ("server", "job.created"): "job {job}: update to {version}",
     ("server", "attempt.claimed"): "{device} claims {version}",
     ("server", "attempt.updated"): "{device} UPDATED: proven by its signed report",
@@ -103,12 +104,19 @@ class JsonLines:
 class Plain:
     """Lines for people, on stdout: here the story is the data."""
 
+    def __init__(self) -> None:
+        self._telemetry_of: set[str] = set()
+
     def tell(self, event: Event) -> None:
         line = self.line(event)
         if line is not None:
             self.write(line, event)
 
     def line(self, event: Event) -> str | None:
+        if event["event"] == "telemetry":  # once a device: it comes every second
+            if event["device"] in self._telemetry_of:
+                return None
+            self._telemetry_of.add(event["device"])
         if event["event"] == "update.progress" and event["source"] == "device":
             done, total = event.get("done", 0), event.get("total", 0)
             text = f"{bar(done, total)} {total} bytes downloaded" if done == total and total else None
@@ -132,6 +140,7 @@ class Live(Plain):
     """On a terminal: the same lines, coloured, and below them one bar for each download that runs."""
 
     def __init__(self) -> None:
+        super().__init__()
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 

@@ -51,7 +51,8 @@ def run(script: str, devices: int, runtime: str, keep: bool, timeout_s: int, as_
     if found:
         print("\nDid not hold:", *found, sep="\n  - ", file=sys.stderr)
         raise Problem("demo_failed", todo=f"Read the logs in {folder}." if keep else "")
-    print(f"\nAll expectations held on {story.count} devices, in {seconds:.1f} s.")
+    devices_held = f"{story.count} devices" if story.count > 1 else "one device"
+    print(f"\nAll expectations held on {devices_held}, in {seconds:.1f} s.")
     return 0
 
 

@@ -140,15 +140,15 @@ class Device:
 
     def pull_power(self) -> None:
         """SIGKILL, at once; the power is back at the next poll."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # its session: all that it started goes too
 
     def power_off(self) -> None:
         """For good; waits until the process has gone."""
         self._wanted = False
         if self._process is None:
             return
-        self._process.kill()
+        self.pull_power()
         self._process.wait(STOP_TIMEOUT_S)
         self.poll()
 

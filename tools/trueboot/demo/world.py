@@ -38,6 +38,7 @@ APPS = Path(__file__).parent / "apps"
 class World:
     def __init__(self, folder: Path, tell: Callable[[Event], None] = lambda event: None):
         self.folder = folder
+        self.heap = MICROPYTHON_HEAP  # of devices that are added from now on
         self.events: list[Event] = []
         self.devices: list[Device] = []
         self.server_info: dict[str, Any] = {}
@@ -108,9 +109,19 @@ class World:
 
     # -- the server
 
-    def start_server(self) -> None:
-        command = [sys.executable, "-m", "trueboot", "server", "--dev", "--state", str(self.folder / "server")]
-        command += ["--port", "0", "--mqtt-port", "0", "--json"]
+    def start_server(self, ports: tuple[str, str, str] = ("0", "0", "0")) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "trueboot",
+            "server",
+            "--dev",
+            "--state",
+            str(self.folder / "server"),
+            "--json",
+        ]
+        for flag, port in zip(("--port", "--mqtt-port", "--activate-port"), ports, strict=True):
+            command += [flag, port]
         with (self.folder / "server.log").open("ab") as log:
             self._server = subprocess.Popen(
                 command,
@@ -123,10 +134,20 @@ class World:
         self.server_info = self._first_line(self._server)
         threading.Thread(target=self._drain, args=(self._server,), daemon=True).start()
         self.api = self.new_api()
-        _, last = self.api.events(0, 0)
-        self._listener = threading.Thread(target=self._listen, args=(last,), daemon=True)
-        self._listener.start()
+        if self._listener is None:
+            _, last = self.api.events(0, 0)
+            self._listener = threading.Thread(target=self._listen, args=(last,), daemon=True)
+            self._listener.start()
         self.say("server.ready", https=self.server_info["https"], mqtt=self.server_info["mqtt"])
+
+    def restart_server(self) -> None:
+        """SIGKILL, and the same state and ports again."""
+        addresses = [self.server_info[name] for name in ("https", "mqtt", "mqtt_activate")]
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+        https, mqtt, activate = (address.rpartition(":")[2] for address in addresses)
+        self.start_server((https, mqtt, activate))
 
     def new_api(self) -> Api:
         info = self.server_info
@@ -221,13 +242,22 @@ class World:
         self.devices.append(device)
         return device
 
+    def power_on_again(self, device: Device) -> Device:
+        """The same flash under a new supervisor, with the heap of now; returns the new device."""
+        again = Device(
+            device.name, device.runtime, self._command(device.runtime, device.folder), device.folder, self.record
+        )
+        self.devices[self.devices.index(device)] = again
+        again.power_on()
+        return again
+
     def _command(self, runtime: str, folder: Path) -> list[str]:
         if runtime == "cpython":
             config = str(folder / "agent.toml")
             return [sys.executable, "-c", AGENT, "run", "--config", config, "--exit-on-reset"]
         from .. import mpy
 
-        return [*mpy.interpreter(MICROPYTHON_HEAP), "-c", "execfile('boot.py'); execfile('main.py')"]
+        return [*mpy.interpreter(self.heap), "-c", "execfile('boot.py'); execfile('main.py')"]
 
     def provision(self, device: Device, factory: releases.Release) -> None:
         """A device that will activate itself: known to the server by its key, holding the product's secret."""

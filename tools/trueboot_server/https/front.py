@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from ..errors import ApiError
+from ..log import tell_fault
 from . import devices, est, jobs, repository, status
 from .parts import PARTS, Parts
 
@@ -38,7 +38,7 @@ async def _answer_errors(request: web.Request, handler: _Next) -> web.StreamResp
     except (ConnectionError, TimeoutError):
         raise  # the caller is gone
     except Exception as error:  # noqa: BLE001 - the outermost guard; the fault is told to the log, not to the caller
-        request.app[PARTS].log("fault", type=type(error).__name__, where=_where(error))
+        tell_fault(request.app[PARTS].log, error)
         return _error(500, "internal", "the server failed", "Look at its log.", {})
 
 
@@ -48,9 +48,3 @@ def _error(status: int, code: str, message: str, hint: str, headers: dict[str, s
     if status in (408, 413):
         response.force_close()  # the rest of the body is not worth reading
     return response
-
-
-def _where(error: BaseException) -> str:
-    # File and line, never the text: it may hold what was being worked on.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"

@@ -157,7 +157,9 @@ def _shown(row: Any) -> dict[str, Any]:
 
 
 def _engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"isolation_level": None})
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)), poolclass=StaticPool, connect_args={"isolation_level": None}
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:

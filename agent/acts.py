@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Carries out what the update machine commands.  Part of the shell.
+
+In a file of its own, so that a board can forget it, and the machine, while
+nothing is under way: they hold no state.
+
+Rules kept: commands are done in order; a "save" stores the machine's state, and
+the report born with it, in one write; an act that fails on the device (a full
+file system, a broken slot) is an event, not an end.
+"""
+
+import json
+
+from agent import outbox, update
+from agent.errors import AgentError
+
+
+def update_event(agent, event):
+    _, commands = update.step(agent.update_state, event)
+    slots = agent.platform.slots
+    for command in commands:
+        name = command[0]
+        if name == "save":
+            _save(agent, command[1], command[2])
+        elif name == "log":
+            agent.platform.log(command[1], command[2])
+        elif name == "ask":
+            agent.begin("consent", command[1])
+        elif name == "fetch":
+            agent.begin("fetch", agent.update_state["release"], command[1])
+        elif name == "check":
+            agent.begin("trial")
+        elif name == "activate":
+            try:
+                slots.activate()
+            except AgentError as error:
+                agent.log_error(error)
+                update_event(agent, ("failed", -4, str(error)[:120], True))
+                return
+        elif name == "confirm":
+            slots.confirm()
+        elif name == "rollback":
+            slots.rollback()
+        elif name == "reboot":
+            _reboot(agent, command[1])
+
+
+def running_claims(agent):
+    """The claims of this boot's own report; None when it was told, or when a report with a later number was."""
+    if not agent.running_seq:
+        return None
+    claims = {"outcome": "running", "seq": agent.running_seq, "target_version": None, "reason": ""}
+    claims["job"] = claims["nonce"] = None
+    return _complete(agent, claims, agent.update_state)
+
+
+def _save(agent, state, report):
+    if report is None:
+        agent.save(update=state)
+        return
+    seq = agent.record["seq"] + 1
+    claims = _complete(agent, dict(report, seq=seq), state)
+    agent.running_seq = 0  # its number is lower than this one's
+    agent.save(update=state, seq=seq, outbox=outbox.add_report(agent.reports(), claims))
+
+
+def _complete(agent, claims, state):
+    claims["version"] = state["version"]
+    claims["image"] = agent.image
+    claims["slot"] = agent.slot
+    claims["boot"] = agent.record["boot"]
+    claims["floor"] = state["floor"]
+    claims["measured"] = "boot"
+    return claims
+
+
+def _reboot(agent, reason):
+    items = agent.uplink.telemetry.items()
+    if items:
+        agent.platform.store.save("telemetry", json.dumps(items).encode())
+    agent.uplink.close()
+    agent.platform.power.reboot(reason)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""How a boot begins, and what the identity machine commands.  Part of the shell; forgotten when it is done."""
+
+import json
+
+from agent import identity
+
+
+def blank(agent):
+    """The machines' first states, of a device whose journal is empty: what runs is the factory's image."""
+    from agent import update
+
+    slots = agent.platform.slots
+    note = slots.release(slots.running()) or {}
+    return {
+        "update": update.initial(note.get("version", "0.0.0"), note.get("sha256", ""), note.get("security", 0)),
+        "identity": identity.initial(),
+    }
+
+
+def start(agent):
+    """The first act of a boot.  One write: both counters rise before anything can be signed with them."""
+    record, platform = agent.record, agent.platform
+    agent.slot = platform.slots.running()
+    agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1)
+    agent.running_seq = agent.record["seq"]
+    platform.clock.raise_floor(record.get("clock", 0))
+    platform.log("boot", {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause()})
+    kept = platform.store.load("telemetry")
+    if kept:
+        platform.store.drop("telemetry")
+        for item in json.loads(kept):
+            agent.uplink.telemetry.put(item)
+
+
+def started(agent):
+    """Tell the machines that the device has started.  Their answer is idempotent, so it may be told again."""
+    boot = agent.platform.slots.state()
+    boot["slot"] = agent.slot
+    identity_event(agent, ("started", bool(agent.device_secret())))
+    agent.update_event(("booted", boot))
+
+
+def identity_event(agent, event):
+    state, commands = identity.step(agent.identity, event)
+    for command in commands:
+        if command[0] == "save":
+            agent.save(identity=command[1])
+        elif command[0] == "log":
+            agent.platform.log(command[1], command[2])
+        elif command[0] == "retry":
+            agent.record["identity"] = state  # counted in RAM: see the machine
+        elif event[0] in ("started", "failed"):  # between these the running task goes on by itself
+            agent.begin("enrol")

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""The store: one transaction function, migrations that give the schema, a bounded ring of events."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from trueboot_server.names import Identity
+from trueboot_server.store import Store, schema
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(tmp_path / "db", keep_events=100)
+    yield made
+    made.close()
+
+
+def test_the_migrations_give_exactly_the_tables_that_the_code_knows(store):
+    with store.transaction() as t:
+        found = sa.inspect(t._connection)
+        tables = {name: found.get_columns(name) for name in found.get_table_names() if not name.startswith("sqlite_")}
+        assert set(tables) == set(schema.metadata.tables)
+        for name, columns in tables.items():
+            known = schema.metadata.tables[name]
+            assert [c["name"] for c in columns] == [c.name for c in known.columns]
+            for column in columns:
+                wanted = known.columns[column["name"]]
+                assert str(column["type"]) == str(wanted.type.compile(store._engine.dialect)), (name, column["name"])
+                # SQLite reports its row id as nullable, which it is not.
+                assert column["nullable"] == wanted.nullable or wanted.primary_key, (name, column["name"])
+            assert found.get_pk_constraint(name)["constrained_columns"] == [c.name for c in known.primary_key]
+
+
+def test_commits_are_durable_and_foreign_keys_are_kept(store):
+    with store.transaction() as t:
+        pragma = {
+            name: t.execute(sa.text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    with pytest.raises(sa.exc.IntegrityError), store.transaction() as t:
+        t.execute(schema.points.insert().values(product_key="x", device_key="y", point="p", value=1, time=0))
+
+
+def test_what_raises_is_rolled_back_and_not_told(tmp_path):
+    lines = []
+    store = Store(tmp_path / "db", log=lambda event, **fields: lines.append((event, fields)))
+    with pytest.raises(KeyError), store.transaction() as t:
+        t.event("never")
+        raise KeyError
+    with store.transaction() as t:
+        t.event("once", Identity("pk", "dk"), n=1)
+        assert lines == []
+    assert lines == [("once", {"product_key": "pk", "device_key": "dk", "n": 1})]
+    assert [e["event"] for e in asyncio.run(store.events_after(0, 0, 10))[0]] == ["once"]
+
+
+def test_a_transaction_inside_a_transaction_is_a_bug(store):
+    with pytest.raises(RuntimeError), store.transaction(), store.transaction():
+        pass
+    with store.transaction():
+        pass
+
+
+def test_the_ring_of_events_is_bounded_and_numbers_are_never_used_again(store):
+    for _ in range(500):
+        with store.transaction() as t:
+            t.event("e")
+    events, last = asyncio.run(store.events_after(0, 0, 1000))
+    assert last == events[-1]["seq"] == 500 and 100 <= len(events) < 164
+    with store.transaction() as t:
+        t.execute(schema.events.delete())
+        t.event("e")
+    assert asyncio.run(store.events_after(0, 0, 9))[0][0]["seq"] == 501
+
+
+def test_a_long_poll_ends_with_the_first_event_or_with_its_time(store):
+    async def poll():
+        waiting = asyncio.create_task(store.events_after(0, 30, 10))
+        await asyncio.sleep(0)
+        with store.transaction() as t:
+            t.event("came")
+        events, last = await waiting
+        assert [e["event"] for e in events] == ["came"] and last == 1
+        assert await store.events_after(1, 0.01, 10) == ([], 1)
+        assert await store.events_after(99, 0, 10) == ([], 1)
+
+    asyncio.run(poll())
+    assert store._listeners == set()
+
+
+def test_a_damaged_page_is_found_at_start(tmp_path):
+    from trueboot_server.errors import StartError
+
+    store = Store(tmp_path / "db")
+    with store.transaction() as t:
+        for _ in range(300):
+            t.event("filler", text="x" * 100)
+    store.close()
+    content = bytearray((tmp_path / "db").read_bytes())
+    content[8192:16384] = b"\x55" * 8192
+    (tmp_path / "db").write_bytes(content)
+    with pytest.raises(StartError) as found:
+        Store(tmp_path / "db")
+    assert found.value.exit_code == 78
