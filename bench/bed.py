@@ -89,7 +89,8 @@ class Bed:
         return device
 
     def with_heap(self, device: Device, heap: str) -> Device:
-        """The same board with another heap; the former must be off."""
+        """The same board with another heap and an empty log; the former must be off."""
+        device.log_file.unlink(missing_ok=True)
         command = [*mpy.interpreter(heap), "-c", BOOT]
         again = Device(device.name, device.runtime, command, device.folder, self.here.record)
         self.here.devices[:] = [d for d in self.here.devices if d.name != device.name] + [again]

@@ -114,7 +114,6 @@ def _reached(here: Bed, board: Device, since: int, reached, limit_s: float) -> b
 
 def _ran_out(here: Bed, board: Device, since: int) -> bool:
     events = (e for e in here.here.events[since:] if e["device"] == board.name and e["source"] == "device")
-    # What a probe that was too small left in the log is gone with its events.
     return any("MemoryError" in str(event.get("detail", "")) for event in events) or "Memory" in board.last_words()
 
 
