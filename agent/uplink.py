@@ -159,6 +159,9 @@ class Uplink:
             return
         _, kind, claims, _ = self._waiting
         self._waiting = None
+        if kind == "contact":
+            self.contact = True  # whatever it says: it has heard us, and we hear it
+            return
         if code != OK:
             self._log("report.rejected", {"what": kind, "code": code, "detail": text[:120]})
             self._rejections += 1
@@ -166,9 +169,7 @@ class Uplink:
                 self._waiting = (None, kind, claims, self._clock.ticks_ms() + PAUSE_MS)
                 return
         self._rejections = 0
-        if kind == "contact":
-            self.contact = code == OK
-        elif kind == "version":
+        if kind == "version":
             self._informed = True
             self._agent.running_seq = 0
             if code == OK:
