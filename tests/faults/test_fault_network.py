@@ -70,13 +70,7 @@ def clock_at(moment):
 
 
 ILL = {
-    "foreign_ca-mqtt": (impostor_at("mqtt", foreign=True), "tls_untrusted", "not vouched for by ca_file"),
     "foreign_ca-https": (impostor_at("https", foreign=True), "tls_untrusted", "not vouched for by ca_file"),
-    "foreign_ca-activation": (
-        impostor_at("mqtt_activate", foreign=True),
-        "tls_untrusted",
-        "not vouched for by ca_file",
-    ),
     "expired-mqtt": (impostor_at("mqtt", start=-2 * YEARS, end=-DAY), "tls_expired", "has expired"),
     "expired-https": (impostor_at("https", start=-2 * YEARS, end=-DAY), "tls_expired", "has expired"),
     "wrong_name-mqtt": (
@@ -196,3 +190,16 @@ def test_server_goes_away_and_says_nothing_when_called_again(rig, runtime):
     device.pull_power()  # nobody waits here for the 20 s after which it would give up
     rig.doors[device.name]["mqtt"].behave(None)
     rig.wait(device, "version.reported", since=since)
+
+
+def test_a_server_that_never_says_a_word(shared_rig, runtime):
+    """The device gives up after 20 s, says so, and tries again; it has been waiting since this session began."""
+    device = shared_rig.unheard[runtime]
+    door = shared_rig.doors[device.name]["mqtt_activate"]
+    error = shared_rig.wait(device, "error")
+    assert error["code"] == "timeout"
+    assert "127.0.0.1" in error["detail"]
+    assert "is silent" in error["detail"] or "sends no CONNACK" in error["detail"]
+    door.behave(None)
+    shared_rig.wait(device, "version.reported")
+    assert device.starts == 1
