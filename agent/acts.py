@@ -11,7 +11,7 @@ file system, a broken slot) is an event, not an end.
 
 import json
 
-from agent import outbox, update
+from agent import claims, outbox, update
 from agent.errors import AgentError
 
 
@@ -45,33 +45,14 @@ def update_event(agent, event):
             _reboot(agent, command[1])
 
 
-def running_claims(agent):
-    """The claims of this boot's own report; None when it was told, or when a report with a later number was."""
-    if not agent.running_seq:
-        return None
-    claims = {"outcome": "running", "seq": agent.running_seq, "target_version": None, "reason": ""}
-    claims["job"] = claims["nonce"] = None
-    return _complete(agent, claims, agent.update_state)
-
-
 def _save(agent, state, report):
     if report is None:
         agent.save(update=state)
         return
     seq = agent.record["seq"] + 1
-    claims = _complete(agent, dict(report, seq=seq), state)
+    told = claims.complete(agent, dict(report, seq=seq), state)
     agent.running_seq = 0  # its number is lower than this one's
-    agent.save(update=state, seq=seq, outbox=outbox.add_report(agent.reports(), claims))
-
-
-def _complete(agent, claims, state):
-    claims["version"] = state["version"]
-    claims["image"] = agent.image
-    claims["slot"] = agent.slot
-    claims["boot"] = agent.record["boot"]
-    claims["floor"] = state["floor"]
-    claims["measured"] = "boot"
-    return claims
+    agent.save(update=state, seq=seq, outbox=outbox.add_report(agent.reports(), told))
 
 
 def _reboot(agent, reason):

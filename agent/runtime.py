@@ -34,6 +34,7 @@ class Agent:
 
     def __init__(self, platform, healthy=None, approve=None, on_command=None):
         self._resident = set(sys.modules)
+        self._kept = 0  # modules that were left when we last forgot the others
         self.platform = platform
         self.config = self._module("config").check(platform.config)
         self.cloud = Decada(self.config["product_key"], self.config["device_key"])
@@ -191,7 +192,7 @@ class Agent:
         self.save(outbox=outbox.drop_report(self.reports(), claims["seq"]))
 
     def running_claims(self):
-        return self._module("acts").running_claims(self)
+        return self._module("claims").running(self)
 
     def begin(self, name, *args):
         """Start the task agent/tasks/<name>.py."""
@@ -243,7 +244,7 @@ class Agent:
             entry[1] = now + pause
             self._tasks.append(entry)
             wait = min(wait, pause)
-        if not self._tasks and not self.uplink.busy:
+        if not self._tasks:
             self.forget()
         return wait
 
@@ -262,7 +263,7 @@ class Agent:
 
     def forget(self):
         """Let go of every module of ours that was loaded since the agent was made."""
-        if sys.implementation.name != "micropython":
+        if sys.implementation.name != "micropython" or len(sys.modules) == self._kept:
             return  # CPython has the room, and classes there are better not loaded twice
         passing = [
             n for n in sys.modules if n not in self._resident and n.split(".")[0] in ("agent", "platform_adapters")
@@ -276,3 +277,4 @@ class Agent:
                 if hasattr(sys.modules.get(parent), leaf):
                     delattr(sys.modules[parent], leaf)
             gc.collect()
+        self._kept = len(sys.modules)

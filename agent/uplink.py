@@ -52,11 +52,6 @@ class Uplink:
     def online(self):
         return self._session["phase"] == session.ONLINE
 
-    @property
-    def busy(self):
-        """A request awaits its reply, or something is about to be sent."""
-        return self.online and (self._waiting is not None or not self._informed)
-
     def tend(self):
         """Dial, look at a message, send what waits; the milliseconds until it wants to be called again."""
         if self._agent.identity["phase"] not in (PROBATION, ENROLLED):

@@ -31,3 +31,5 @@ def boot(root):
 
 
 boot(os.getcwd().rstrip("/"))
+# The heap is the app's now.
+del sys.modules["bootrecord"], bootrecord, boot

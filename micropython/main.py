@@ -15,8 +15,6 @@ import io
 import sys
 import time
 
-import bootrecord
-
 RESET_CODE = 3
 COLLECT_BYTES = 8192  # collected often, a small heap is less broken up: TLS and modules want room in one piece
 CRASH_PAUSE_S = 1  # a confirmed image that crashes at once must leave a tool the time to interrupt
@@ -43,6 +41,8 @@ def where(error, slot):
 
 def ended(state, slot, reason):
     """Note the reason while the slot is on trial; returns whether it is."""
+    import bootrecord
+
     record = bootrecord.load(state)
     if record["trial"] is None or not slot.endswith("/" + record["trial"]):
         return False
