@@ -156,6 +156,8 @@ class Uplink:
         self._waiting = None
         if kind == "contact":
             self.contact = True  # whatever it says: it has heard us, and we hear it
+            if code != OK:
+                self._log("report.rejected", {"what": kind, "code": code, "detail": text[:120]})
             return
         if code != OK:
             self._log("report.rejected", {"what": kind, "code": code, "detail": text[:120]})

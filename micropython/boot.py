@@ -18,11 +18,11 @@ root as current folder (a reset is exit code 3: run it again):
 import os
 import sys
 
-import bootrecord
-
 
 def boot(root):
     """Put the slot to run first on the module path, and keep the host's libraries off it."""
+    import bootrecord
+
     slot, _ = bootrecord.start(root + "/state")
     own = [entry for entry in ("", ".frozen", "/lib") if entry in sys.path]
     if sys.platform == "linux":
@@ -31,5 +31,4 @@ def boot(root):
 
 
 boot(os.getcwd().rstrip("/"))
-# The heap is the app's now.
-del sys.modules["bootrecord"], bootrecord, boot
+del sys.modules["bootrecord"]  # the heap is the app's now

@@ -3,36 +3,18 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import pytest
 
+from live_server import live_server
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    state = tmp_path_factory.mktemp("server") / "state"
-    command = [
-        sys.executable,
-        "-m",
-        "trueboot",
-        "server",
-        "--dev",
-        "--state",
-        str(state),
-        "--port",
-        "0",
-        "--mqtt-port",
-        "0",
-        "--json",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        yield json.loads(process.stdout.readline())
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+    with live_server(tmp_path_factory.mktemp("server") / "state") as first_line:
+        yield first_line
 
 
 @pytest.fixture
@@ -155,22 +137,7 @@ def test_without_dev_the_developer_brings_the_root(trueboot, app, tmp_path):
     keys = tmp_path / "keys"
     assert trueboot("keys", "init", str(keys), "--online", str(state / "online.pub")).returncode == 0
     (state / "repo" / "metadata" / "1.root.json").write_bytes((keys / "1.root.json").read_bytes())
-    command = [
-        sys.executable,
-        "-m",
-        "trueboot",
-        "server",
-        "--state",
-        str(state),
-        "--port",
-        "0",
-        "--mqtt-port",
-        "0",
-        "--json",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline(), process.stderr.read()
+    with live_server(state, dev=False):
         own = {"TRUEBOOT_STATE": str(state)}
         without = trueboot("release", "add", str(app), "--version", "1.0.0", **own)
         assert "[keys_missing]" in without.stderr
@@ -182,6 +149,3 @@ def test_without_dev_the_developer_brings_the_root(trueboot, app, tmp_path):
             "1.0.0",
             "1.1.0",
         ]
-    finally:
-        process.terminate()
-        process.wait(20)

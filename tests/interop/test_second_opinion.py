@@ -4,13 +4,12 @@
 import base64
 import json
 import shutil
-import signal
 import subprocess
-import sys
 
 import pytest
 
 from agent.wire import csr
+from live_server import live_server
 from platform_adapters.keystores.software import SoftwareKeys
 
 pytestmark = [
@@ -27,27 +26,8 @@ def run(*command, data=None):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    state = tmp_path_factory.mktemp("server") / "state"
-    command = [
-        sys.executable,
-        "-m",
-        "trueboot",
-        "server",
-        "--dev",
-        "--state",
-        str(state),
-        "--port",
-        "0",
-        "--mqtt-port",
-        "0",
-        "--json",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        yield json.loads(process.stdout.readline())
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
+    with live_server(tmp_path_factory.mktemp("server") / "state") as first_line:
+        yield first_line
 
 
 @pytest.fixture
