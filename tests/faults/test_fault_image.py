@@ -164,6 +164,7 @@ def ward(shared_rig):
             rig.deploy(one.release, one.device)
     ill = list(heal)
     rig.until(lambda: all(rig.said(one.device, "report.accepted") for one in patients.values()), 60)
+    rig.until(lambda: all(rig.seen(one.device.name, "server", "attempt.failed") for one in ill), 60)
     for one in ill:
         one.events = rig.of(one.device.name)
         one.stored = rig.stored(one.device)
