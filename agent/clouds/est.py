@@ -54,8 +54,3 @@ def check(certificates, public, anchors, verify):
                     return [der]
         raise RefusedError("certificate", "no trust anchor signed it")
     raise RefusedError("certificate", "it is not for this device's key")
-
-
-def anchors_of(data):
-    """Trust anchors (DER) of a file in DER or PEM."""
-    return pem.decode_all(data, "CERTIFICATE") if data.startswith(b"-----") else [data]

@@ -40,20 +40,31 @@ def run(agent, offer):
 def _refresh(agent):
     """Walk the repository; store what is trusted now."""
     platform = agent.platform
-    trusted = dict(agent.record.get("trust", {}))
-    trusted["root"] = platform.store.load("root") or platform.root()
-    walk = Refresh(trusted, platform.clock.wall(), platform.verify)
+    stored = platform.store.load("root")
+    walk = _start(agent, stored)
     wanted = walk.wanted()
     while wanted:
         walk.feed((yield from _get(agent, wanted[0], wanted[1])))
         wanted = walk.wanted()
         yield 0
-    if walk.trusted["root"] != trusted["root"]:
-        platform.store.save("root", walk.trusted["root"])
+    # Versions first: a root that reset them is met again after a cut, but not once it is stored.
     versions = {role: walk.trusted[role] for role in ("timestamp", "snapshot", "targets")}
     if versions != agent.record.get("trust"):
         agent.save(trust=versions)
+    if walk.trusted["root"] != (stored or platform.root()):
+        platform.store.save("root", walk.trusted["root"])
     return walk
+
+
+def _start(agent, stored):
+    """A walk from the newest root that is known."""
+    platform, versions = agent.platform, agent.record.get("trust", {})
+    if stored:
+        try:
+            return Refresh(dict(versions, root=stored), platform.clock.wall(), platform.verify)
+        except RefusedError as error:
+            agent.log_error(error)  # spoilt on the device: the chain from the provisioned root leads to it again
+    return Refresh(dict(versions, root=platform.root()), platform.clock.wall(), platform.verify)
 
 
 def _get(agent, name, limit):

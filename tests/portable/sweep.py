@@ -94,7 +94,7 @@ class Run:
         platform.store.save("cert.a", b"certificate")
         agent = Agent(platform)
         agent.record["boot"] = 0
-        agent.save(identity={"phase": "enrolled", "label": "a", "tries": 0})
+        agent.save(identity={"phase": "enrolled", "label": "a", "tries": 0}, trust=self.world["trust"])
         self.device.cuts, self.device.effects, self.device.trace = cuts, 0, []
 
     def live(self):

@@ -51,7 +51,7 @@ def sweep(request, world_file):
     else:
         path, command, folder = "", [*mpy.interpreter("2M"), "-c"], request.getfixturevalue("board")
 
-    def run(second_every, mutant=""):
+    def run(second_every, mutant="", world_file=world_file):
         code = path + "import sweep; sweep.main(%r, %d, %r)" % (str(world_file), second_every, mutant)
         ran = subprocess.run([*command, code], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
         assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -69,3 +69,10 @@ def test_no_cut_bricks_or_lies(sweep):
 @pytest.mark.parametrize("mutant", mutants.DEFECTS)
 def test_a_planted_defect_is_caught(sweep, mutant):
     assert sweep(0, mutant)[-1]["count"] > 0, "the sweep did not notice: " + mutant
+
+
+def test_a_cut_never_loses_that_new_keys_made_old_versions_void(sweep, tmp_path):
+    path = tmp_path / "rotated.json"
+    release.write(path, rotated=True)
+    good, bad = sweep(0, world_file=path)
+    assert good["problems"] == [] and bad["problems"] == []

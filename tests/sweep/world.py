@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "trust"))
 from cases import NOW, PATH, Repository  # noqa: E402
 
 
-def write(path: Path) -> None:
+def write(path: Path, rotated: bool = False) -> None:
+    """With `rotated`, the online keys are new, and the device holds versions that somebody fast-forwarded with the old ones."""
     image = appimage.build({"main.py": b"version = 2\n" * 300, "lib/a.py": b"x = 1\n"})
     factory = appimage.build({"main.py": b"version = 1\n"})
     repository = Repository()
@@ -25,6 +26,9 @@ def write(path: Path) -> None:
     custom = {"kind": "app", "version": "1.1.0", "hardware": ["sim"], "security": 2}
     sha256 = hashlib.sha256(image).hexdigest()
     repository.targets.targets[PATH] = TargetFile(len(image), {"sha256": sha256}, PATH, {"custom": custom})
+    if rotated:
+        repository.rotate("timestamp")
+        repository.rotate("snapshot")
     repository.publish()
     world = {
         "files": {name: data.hex() for name, data in repository.files.items()},
@@ -34,5 +38,6 @@ def write(path: Path) -> None:
         "version": "1.1.0",
         "target": PATH,
         "now": NOW,
+        "trust": {"timestamp": 9, "snapshot": 9, "targets": 9} if rotated else {},
     }
     path.write_text(json.dumps(world))

@@ -71,8 +71,6 @@ def make(source: Path, kind: str, hardware: str, version: str, security: int = 0
 
 def add(api: Api, release: Release, keys_dir: Path) -> dict[str, Any]:
     """Upload, sign, publish.  Returns {"target", "version", "sha256", "length", "targets_version"}."""
-    from tuf.api.metadata import TargetFile
-
     from trueboot_server.repo import paths, signing
 
     signers = load_signers(keys_dir)
@@ -88,20 +86,15 @@ def add(api: Api, release: Release, keys_dir: Path) -> dict[str, Any]:
             raise Problem("release_exists", f"{release.path} is signed already, for another image.")
         return _summary(release, targets.signed.version)
     try:
-        paths.check_custom(release.path, len(release.image), release.custom())
+        data = signing.add_target(
+            signing.to_bytes(targets), release.path, len(release.image), release.sha256, release.custom(), allowed
+        )
     except paths.BadTarget as error:
         raise Problem("usage", "This release cannot be described.", str(error)) from None
 
     api.request("PUT", f"/api/v1/repo/targets/{release.path}", body=release.image)
-    targets.signed.targets[release.path] = TargetFile(
-        len(release.image), {"sha256": release.sha256}, release.path, {"custom": release.custom()}
-    )
-    if targets.signatures:  # else: the first ever, which is version 1
-        targets.signed.version += 1
-    targets.signed.expires = signing.in_future(signing.TARGETS_LIFE)
-    data = signing.sign(targets, allowed)
     api.request("POST", "/api/v1/repo/metadata", body=data, headers={"Content-Type": "application/json"})
-    return _summary(release, targets.signed.version)
+    return _summary(release, signing.read_targets(data).signed.version)
 
 
 def _summary(release: Release, targets_version: int) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def add_target(
     signers: Iterable[Signer],
     life: timedelta = TARGETS_LIFE,
 ) -> bytes:
-    """The next version of targets.json, with one target more, signed.
+    """The next version of targets.json, with one target more, signed; the first when nothing was signed before.
 
     BadTarget for a path or custom data that break the rules; SigningError for metadata that cannot be read.
     """
@@ -120,14 +120,10 @@ def add_target(
     metadata = read_targets(targets_md)
     file = TargetFile(length, {"sha256": sha256}, path, unrecognized_fields={"custom": custom})
     metadata.signed.targets[path] = file
-    return _next(metadata, signers, life)
-
-
-def remove_target(targets_md: bytes, path: str, signers: Iterable[Signer], life: timedelta = TARGETS_LIFE) -> bytes:
-    metadata = read_targets(targets_md)
-    if metadata.signed.targets.pop(path, None) is None:
-        raise SigningError(f"{path} is not a target")
-    return _next(metadata, signers, life)
+    if metadata.signatures:
+        metadata.signed.version += 1
+    metadata.signed.expires = in_future(life)
+    return sign(metadata, signers)
 
 
 def read_targets(data: bytes) -> Metadata[Targets]:
@@ -150,9 +146,3 @@ def to_bytes(metadata: Metadata[Any]) -> bytes:
 
 def in_future(life: timedelta) -> datetime:
     return (datetime.now(UTC) + life).replace(microsecond=0)
-
-
-def _next(metadata: Metadata[Targets], signers: Iterable[Signer], life: timedelta) -> bytes:
-    metadata.signed.version += 1
-    metadata.signed.expires = in_future(life)
-    return sign(metadata, signers)
