@@ -137,9 +137,9 @@ class Memory:
     def root(self):
         return self._life.device.root
 
-    def verify(self, key_type, scheme, public, digest, signature):
+    def verify(self, key_type, scheme, public, message, signature):
         self._life.check()
-        return verify(key_type, scheme, public, digest, signature)
+        return verify(key_type, scheme, public, message, signature)
 
     def log(self, event, fields):
         self._life.check()

@@ -151,11 +151,11 @@ class Late:
             made.close()
 
 
-def verify(key_type, scheme, public, digest, signature):
+def verify(key_type, scheme, public, message, signature):
     """The port `verify`, loaded when it is used."""
     from agent.crypto.verify import verify
 
-    return verify(key_type, scheme, public, digest, signature)
+    return verify(key_type, scheme, public, message, signature)
 
 
 def log_line(event, ticks_ms, fields, text):

@@ -61,7 +61,7 @@ def test_both_say_the_same_of_damaged_signatures(secret, message, at, value):
     except InvalidSignature:
         verdict = False
     point = _point(key.public_key())
-    assert verify.verify_message("ecdsa", "ecdsa-sha2-nistp256", point, message, bytes(signature)) is verdict
+    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", point, verify.Whole(message), bytes(signature)) is verdict
     if verdict:
         raw = ecdsa.signature_from_der(bytes(signature))
         assert p256.verify_pinned(p256.comb(point), hashlib.sha256(message).digest(), raw)

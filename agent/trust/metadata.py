@@ -30,6 +30,7 @@ class Metadata:
         canonical.check(data)
         self.data = data
         self.role = role
+        self._sha256 = None
         self._signatures = canonical.find(data, 0, "signatures")
         signed = canonical.find(data, 0, "signed")
         if signed is None or self._signatures is None:
@@ -50,11 +51,17 @@ class Metadata:
         at = canonical.find(self.data, self.signed, *path)
         return None if at is None else canonical.load(self.data, at)
 
-    def digest(self):
-        """SHA-256 of the canonical form of `signed`."""
-        hasher = hashlib.sha256()
-        canonical.skip(self.data, self.signed, hasher.update)
-        return hasher.digest()
+    def emit(self, update):
+        """Give the canonical form of `signed` to `update`, in pieces: what the signatures are of."""
+        canonical.skip(self.data, self.signed, update)
+
+    def sha256(self):
+        """The digest of the same, computed once."""
+        if self._sha256 is None:
+            hasher = hashlib.sha256()
+            self.emit(hasher.update)
+            self._sha256 = hasher.digest()
+        return self._sha256
 
     def signatures(self):
         """[(key id, signature bytes)]; entries with an unreadable signature are left out."""
@@ -99,7 +106,6 @@ class Keyring:
 
         A key counts once, whatever ids it has.  Unknown key types count as nothing (TUF 1.0.x, 4.2.1).
         """
-        digest = metadata.digest()
         good = set()
         tried = set()
         for keyid, signature in metadata.signatures():
@@ -112,7 +118,7 @@ class Keyring:
                 kind, scheme = key["keytype"], key["scheme"]
             except (KeyError, TypeError, ValueError):
                 continue
-            if public not in good and verify(kind, scheme, public, digest, signature):
+            if public not in good and verify(kind, scheme, public, metadata, signature):
                 good.add(public)
                 if len(good) >= self.threshold:
                     return

@@ -29,7 +29,7 @@ MAX_ROTATIONS = 32
 
 class Refresh:
     def __init__(self, trusted, now, verify):
-        """`now`: seconds since 1970; `verify(key type, scheme, public, digest, signature)` -> bool."""
+        """`now`: seconds since 1970; `verify(key type, scheme, public, message, signature)` -> bool."""
         self.trusted = dict(trusted)
         self._now = now
         self._verify = verify

@@ -67,7 +67,7 @@ class Remembered:
 def remember_signatures():
     p256.public = Remembered(p256.public)
     p256.sign = Remembered(p256.sign)
-    memory.verify = decada_cloud.verify = Remembered(memory.verify)
+    p256.verify = Remembered(p256.verify)
 
 
 class Run:

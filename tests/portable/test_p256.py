@@ -236,9 +236,9 @@ def test_hedged_signatures_differ_and_are_good():
 def test_signature_of_a_certificate():
     certificate = x509.read(vectors.CERTIFICATE)
     authority = x509.read(vectors.CA_CERTIFICATE)
-    digest = _digest(certificate.tbs)
-    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", authority.public, digest, certificate.signature)
-    assert not verify.verify("ecdsa", "ecdsa-sha2-nistp256", certificate.public, digest, certificate.signature)
+    signed = verify.Whole(certificate.tbs)
+    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", authority.public, signed, certificate.signature)
+    assert not verify.verify("ecdsa", "ecdsa-sha2-nistp256", certificate.public, signed, certificate.signature)
 
 
 def test_request_is_signed_by_its_key():
@@ -248,11 +248,11 @@ def test_request_is_signed_by_its_key():
     whole = der.Reader(csr.build("product/device-1", POINT, sign)).enter(der.SEQUENCE)
     signed = whole.element()
     whole.skip()
-    assert verify.verify_message("ecdsa", "ecdsa-sha2-nistp256", POINT, signed, whole.bits())
+    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", POINT, verify.Whole(signed), whole.bits())
 
 
 def test_the_port_says_false_to_what_it_does_not_know():
-    digest = _digest(b"sample")
+    message = verify.Whole(b"sample")
     good = ecdsa.signature_to_der(unhexlify(SIGNATURES[b"sample"]))
     for key_type, scheme, verdict in (
         ("ecdsa", "ecdsa-sha2-nistp256", True),
@@ -262,15 +262,15 @@ def test_the_port_says_false_to_what_it_does_not_know():
         ("ed25519", "ecdsa-sha2-nistp256", False),
         ("", "", False),
     ):
-        assert verify.verify(key_type, scheme, POINT, digest, good) is verdict, (key_type, scheme)
+        assert verify.verify(key_type, scheme, POINT, message, good) is verdict, (key_type, scheme)
 
 
 def test_the_port_takes_one_encoding_only():
-    digest = _digest(b"test")
+    message = verify.Whole(b"test")
     good = ecdsa.signature_to_der(unhexlify(SIGNATURES[b"test"]))
 
-    def check(signature, point=POINT, digest=digest):
-        return verify.verify("ecdsa", "ecdsa-sha2-nistp256", point, digest, signature)
+    def check(signature, point=POINT, message=message):
+        return verify.verify("ecdsa", "ecdsa-sha2-nistp256", point, message, signature)
 
     assert check(good)
     assert not check(good + b"\x00")
@@ -282,4 +282,4 @@ def test_the_port_takes_one_encoding_only():
     assert not check(padded)
     assert not check(unhexlify(SIGNATURES[b"test"]))
     assert not check(good, point=ecdsa.public_to_der(POINT))
-    assert not check(good, digest=b"test")
+    assert not check(good, message=verify.Whole(b"text"))
