@@ -3,7 +3,7 @@
 
 import hashlib
 
-from agent.crypto import p256
+from agent.crypto import p256, p256_sign
 from agent.crypto.verify import Whole
 from agent.errors import MisuseError
 from agent.wire import ecdsa
@@ -62,8 +62,8 @@ def check_keys(boot):
 def check_verify(boot):
     platform = boot()
     secret = b"\x07" * 32
-    point, text = p256.public(secret), Whole(b"text")
-    signature = ecdsa.signature_to_der(p256.sign(secret, text.sha256()))
+    point, text = p256_sign.public(secret), Whole(b"text")
+    signature = ecdsa.signature_to_der(p256_sign.sign(secret, text.sha256()))
     kinds = ("ecdsa", "ecdsa-sha2-nistp256")
     assert platform.verify(kinds[0], kinds[1], point, text, signature)
     assert platform.verify(kinds[1], kinds[1], point, text, signature)
@@ -75,7 +75,7 @@ def check_verify(boot):
         (kinds[0], kinds[1], point[:64], text, signature),
         (kinds[0], kinds[1], b"\x02" + point[1:33], text, signature),
         (kinds[0], kinds[1], point[:64] + bytes((point[64] ^ 1,)), text, signature),
-        (kinds[0], kinds[1], p256.public(b"\x08" * 32), text, signature),
+        (kinds[0], kinds[1], p256_sign.public(b"\x08" * 32), text, signature),
         (kinds[0], kinds[1], point, text, signature + b"\x00"),
         (kinds[0], kinds[1], point, text, signature[:-1]),
         (kinds[0], kinds[1], point, text, b"\x30\x81" + signature[1:]),

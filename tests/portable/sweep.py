@@ -17,7 +17,7 @@ import json
 
 import decada_cloud
 import mutants
-from agent.crypto import p256
+from agent.crypto import p256, p256_sign
 from agent.runtime import Agent
 from platform_adapters import memory
 
@@ -65,8 +65,8 @@ class Remembered:
 
 
 def remember_signatures():
-    p256.public = Remembered(p256.public)
-    p256.sign = Remembered(p256.sign)
+    p256_sign.public = Remembered(p256_sign.public)
+    p256_sign.sign = Remembered(p256_sign.sign)
     p256.verify = Remembered(p256.verify)
 
 
