@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Targets
 
 from ..errors import EXIT_CONFIG, StartError
 from ..state import State, write_atomically
@@ -37,7 +38,8 @@ def open_repository(state: State, dev: bool) -> Repository:
     if not dev:
         refuse_private_keys(state, repository)
     if dev and repository.version() == 0:
-        data = signing.new_targets([signing.load_signer(state.dev_keys / "targets.pem")])
+        flat = Metadata(Targets(1, signing.SPEC_VERSION, signing.in_future(signing.TARGETS_LIFE)))
+        data = signing.sign(flat, [signing.load_signer(state.dev_keys / "targets.pem")])
         repository.publish(repository.check(data), data)
     repository.keep_fresh()
     return repository
