@@ -12,6 +12,7 @@ device's own parts, `MisuseError` for a wrong call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 Identity = tuple[str, list[bytes]]
@@ -175,6 +176,15 @@ class Chance(Protocol):
         """Cryptographically strong."""
 
 
+class Message(Protocol):
+    """What was signed; `agent.crypto.verify.Whole` is one for bytes in memory."""
+
+    def sha256(self) -> bytes: ...
+
+    def emit(self, update: Callable[[bytes], object]) -> None:
+        """Call `update(piece)` for all of its bytes, in order; any number of times."""
+
+
 class Platform(Protocol):
     config: dict[str, Any]
     slots: Slots
@@ -192,10 +202,13 @@ class Platform(Protocol):
     def root(self) -> bytes:
         """The provisioned TUF root metadata, verbatim."""
 
-    def verify(self, key_type: str, scheme: str, public: bytes, digest: bytes, signature: bytes) -> bool:
-        """True only for a valid signature of what has the SHA-256 `digest` (32 bytes; messages are hashed as they stream).
-        ("ecdsa", "ecdsa-sha2-nistp256"): uncompressed point, DER signature.  Never raises for what it does not know
-        or cannot read: an unknown key type or scheme is False."""
+    def verify(self, key_type: str, scheme: str, public: bytes, message: Message, signature: bytes) -> bool:
+        """True only for a valid signature of `message`.  Never raises for what it does not know or cannot read: an
+        unknown key type or scheme is False.  By key type and scheme, which are TUF's words:
+
+        "ecdsa" or, in older repositories, "ecdsa-sha2-nistp256"; "ecdsa-sha2-nistp256"
+            public: the uncompressed point, 65 bytes; signature: DER
+        """
 
     def idle(self) -> None:
         """Optional.  Nothing is under way: let go of what can be made again at its next use."""
