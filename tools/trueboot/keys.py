@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Signing keys for servers without --dev: made on the developer's machine, and kept there.
 
-`init` makes a root and a targets key and the first root metadata, signed by the root key.  The metadata name the server's
-own online key (STATE/online.pub) for snapshot and timestamp.  One key a role is the start; thresholds and rotation come
+`init` makes root, targets and release keys, and the first root and targets metadata.  Root names the server's own online
+key (STATE/online.pub) for snapshot and timestamp, targets delegates all releases to the release key.  One key a role is the start; thresholds and rotation come
 with the full TUF tooling.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from .problem import Problem
 
-FILES = ("root.pem", "targets.pem", "1.root.json")
+FILES = ("root.pem", "targets.pem", "release.pem", "1.root.json", "1.targets.json")
 
 
 def init(folder: Path, online: Path) -> dict[str, Any]:
@@ -26,10 +26,12 @@ def init(folder: Path, online: Path) -> dict[str, Any]:
     try:
         online_key = signing.load_public(online)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        root, targets = (signing.make_key(folder / f"{role}.pem") for role in ("root", "targets"))
+        root, targets, release = (signing.make_key(folder / f"{role}.pem") for role in ("root", "targets", "release"))
         root_file = folder / "1.root.json"
         root_file.write_bytes(signing.new_root([root], [targets.public_key], online_key))
+        (folder / "1.targets.json").write_bytes(signing.new_targets([targets], [release.public_key]))
     except (OSError, signing.SigningError) as error:
         raise Problem("file_unusable", why=str(error)) from None
-    keyids = {"root": root.public_key.keyid, "targets": targets.public_key.keyid, "online": online_key.keyid}
-    return {"folder": str(folder), "root_file": str(root_file), "keyids": keyids}
+    made = {"root": root, "targets": targets, "release": release}
+    shown = {role: signer.public_key.keyid for role, signer in made.items()} | {"online": online_key.keyid}
+    return {"folder": str(folder), "root_file": str(root_file), "keyids": shown}

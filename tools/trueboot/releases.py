@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Releases: what `trueboot release add` signs, and how it gets to the server.
 
-Decides what a target is called and what its `custom` data say, and signs the next `targets.json` on this machine with
-the developer's keys (python-tuf).  Rules kept: nothing is signed on top of metadata that do not verify; a path never
+Decides what a target is called and what its `custom` data say, and signs the next version of the
+role that it falls into, on this machine with the developer's keys (python-tuf).  Rules kept: nothing is signed on top of metadata that do not verify; a path never
 names two images; the keys stay here.  What the server checks again, and what devices accept, is theirs.
 Source: TUF specification 1.0, sections 4.5 (targets), 5.3 to 5.6 (order of checks).
 """
@@ -19,7 +19,7 @@ from .api import Api
 from .problem import Problem
 
 if TYPE_CHECKING:
-    from tuf.api.metadata import Metadata, Root, Targets
+    from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets
 
 ROOT_CHAIN_MAX = 64
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
@@ -70,40 +70,49 @@ def make(source: Path, kind: str, hardware: str, version: str, security: int = 0
 
 
 def add(api: Api, release: Release, keys_dir: Path) -> dict[str, Any]:
-    """Upload, sign, publish.  Returns {"target", "version", "sha256", "length", "targets_version"}."""
-    from trueboot_server.repo import paths, signing
+    """Upload, sign, publish.  Returns {"target", "version", "sha256", "length", "role", "role_version"}."""
+    from trueboot_server.repo import paths, published, signing
 
     signers = load_signers(keys_dir)
-    root, targets = current(api)
-    allowed = [signer for signer in signers if signer.public_key.keyid in root.signed.roles["targets"].keyids]
-    if len(allowed) < root.signed.roles["targets"].threshold:
-        raise Problem(
-            "key_not_authorised", why=f"{keys_dir} holds {len(allowed)} of the keys that the targets role needs"
-        )
-    known = targets.signed.targets.get(release.path)
-    if known is not None:
+    repository = current(api, keys_dir)
+    try:
+        role = signing.role_for(repository.targets, release.path)
+    except signing.SigningError as error:
+        raise Problem("key_not_authorised", why=str(error)) from None
+    data, keyids, threshold = repository.role(role)
+    allowed = [signer for signer in signers if signer.public_key.keyid in keyids]
+    if len(allowed) < threshold:
+        raise Problem("key_not_authorised", why=f"{keys_dir} holds {len(allowed)} of the keys that {role} needs")
+    signed = signing.read_targets(data).signed if data else None
+    known = signed.targets.get(release.path) if signed else None
+    if signed is not None and known is not None:
         if known.hashes.get("sha256") != release.sha256:
             raise Problem("release_exists", f"{release.path} is signed already, for another image.")
-        return _summary(release, targets.signed.version)
+        return _summary(release, role, signed.version)
     try:
-        data = signing.add_target(
-            signing.to_bytes(targets), release.path, len(release.image), release.sha256, release.custom(), allowed
-        )
+        data = signing.add_target(data, release.path, len(release.image), release.sha256, release.custom(), allowed)
     except paths.BadTarget as error:
         raise Problem("usage", "This release cannot be described.", str(error)) from None
 
+    version = signing.read_targets(data).signed.version
     api.request("PUT", f"/api/v1/repo/targets/{release.path}", body=release.image)
-    api.request("POST", "/api/v1/repo/metadata", body=data, headers={"Content-Type": "application/json"})
-    return _summary(release, signing.read_targets(data).signed.version)
+    publish(api, repository.unpublished | {published.file_name(version, role): data})
+    return _summary(release, role, version)
 
 
-def _summary(release: Release, targets_version: int) -> dict[str, Any]:
+def publish(api: Api, files: dict[str, bytes]) -> None:
+    body = json.dumps({"files": {name: data.decode() for name, data in files.items()}}).encode()
+    api.request("POST", "/api/v1/repo/metadata", body=body, headers={"Content-Type": "application/json"})
+
+
+def _summary(release: Release, role: str, role_version: int) -> dict[str, Any]:
     return {
         "target": release.path,
         "version": release.version,
         "sha256": release.sha256,
         "length": len(release.image),
-        "targets_version": targets_version,
+        "role": role,
+        "role_version": role_version,
     }
 
 
@@ -121,31 +130,73 @@ def load_signers(keys_dir: Path) -> list[Any]:
     return signers
 
 
-def current(api: Api) -> tuple[Metadata[Root], Metadata[Targets]]:
-    """The newest root and targets, each verified by the one before; unsigned and empty targets when none were published."""
+class Current:
+    """What the server publishes, verified: the newest root, the targets metadata, and other roles when asked for."""
+
+    def __init__(self, api: Api, root: Metadata[Root], snapshot: Metadata[Snapshot] | None, targets: bytes):
+        self._api = api
+        self._snapshot = snapshot
+        self.unpublished = {} if snapshot else {"1.targets.json": targets}  # the first publication takes it along
+        self.root = root
+        self.targets = targets
+
+    def role(self, name: str) -> tuple[bytes | None, list[str], int]:
+        """(metadata or None when there are none yet, key ids, threshold) of a role."""
+        from tuf.api.metadata import Metadata, Targets
+
+        delegator = self.root.signed if name == "targets" else Metadata[Targets].from_bytes(self.targets).signed
+        role = delegator.get_delegated_role(name)
+        listed = self._snapshot.signed.meta.get(f"{name}.json") if self._snapshot else None
+        data = _listed(self._api, name, listed, delegator) if listed else None
+        return data, role.keyids, role.threshold
+
+
+def current(api: Api, keys_dir: Path) -> Current:
+    """The newest root, snapshot and targets, each verified by the one before; a new server's targets are among the keys."""
     from tuf.api.exceptions import RepositoryError
-    from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
+    from tuf.api.metadata import Metadata, Snapshot, Timestamp
 
     try:
         root = _newest_root(api)
-        timestamp_data = fetch(api, "timestamp.json")
-        if timestamp_data is None:
-            return root, Metadata(Targets())
-        timestamp = Metadata[Timestamp].from_bytes(timestamp_data)
+        stamp = fetch(api, "timestamp.json")
+        if stamp is None:
+            return Current(api, root, None, _first_targets(keys_dir, root))
+        timestamp = Metadata[Timestamp].from_bytes(stamp)
         _check(root, "timestamp", timestamp)
-        number = timestamp.signed.snapshot_meta.version
-        snapshot = Metadata[Snapshot].from_bytes(_wanted(api, f"{number}.snapshot.json"))
+        meta = timestamp.signed.snapshot_meta
+        snapshot = Metadata[Snapshot].from_bytes(_wanted(api, f"{meta.version}.snapshot.json"))
         _check(root, "snapshot", snapshot)
-        number = snapshot.signed.meta["targets.json"].version
-        targets = Metadata[Targets].from_bytes(_wanted(api, f"{number}.targets.json"))
-        _check(root, "targets", targets)
-        if targets.signed.version != number:
-            raise Problem(
-                "metadata_invalid", why=f"snapshot names targets {number}, the file says {targets.signed.version}"
-            )
-        return root, targets
+        targets = _listed(api, "targets", snapshot.signed.meta["targets.json"], root.signed)
+        return Current(api, root, snapshot, targets)
     except (RepositoryError, KeyError, ValueError) as error:
         raise Problem("metadata_invalid", why=" ".join(str(error).split())[:200]) from None
+
+
+def _first_targets(keys_dir: Path, root: Metadata[Root]) -> bytes:
+    from tuf.api.metadata import Metadata, Targets
+
+    try:
+        data = (keys_dir / "1.targets.json").read_bytes()
+    except OSError as error:
+        raise Problem("keys_missing", why=f"1.targets.json in {keys_dir} cannot be read: {error.strerror}") from None
+    _check(root, "targets", Metadata[Targets].from_bytes(data))
+    return data
+
+
+def _listed(api: Api, name: str, meta: MetaFile, delegator: Root | Targets) -> bytes:
+    """A role's file as the snapshot lists it, signed as its delegator says."""
+    from tuf.api.metadata import Metadata, Targets
+
+    from trueboot_server.repo.published import file_name
+
+    data = _wanted(api, file_name(meta.version, name))
+    metadata = Metadata[Targets].from_bytes(data)
+    delegator.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
+    if metadata.signed.version != meta.version:
+        raise Problem(
+            "metadata_invalid", why=f"snapshot names {name} {meta.version}, the file says {metadata.signed.version}"
+        )
+    return data
 
 
 def _newest_root(api: Api) -> Metadata[Root]:
