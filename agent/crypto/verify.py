@@ -32,10 +32,21 @@ def verify(key_type: str, scheme: str, public: bytes, message, signature: bytes)
 
     message: `sha256()` gives its digest, `emit(update)` calls `update(piece)` for all of its bytes, as often as asked.
 
-        "ecdsa"    "ecdsa-sha2-nistp256"  public: point of 65 bytes; signature: DER
+        key type   scheme                  public                         signature
+        "ecdsa"    "ecdsa-sha2-nistp256"   point, 65 bytes                DER
+        "ed25519"  "ed25519"               32 bytes                       64 bytes
+        "rsa"      "rsassa-pss-sha256"     SubjectPublicKeyInfo in DER    as long as the modulus
     """
     if key_type in P256_TYPES and scheme == P256:
         return _p256(public, message, signature)
+    if key_type == "ed25519" and scheme == "ed25519":
+        from agent.crypto import ed25519
+
+        return ed25519.verify(public, message, signature)
+    if key_type == "rsa" and scheme == "rsassa-pss-sha256":
+        from agent.crypto import rsa
+
+        return rsa.verify(public, message.sha256(), signature)
     return False
 
 
