@@ -163,7 +163,7 @@ def test_bad_publications_are_refused_in_the_form_of_all_errors(operator):
         ({"body": {"files": {"../../x": targets}}}, (400, "metadata_name")),
         ({"body": {"files": {"1.timestamp.json": targets}}}, (400, "metadata_role")),
         ({"body": {"files": {"9.targets.json": "\ud800"}}}, (400, "not_json")),
-        ({"body": {"files": {"9.targets.json": "x" * 600_000}}}, (413, "body_too_long")),
+        ({"body": {"files": {"9.targets.json": "x" * 33_000}}}, (413, "metadata_too_long")),
         ({"data": b"x" * (5 * 1024 * 1024)}, (413, "body_too_long")),
     ):
         assert refused(operator, body) == expected, str(body)[:80]
