@@ -34,6 +34,7 @@ from platform_adapters.linux_net import Net
 from platform_adapters.linux_slots import LinuxSlots
 
 TRUST_BYTES = 256 * 1024
+LOOK_MS = 1000  # between two looks for a request of `trueboot-agent install`
 KEY_TYPES = ("ecdsa", "ecdsa-sha2-nistp256")
 SCHEME = "ecdsa-sha2-nistp256"
 
@@ -57,6 +58,7 @@ class Linux:
         self.power = Power(self.config.get("reset", "exec"))
         self.chance = Chance()
         self._text = self.config.get("log") == "text"
+        self._look = 0
 
     def anchors(self) -> list[bytes]:
         name = self.config["ca_file"]
@@ -86,6 +88,13 @@ class Linux:
         except (RefusedError, ValueError, InvalidSignature):
             return False
         return True
+
+    def requested(self) -> bool:
+        now = self.clock.ticks_ms()
+        if now < self._look:
+            return False
+        self._look = now + LOOK_MS
+        return os.path.exists(self.store.folder + "/install")
 
     def log(self, event: str, fields: dict[str, Any]) -> None:
         ticks = self.clock.ticks_ms()
@@ -131,8 +140,8 @@ class Clock:
     def wall(self) -> int:
         return max(int(time.time()), self._floor)
 
-    def raise_floor(self, seconds: int) -> None:
-        self._floor = max(self._floor, seconds)
+    def set_floor(self, seconds: int) -> None:
+        self._floor = seconds
 
 
 class Power:

@@ -155,8 +155,8 @@ class Clock(Protocol):
     def wall(self) -> int:
         """Seconds since 1970 (UTC), never before the floor."""
 
-    def raise_floor(self, seconds: int) -> None:
-        """`wall` is never again before `seconds`.  Kept in RAM: the agent stores the floor."""
+    def set_floor(self, seconds: int) -> None:
+        """From now on `wall` is never before `seconds`; a later call may lower that.  Kept in RAM: the agent stores the floor."""
 
 
 class Power(Protocol):
@@ -196,6 +196,10 @@ class Platform(Protocol):
         """True only for a valid signature of what has the SHA-256 `digest` (32 bytes; messages are hashed as they stream).
         ("ecdsa", "ecdsa-sha2-nistp256"): uncompressed point, DER signature.  Never raises for what it does not know
         or cannot read: an unknown key type or scheme is False."""
+
+    def requested(self) -> bool:
+        """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its
+        store's record "install".  Cheap: it is asked at every turn."""
 
     def idle(self) -> None:
         """Optional.  Nothing is under way: let go of what can be made again at its next use."""
