@@ -97,7 +97,7 @@ class Bundle:
             self._image(self._name[len(_TARGET) :], length)
             return True
         if self.prefix + length > MAX_METADATA_BYTES:
-            raise RefusedError("too_large", "more than %d bytes of metadata" % MAX_METADATA_BYTES)
+            raise RefusedError("metadata_limit", "more than %d bytes of metadata" % MAX_METADATA_BYTES)
         self._left = length
         self._entry = bytearray() if self._is_wanted(length) else None
         return False
@@ -116,12 +116,12 @@ class Bundle:
                 wanted = walk.wanted()
         if wanted and wanted[0] == name:
             if length > wanted[1]:
-                raise RefusedError("too_large", "%s has more than %d bytes" % (name, wanted[1]))
+                raise RefusedError("metadata_limit", "%s has more than %d bytes" % (name, wanted[1]))
             return True
         if rank[0] == _DELEGATED:
             self._room -= length
             if self._room < 0:
-                raise RefusedError("too_large", "more than %d bytes of delegated roles" % MAX_HELD_BYTES)
+                raise RefusedError("metadata_limit", "more than %d bytes of delegated roles" % MAX_HELD_BYTES)
             return True
         return False
 
@@ -145,7 +145,7 @@ class Bundle:
         while wanted:
             data = self._held.pop(wanted[0], None)
             if data is not None and len(data) > wanted[1]:
-                raise RefusedError("too_large", "%s has more than %d bytes" % wanted)
+                raise RefusedError("metadata_limit", "%s has more than %d bytes" % wanted)
             walk.feed(data)
             wanted = walk.wanted()
         if walk.target is None:
