@@ -70,4 +70,11 @@ def test_whatever_the_rules_hold_the_answer_is_in_our_words(running, thing):
         except Exception as error:
             assert getattr(error, "code", None) == "slot_full", (name, thing)
         else:
-            assert code in ("", "release", "release_kind", "release_hardware", "release_requires", "release_prerequisite")
+            assert code in (
+                "",
+                "release",
+                "release_kind",
+                "release_hardware",
+                "release_requires",
+                "release_prerequisite",
+            )

@@ -151,14 +151,16 @@ class Bundle:
         if walk.target is None:
             raise RefusedError("not_signed", "no signed metadata for " + path)
         if walk.target["length"] != length:
-            raise RefusedError("bundle_length", "its image has %d bytes, not the signed %s" % (length, walk.target["length"]))
+            raise RefusedError(
+                "bundle_length", "its image has %d bytes, not the signed %s" % (length, walk.target["length"])
+            )
         self.path, self.length = path, length
         self._held = {}
 
 
 def _rank(name):
     """(place in the order, the root's number)."""
-    if not name.endswith(".json"):
+    if not name.endswith(".json") or [c for c in name if not "!" <= c <= "~"]:
         raise _bad("%s is no metadata file" % name)
     number, _, role = name[:-5].partition(".")
     if role == "root":

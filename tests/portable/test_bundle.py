@@ -77,9 +77,9 @@ def test_an_older_bundle_is_read_while_its_release_was_not_taken_back():
     r.add(other, IMAGE, version="9.0.0")
     _, walk = read(r.bundle(other), trusted)
     trusted.update(walk.take())
-    if tuf_repo.bin_of(other) != tuf_repo.bin_of(PATH):
-        _, walk = read(old, trusted)
-        assert walk.target is not None and walk.take() == [] or [n for n, _ in walk.take() if n in ROLES] == []
+    assert tuf_repo.bin_of(other) != tuf_repo.bin_of(PATH)
+    _, walk = read(old, trusted)
+    assert walk.target is not None and [name for name, _ in walk.take() if name in ROLES[:3]] == []
     r.resign(tuf_repo.bin_of(PATH))
     _, walk = read(r.bundle(PATH), trusted)
     trusted.update(walk.take())
@@ -88,7 +88,14 @@ def test_an_older_bundle_is_read_while_its_release_was_not_taken_back():
 
 def test_what_is_no_bundle():
     r = repo()
-    for data in (b"", b"\n", b"trueboot-app 1\n" + bytes(100), b"trueboot-bundle 2\n", b"<html>" * 100, b"trueboot-bundle"):
+    for data in (
+        b"",
+        b"\n",
+        b"trueboot-app 1\n" + bytes(100),
+        b"trueboot-bundle 2\n",
+        b"<html>" * 100,
+        b"trueboot-bundle",
+    ):
         refused("no_bundle", read, data, known(r))
         refused("no_bundle", lambda: read(data, known(r), piece=1))
 
@@ -108,9 +115,32 @@ def test_headers_are_strict():
     head = b"trueboot-bundle 1\n"
     rest = good[len(head) :]
     size = rest[: rest.find(b" ")]
-    for bad in (b"0" + size, b"+" + size, b" " + size, size + b" ", b"", b"-1", b"0", b"0x10", size[:-1] + b"_", b"9" * 11, b"\xb2"):
+    for bad in (
+        b"0" + size,
+        b"+" + size,
+        b" " + size,
+        size + b" ",
+        b"",
+        b"-1",
+        b"0",
+        b"0x10",
+        size[:-1] + b"_",
+        b"9" * 11,
+        b"\xb2",
+    ):
         refused("bundle_format", read, head + bad + rest[len(size) :], known(r))
-    for name in (b"", b"timestamp", b"timestamp.txt", b"\xff.json", b"a" * 156 + b".json", b"a" * 9999, b"root.json", b"0.root.json"):
+    for name in (
+        b"",
+        b"timestamp",
+        b"timestamp.txt",
+        b"\xff.json",
+        b"a" * 156 + b".json",
+        b"a" * 9999,
+        b"root.json",
+        b"0.root.json",
+        b"time stamp.json",
+        b"1.a\xc3\xa9.json",
+    ):
         refused("bundle_format", read, head + b"5 " + name + b"\nxxxxx", known(r))
     refused("bundle_format", read, head + b"\n", known(r))
     refused("bundle_format", read, head + b"5" * 9999, known(r))
@@ -121,7 +151,6 @@ def test_entries_have_an_order():
     r.rotate("root")
     r.rotate("root")
     r.publish()
-    entry = {name: (name, r.files[name]) for name in r.files}
     good = ["2.root.json", "3.root.json", "timestamp.json"]
     good += ["%d.%s.json" % (r.versions[role], role) for role in ROLES[1:]]
     assert read(r.bundle(PATH, good), known(r))
@@ -131,8 +160,11 @@ def test_entries_have_an_order():
     refused("bundle_format", read, r.bundle(PATH, [good[1], good[0]] + good[2:]), known(r))
     late = good[:2] + good[3:4] + good[2:3] + good[4:]
     assert value_or_agent_error(read, r.bundle(PATH, late), known(r)).code in ("bundle_format", "metadata_missing")
-    assert value_or_agent_error(read, r.bundle(PATH, good[2:] + good[:2]), known(r)).code in ("bundle_format", "metadata_missing", "metadata_signature")
-    assert entry
+    assert value_or_agent_error(read, r.bundle(PATH, good[2:] + good[:2]), known(r)).code in (
+        "bundle_format",
+        "metadata_missing",
+        "metadata_signature",
+    )
 
 
 def test_what_is_missing_is_missed():
@@ -154,7 +186,6 @@ def test_a_target_that_nobody_signed():
     entries = [(name, r.files[name]) for name in names]
     same_bin = [n for n in range(200) if tuf_repo.bin_of("app/sim/%d/app.img" % n) == ROLES[3]][0]
     refused("not_signed", read, tuf_repo.bundle(entries, "app/sim/%d/app.img" % same_bin, IMAGE), known(r))
-    refused("not_signed", read, tuf_repo.bundle(entries, "", IMAGE), known(r)) if tuf_repo.bin_of("") == ROLES[3] else None
 
 
 def test_the_image_has_the_signed_length():
@@ -177,7 +208,9 @@ def test_metadata_are_bounded_before_they_are_read():
     # What nobody asks for is not kept, but counts.
     skipped = [("1.root.json", bytes(60_000))]
     refused("metadata_limit", read, tuf_repo.bundle(skipped + [("2.root.json", bytes(9000))], PATH, IMAGE), known(r))
-    fits = tuf_repo.bundle([("1.root.json", bytes(50_000))] + [(n, r.files[n]) for n in names + ["1.%s.json" % ROLES[3]]], PATH, IMAGE)
+    fits = tuf_repo.bundle(
+        [("1.root.json", bytes(50_000))] + [(n, r.files[n]) for n in names + ["1.%s.json" % ROLES[3]]], PATH, IMAGE
+    )
     assert read(fits, known(r), piece=1024)
 
 
