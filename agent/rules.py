@@ -76,7 +76,9 @@ def _follows(custom, running):
     if stone is not None:
         _parsed("prerequisite", version.parse, stone)
         if not _holds(version.satisfies, running, ">=" + stone):
-            raise RefusedError("release_prerequisite", "it wants %s to be installed first, and %s runs" % (stone, running))
+            raise RefusedError(
+                "release_prerequisite", "it wants %s to be installed first, and %s runs" % (stone, running)
+            )
 
 
 def _parsed(name, function, *arguments):

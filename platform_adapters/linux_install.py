@@ -129,7 +129,9 @@ def run(task: Any) -> Any:
 def verdict(state: dict[str, Any], release: dict[str, Any]) -> bool:
     """Whether it runs already; RefusedError with what the update machine would say."""
     if state["phase"] == update.TRIAL:
-        raise Stop(LATER, "install_busy: version %s is on trial; try again when that has ended" % state["release"]["version"])
+        raise Stop(
+            LATER, "install_busy: version %s is on trial; try again when that has ended" % state["release"]["version"]
+        )
     _, commands = update.step(state, ("offered", dict(release, job=None, nonce=None)))
     for command in commands:
         report = command[2] if command[0] == "save" else None

@@ -85,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--exit-on-reset", action="store_true", help="end with code 3 instead of starting again")
         elif verb == "install":
             one.add_argument("file", metavar="FILE", help="a bundle, made with `trueboot bundle make`")
-            one.add_argument("--timeout", metavar="SECONDS", type=float, default=600, help="how long to wait for the outcome")
+            one.add_argument(
+                "--timeout", metavar="SECONDS", type=float, default=600, help="how long to wait for the outcome"
+            )
             one.add_argument("--no-wait", action="store_true", help="end once the file is checked and handed over")
         else:
             one.add_argument("--json", action="store_true", help="one JSON object")

@@ -61,6 +61,7 @@ def _look_up(agent, offer):
     if walk.target is None:
         raise RefusedError("not_signed", "no signed metadata for " + path)
     release = _judge(agent, path, walk.target)
+    release["address"] = walk.file(path)
     rules.agree(offer, version=release["version"], length=release["length"])
     if offer.get("method") == "sha256":
         rules.agree(offer, digest=release["sha256"])
@@ -122,7 +123,9 @@ def examine(agent, offer, walk, keep):
             yield 0
     except RefusedError as error:
         if error.code == "no_bundle" and "file" not in offer:
-            raise RefusedError("no_bundle", "the offer names no signed target, and its file is no bundle: offer a bundle")
+            raise RefusedError(
+                "no_bundle", "the offer names no signed target, and its file is no bundle: offer a bundle"
+            )
         raise
     finally:
         response.close()

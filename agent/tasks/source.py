@@ -3,7 +3,7 @@
 
 A release with "source" comes in a bundle: {"url" or "file", "prefix": bytes before
 the image, "length": of the whole file, "sha256": of the whole file as the offer
-says, or None}.  Others lie in the repository under their target's path.
+says, or None}.  Others have "address", where the repository keeps their image.
 
 Rules kept: only https; the client certificate goes to the configured server
 alone, never to a host that an offer names; no redirect is followed; an answer to
@@ -56,9 +56,7 @@ def open_image(agent, release, offset):
     """The rest of the image from `offset`, or a whole file: (response, bytes in front of what was asked for)."""
     source = release.get("source")
     if source is None:
-        # Consistent snapshots put the hash before the name (TUF 1.0.x, 6.2).
-        folder, _, name = release["target"].rpartition("/")
-        url = "%s/repo/targets/%s/%s.%s" % (agent.config["https"], folder, release["sha256"], name)
+        url = agent.config["https"] + "/repo/targets/" + release["address"]
         return _get(agent, url, offset, release["length"]), 0
     at = source["prefix"] + offset if offset else 0
     if "file" in source:
@@ -79,7 +77,9 @@ def _get(agent, url, offset, length):
         if (first, last, total) != (offset, length - 1, length):
             problem = UnreachableError("http_range", "the server answered with another range")
     elif response.status in REDIRECTS:
-        problem = RefusedError("http_redirect", "the server of the file sends the device elsewhere (%d)" % response.status)
+        problem = RefusedError(
+            "http_redirect", "the server of the file sends the device elsewhere (%d)" % response.status
+        )
     elif response.status != 200:
         problem = UnreachableError("http_status", "%d for the image" % response.status)
     if problem:

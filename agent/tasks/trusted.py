@@ -12,8 +12,8 @@ Rules kept:
    durable with the next save of the journal, which is made for its sake once it
    grew by DAY_S.  So a fleet's daily timestamps cost a write a day at most, and a
    power cut gives back less than a day.
- * A root with other timestamp keys lowers the floor to the build date, before it
-   is stored itself: whoever stole the old keys has lied about time too.
+ * A root with other timestamp keys lowers the floor to the build date, before
+   anything is stored: whoever stole the old keys has lied about time, too.
  * Nothing of this happens on trial: no offer is considered then.
 """
 
@@ -48,10 +48,10 @@ def keep(agent, walk):
     for name, data in walk.take():
         if name not in RECORDS:
             continue
-        taken = True
-        if name == "root" and walk.rekeyed and agent.record.get("clock", 0):
+        if walk.rekeyed and agent.record.get("clock", 0):
             agent.save(clock=0)
             agent.platform.clock.set_floor(BUILT)
+        taken = True
         agent.platform.store.save(name, data)
     return taken
 

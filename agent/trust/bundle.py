@@ -163,7 +163,7 @@ def _rank(name):
     if not name.endswith(".json") or [c for c in name if not "!" <= c <= "~"]:
         raise _bad("%s is no metadata file" % name)
     number, _, role = name[:-5].partition(".")
-    if role == "root":
+    if "root" in (role, number):
         return 0, _number(number)
     for place in range(1, _DELEGATED):
         if _ORDER[place] in (role, number):  # without consistent snapshots, names bear no number

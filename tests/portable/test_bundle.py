@@ -97,7 +97,7 @@ def test_what_is_no_bundle():
         b"trueboot-bundle",
     ):
         refused("no_bundle", read, data, known(r))
-        refused("no_bundle", lambda: read(data, known(r), piece=1))
+        refused("no_bundle", read, data, known(r), NOW, 1)
 
 
 def test_a_bundle_that_ends_too_early():
