@@ -30,6 +30,7 @@ from platform_adapters.linux_slots import LinuxSlots
 from platform_adapters.linux_verify import verify
 
 TRUST_BYTES = 256 * 1024
+LOOK_MS = 1000  # between two looks for a request of `trueboot-agent install`
 
 
 class Linux:
@@ -52,6 +53,7 @@ class Linux:
         self.chance = Chance()
         self.verify = verify
         self._text = self.config.get("log") == "text"
+        self._look = 0
 
     def anchors(self) -> list[bytes]:
         name = self.config["ca_file"]
@@ -68,6 +70,13 @@ class Linux:
 
     def root(self) -> bytes:
         return _read("root_file", self.config["root_file"])
+
+    def requested(self) -> bool:
+        now = self.clock.ticks_ms()
+        if now < self._look:
+            return False
+        self._look = now + LOOK_MS
+        return os.path.exists(self.store.folder + "/install")
 
     def log(self, event: str, fields: dict[str, Any]) -> None:
         ticks = self.clock.ticks_ms()
@@ -113,8 +122,8 @@ class Clock:
     def wall(self) -> int:
         return max(int(time.time()), self._floor)
 
-    def raise_floor(self, seconds: int) -> None:
-        self._floor = max(self._floor, seconds)
+    def set_floor(self, seconds: int) -> None:
+        self._floor = seconds
 
 
 class Power:

@@ -242,8 +242,8 @@ class Clock:
         seconds = self.ticks_ms() // 1000 if device.epoch_s is None else device.epoch_s + device.now_ms // 1000
         return max(seconds, self._floor)
 
-    def raise_floor(self, seconds):
-        self._floor = max(self._floor, seconds)
+    def set_floor(self, seconds):
+        self._floor = seconds
 
 
 class Power:

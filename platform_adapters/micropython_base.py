@@ -121,8 +121,8 @@ class Clock:
     def wall(self):
         return max(int(time.time()) + self._epoch, self._floor)
 
-    def raise_floor(self, seconds):
-        self._floor = max(self._floor, seconds)
+    def set_floor(self, seconds):
+        self._floor = seconds
 
 
 class Chance:

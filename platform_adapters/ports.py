@@ -156,8 +156,8 @@ class Clock(Protocol):
     def wall(self) -> int:
         """Seconds since 1970 (UTC), never before the floor."""
 
-    def raise_floor(self, seconds: int) -> None:
-        """`wall` is never again before `seconds`.  Kept in RAM: the agent stores the floor."""
+    def set_floor(self, seconds: int) -> None:
+        """From now on `wall` is never before `seconds`; a later call may lower that.  Kept in RAM: the agent stores the floor."""
 
 
 class Power(Protocol):
@@ -213,6 +213,10 @@ class Platform(Protocol):
         "rsa"; "rsassa-pss-sha256"
             public: SubjectPublicKeyInfo in DER, 2048 to 4096 bits; signature: as long as the modulus, salt of any length
         """
+
+    def requested(self) -> bool:
+        """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its
+        store's record "install".  Cheap: it is asked at every turn."""
 
     def idle(self) -> None:
         """Optional.  Nothing is under way: let go of what can be made again at its next use."""

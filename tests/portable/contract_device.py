@@ -90,11 +90,12 @@ def check_clock(boot):
     assert isinstance(ticks, int) and isinstance(wall, int) and ticks >= 0
     clock.sleep_ms(20)
     assert clock.ticks_ms() >= ticks + 19
-    clock.raise_floor(wall - 1000)
+    clock.set_floor(wall - 1000)
     assert clock.wall() >= wall
-    clock.raise_floor(wall + 5000)
-    clock.raise_floor(wall + 10)
+    clock.set_floor(wall + 5000)
     assert clock.wall() >= wall + 5000
+    clock.set_floor(wall - 1000)
+    assert wall <= clock.wall() < wall + 1000
 
 
 def check_chance(boot):
