@@ -49,6 +49,11 @@ def shorten(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]
     return shortened
 
 
+def words(*texts: str) -> set[str]:
+    """All that could be a name in `texts`: for `keep`."""
+    return {word for text in texts for word in _WORD.findall(text)}
+
+
 def _is_private(name: str) -> bool:
     return len(name) > 1 and name[0] == "_" and not name.startswith("__")
 
