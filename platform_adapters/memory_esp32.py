@@ -116,9 +116,9 @@ class Board:
 
     def _program_page(self, label, at, piece):
         data = self.flash[label]
-        for i in range(len(piece)):
-            if piece[i] & ~data[at + i]:
-                raise Illegal("program %s %#x: the byte is not erased" % (label, at + i))
+        there = int.from_bytes(data[at : at + len(piece)], "big")
+        if int.from_bytes(piece, "big") | there != there:
+            raise Illegal("program %s %#x: the page is not erased" % (label, at))
 
         def program():
             data[at : at + len(piece)] = piece

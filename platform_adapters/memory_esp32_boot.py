@@ -95,7 +95,8 @@ def _invalid(entry):
     return entry[0] == 0xFFFFFFFF or entry[2] in (INVALID, ABORTED)
 
 
-def _whole(entry):
+def whole(entry):
+    """Neither blank nor torn."""
     return entry[0] != 0xFFFFFFFF and entry[3] == _crc(entry[0])
 
 
@@ -124,7 +125,7 @@ def start(board):
                 _write_again(board, copy, entries[copy])
     if _invalid(entries[0]) and _invalid(entries[1]):
         index = -1 if board.has("factory") else 0
-        initial = index == 0 and not _whole(entries[0]) and not _whole(entries[1])
+        initial = index == 0 and not whole(entries[0]) and not whole(entries[1])
     else:
         copy = active(entries)
         index = -1

@@ -145,6 +145,15 @@ def check_activation_waits_for_the_reset(world):
     assert slots.running() == "a" and slots.state()["confirmed"]
 
 
+def check_confirm_is_for_what_runs(world):
+    slots = world.boot()
+    fill(slots, image_of(world), note=note_of(world))
+    slots.activate()
+    slots.confirm()
+    slots = world.boot()
+    assert slots.running() == "b" and not slots.state()["confirmed"]
+
+
 def check_rollback(world):
     slots = update(world)
     slots.rollback()
@@ -277,6 +286,7 @@ ANY_IMAGE_CHECKS = [
     check_a_trial_that_is_confirmed_stays,
     check_a_trial_that_is_not_confirmed_falls_back,
     check_activation_waits_for_the_reset,
+    check_confirm_is_for_what_runs,
     check_rollback,
     check_on_trial_the_way_back_is_not_touched,
     check_only_what_is_synced_survives,

@@ -13,7 +13,8 @@ import json
 import sys
 
 from agent import update
-from agent.errors import AgentError
+from agent.errors import AgentError, MisuseError
+from contract_slots import fill
 from platform_adapters import memory_esp32_boot as loader
 from platform_adapters.esp32_slots import Esp32Slots
 from platform_adapters.memory_esp32 import AFTER, BEFORE, TORN, Board, Illegal, PowerCut, image
@@ -24,6 +25,8 @@ SYNC_EVERY = 1100  # bytes; so that progress stands in the middle of sectors, to
 CHUNK = 550
 LABELS = {"a": "ota_0", "b": "ota_1"}
 WAYS = ((BEFORE, 0), (AFTER, 0), (TORN, 0), (TORN, 40), (TORN, 97))
+
+FAST = sys.implementation.name != "micropython"
 
 GOOD, SICK, CRASHING = "good", "sick", "crashing"
 
@@ -37,7 +40,7 @@ IMAGES = {"%d.0.0" % n: firmware(n) for n in (1, 2, 3)}
 
 def tidy():
     """Before a new board, which wants its flash in large pieces; a large heap does not need it."""
-    if sys.implementation.name == "micropython":
+    if not FAST:
         gc.collect()
 
 
@@ -48,6 +51,44 @@ def sha256(data):
 def release(version):
     data = IMAGES[version]
     return {"version": version, "sha256": sha256(data), "length": len(data), "security": 0, "kind": "firmware"}
+
+
+OLD = image(b"old firmware" * 300)
+NEW = image(b"new firmware" * 400)
+
+
+def note(data=NEW, version="2.0.0"):
+    return {"kind": "firmware", "version": version, "length": len(data)}
+
+
+class World:
+    """For `contract_slots`, and for a test that looks closer."""
+
+    illegal = (MisuseError, Illegal)
+    image = NEW
+    about = {"kind": "firmware", "length": len(NEW)}
+    head = 0
+    cuts = (4095, 4096, 4097)
+    trial_boots = 1
+
+    def __init__(self, board=None, make=Esp32Slots):
+        tidy()
+        self.board = board or Board()
+        self.board.install("ota_0", OLD)
+        self.make = make
+
+    def boot(self):
+        esp32 = self.board.power_on()
+        self.slots = self.make(esp32.Partition, esp32.store)
+        return self.slots
+
+    def limit(self, size):
+        self.slots.capacity = lambda: size
+
+    def states(self):
+        """[(slot, state)] of the entries that are whole, the newest first."""
+        found = [entry for entry in loader.otadata(self.board) if loader.whole(entry)]
+        return [("ab"[(entry[0] - 1) % 2], entry[2]) for entry in sorted(found, key=lambda entry: -entry[0])]
 
 
 class Life:
@@ -72,7 +113,8 @@ class Life:
                 break
             try:
                 self.boot()
-                self.judge_end()
+                if not self.problem:
+                    self.judge_end()
                 break
             except (PowerCut, Reset):
                 continue
@@ -86,6 +128,8 @@ class Life:
         esp32 = self.board.power_on()
         self.store, self.slots = esp32.store, self.make(esp32.Partition, esp32.store)
         self.judge()
+        if self.problem:
+            return
         kept = self.store.load("journal")
         self.state = json.loads(kept) if kept else update.initial("1.0.0", sha256(IMAGES["1.0.0"]))
         told = dict(self.slots.state(), slot=self.slots.running())
@@ -191,12 +235,14 @@ class Life:
 
 
 def sweep(versions, behaviour, slots=Esp32Slots, second_after=0, first_only=False):
-    """(effects of the clean life, lives, problems).  `second_after`: how many effects later the power goes again."""
+    """(effects of the clean life, lives, problems).  `second_after`: how many effects later the power goes again.
+
+    On MicroPython, where a life takes ten times as long, each effect is cut in two of the five ways, by turns."""
     clean = Life(versions, behaviour, slots=slots)
     problems = ["clean: " + clean.problem] if clean.live() else []
     lives = 1
     for at in range(1, clean.board.effects + 1):
-        for way, torn in WAYS:
+        for way, torn in WAYS if FAST else (WAYS[at % 5], WAYS[(at + 2) % 5]):
             if problems and first_only:
                 return clean.board.effects, lives, problems
             cuts = {at: way}
@@ -208,3 +254,95 @@ def sweep(versions, behaviour, slots=Esp32Slots, second_after=0, first_only=Fals
             if life.live():
                 problems.append("%s %d at effect %d: %s" % (way, torn, at, life.problem))
     return clean.board.effects, lives, problems
+
+
+def torn_tail(make=Esp32Slots):
+    """A write behind the last sync is torn, and its bytes were wrong ones; the download goes on and is cut at each effect."""
+    for synced in (0, 1, 255, 300, 4095, 4096, 4100):
+        for torn in (0, 30, 99):
+            at = 1
+            while at:
+                problem, cut = _torn_tail(make, synced, torn, at)
+                if problem:
+                    return "%d synced, torn %d, effect %d: %s" % (synced, torn, at, problem)
+                at = at + 1 if cut and at < 12 else 0
+    return ""
+
+
+def _torn_tail(make, synced, torn, at):
+    """(problem, whether there was an effect `at`)."""
+    world = World(make=make)
+    board, slots = world.board, world.boot()
+    slots.begin(note())
+    slots.write(0, NEW[:synced])
+    slots.sync()
+    board.cuts, board.torn = {board.effects + (2 if synced % 4096 == 0 else 1): TORN}, torn
+    try:
+        slots.write(synced, (NEW[synced : max(synced, 24)] + b"wrong" * 999)[: len(NEW) - synced])
+        slots.sync()
+    except PowerCut:
+        pass
+    slots = world.boot()
+    if slots.filled() != synced:
+        return "%d count" % slots.filled(), True
+    board.cuts = {board.effects + at: TORN}
+    try:
+        rest(slots)
+        cut = False
+    except PowerCut:
+        cut = True
+        slots = world.boot()
+        if bytes(board.flash["ota_1"][: slots.filled()]) != NEW[: slots.filled()]:
+            return "progress is ahead: %d" % slots.filled(), True
+    except Illegal as error:
+        return "illegal: %s" % error, True
+    try:
+        rest(slots)
+    except Illegal as error:
+        return "illegal: %s" % error, True
+    whole = bytes(board.flash["ota_1"][: len(NEW)]) == NEW
+    return "" if whole else "the image is damaged", cut
+
+
+def rest(slots):
+    for at in range(slots.filled(), len(NEW), 3000):
+        slots.write(at, NEW[at : at + 3000])
+        slots.sync()
+
+
+def take_back(make=Esp32Slots):
+    """Slot "b" runs, a release in "a" is activated, and another one begun; cut at each effect.  The problem, or ""."""
+    at = 1
+    while True:
+        for way, torn in WAYS:
+            world = World(make=make)
+            board, slots = world.board, world.boot()
+            fill(slots, note=note(), image=NEW, step=2000)
+            slots.activate()
+            world.boot().confirm()
+            fill(world.slots, note=note(OLD, "3.0.0"), image=OLD, step=2000)
+            world.slots.activate()
+            board.cuts, board.torn = {board.effects + at: way}, torn
+            try:
+                world.slots.begin(note(OLD, "4.0.0"))
+                return ""  # all of its effects have been cut
+            except PowerCut:
+                problem = _taken_back(world)
+            except Illegal as error:
+                problem = "illegal: %s" % error
+            if problem:
+                return "%s %d at effect %d: %s" % (way, torn, at, problem)
+        at += 1
+
+
+def _taken_back(world):
+    try:
+        slots = world.boot()
+        if slots.running() == "b":
+            return "" if slots.state()["confirmed"] else "the running image lost its confirmation"
+        if slots.state()["confirmed"]:
+            return "an image runs unconfirmed and is said to be"
+        slots = world.boot()  # its trial ends
+        return "" if slots.running() == "b" and slots.state()["confirmed"] else "there is no way back from the trial"
+    except Illegal as error:
+        return "illegal: %s" % error

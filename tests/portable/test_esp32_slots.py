@@ -2,10 +2,11 @@
 """Firmware slots of an ESP32: the contract, each flash operation cut, otadata, refusals; over a board stricter than NOR."""
 
 import contract_slots
+import esp32_mutants
 import esp32_sweep
 from agent.errors import DeviceError, MisuseError, RefusedError
 from contract_slots import contents, fill, raises, refused
-from esp32_sweep import CRASHING, GOOD, SICK, tidy
+from esp32_sweep import CRASHING, GOOD, NEW, OLD, SICK, World, note
 from platform_adapters import memory_esp32_boot as loader
 from platform_adapters.esp32_slots import Esp32Slots
 from platform_adapters.memory_esp32 import AFTER, BEFORE, TORN, Board, Illegal, PowerCut, image
@@ -13,51 +14,21 @@ from platform_adapters.memory_esp32 import AFTER, BEFORE, TORN, Board, Illegal, 
 HEAP = "640k"  # the board's flash and the boot loader's checks lie in it, too
 TIMEOUT_S = 120
 
-OLD = image(b"old firmware" * 300)
-NEW = image(b"new firmware" * 700)
-
-
-def note(data=NEW, version="2.0.0"):
-    return {"kind": "firmware", "version": version, "length": len(data)}
-
-
-class World:
-    illegal = (MisuseError, Illegal)
-    image = NEW
-    about = {"kind": "firmware", "length": len(NEW)}
-    head = 0
-    cuts = (4095, 4096, 4097, 8192, 8191)
-    trial_boots = 1
-
-    def __init__(self, board=None):
-        tidy()
-        self.board = board or Board()
-        self.board.install("ota_0", OLD)
-
-    def boot(self):
-        esp32 = self.board.power_on()
-        self.slots = Esp32Slots(esp32.Partition, esp32.store)
-        return self.slots
-
-    def limit(self, size):
-        self.slots.capacity = lambda: size
-
-    def states(self):
-        """[(slot, state)] of the entries that are whole, the one that decides first."""
-        entries = loader.otadata(self.board)
-        whole = [e for e in entries if loader.pack(e[0], e[2])[28:] == loader.pack(e[0], e[2])[28:] and e[0] < 1000]
-        return [("ab"[(e[0] - 1) % 2], e[2]) for e in sorted(whole, key=lambda e: -e[0])]
-
 
 def test_contract():
     for check in contract_slots.ANY_IMAGE_CHECKS:
         check(World())
 
 
+def test_planted_defects_are_caught():
+    for name in esp32_mutants.DEFECTS:
+        assert esp32_mutants.caught(name), "nobody noticed: " + name
+
+
 def run(versions, behaviour, second_after=0):
     effects, lives, problems = esp32_sweep.sweep(versions, behaviour, second_after=second_after)
     assert problems == [], problems[:5]
-    assert effects > 40 and lives == 5 * effects + 1
+    assert effects > 40 and lives == (5 if esp32_sweep.FAST else 2) * effects + 1
 
 
 def test_two_updates_cut_at_each_effect():
@@ -65,12 +36,16 @@ def test_two_updates_cut_at_each_effect():
 
 
 def test_an_update_cut_twice():
-    for second in (1, 2, 5):
+    for second in (1, 2, 5) if esp32_sweep.FAST else (2,):
         run(["2.0.0"], GOOD, second)
 
 
 def test_a_sick_release_cut_at_each_effect():
     run(["2.0.0"], SICK)
+
+
+def test_an_activation_taken_back_cut_at_each_effect():
+    assert esp32_sweep.take_back() == ""
 
 
 def test_a_release_that_crashes_cut_at_each_effect():
@@ -300,42 +275,15 @@ def test_flash_that_fails():
     slots.write(1000, NEW[1000:2000])
     refused("slot", DeviceError, slots.sync)
     assert slots.filled() == 1000
-    fill_rest(slots)
+    esp32_sweep.rest(slots)
     slots.activate()
-
-
-def fill_rest(slots):
-    for at in range(slots.filled(), len(NEW), 500):
-        slots.write(at, NEW[at : at + 500])
-    slots.sync()
-    assert contents(slots, "b") == NEW
 
 
 # progress
 
 
 def test_a_write_torn_behind_the_last_sync_is_made_good():
-    """At any byte: before the resumed sector is erased it stops counting, and comes back whole."""
-    for synced in (0, 1, 255, 300, 4095, 4096, 4100):
-        for torn in (0, 30, 99):
-            for at in (1, 2, 4):
-                world = World()
-                slots = world.boot()
-                slots.begin(note())
-                slots.write(0, NEW[:synced])
-                slots.sync()
-                world.board.cuts = {world.board.effects + at: TORN}
-                world.board.torn = torn
-                raises(PowerCut, write_all, slots, synced)
-                slots = world.boot()
-                assert slots.filled() == synced
-                assert bytes(world.board.flash["ota_1"][:synced]) == NEW[:synced]
-                fill_rest(slots)
-
-
-def write_all(slots, at):
-    slots.write(at, NEW[at:])
-    slots.sync()
+    assert esp32_sweep.torn_tail() == ""
 
 
 def test_a_call_erases_no_more_than_it_writes():
