@@ -24,21 +24,12 @@ Source: ESP-IDF's "App Rollback"; MicroPython's `esp32.Partition`.
 import json
 
 from agent.errors import DeviceError, MisuseError, RefusedError
+from platform_adapters import esp32_flash as flash
 from platform_adapters import esp32_otadata as otadata
 
-SECTOR = 4096
-MAGIC = 0xE9  # first byte of every image
-MAX_SEGMENTS = 16
 FAILURE_CHARACTERS = 64
 
-_OTA_0 = 0x10  # subtype of app partitions
-_OTHER_SLOTS = range(0x12, 0x20)
-_OTADATA = 0  # subtype of data partitions
-_ERASE = 6  # ioctl: erase one block
 _VALIDATE_FAILED = -5379  # ESP_ERR_OTA_VALIDATE_FAILED
-_CHIP_AT = 12  # two bytes of the image's header
-_HASH_AT = 23
-_HEADER = 24
 _NO_ROLLBACK = "firmware.unsafe"
 
 
@@ -48,10 +39,10 @@ class Esp32Slots:
         self._type = partition
         self._store = store
         self._records = {}
-        self._at = None  # bytes of the spare's image that were written, once writing goes on
+        self._filling = None
         self._given_up = False
         try:
-            self._parts, self._otadata = _layout(partition)
+            self._parts, self._otadata = flash.layout(partition)
             address = partition(partition.RUNNING).info()[2]
         except OSError as error:
             raise _failed(error)
@@ -92,7 +83,7 @@ class Esp32Slots:
             raise MisuseError("slot_note", "a firmware's length must be known")
         if max(length, release.get("size") or 0) > self.capacity():
             raise DeviceError("slot_full", "%d bytes into a slot that takes %d" % (length, self.capacity()))
-        self._at = None
+        self._filling = None
         try:
             self._hold_on()
             self._take_back()
@@ -106,56 +97,53 @@ class Esp32Slots:
     def write(self, offset, data):
         done = False
         try:
-            if self._at is None:
-                self._resume(offset)
-            if offset != self._at:
-                raise MisuseError("slot_offset", "%d, where %d is next" % (offset, self._at))
+            filling = self._filling = self._filling or self._resume(offset)
+            if offset != filling.at:
+                raise MisuseError("slot_offset", "%d, where %d is next" % (offset, filling.at))
             if offset + len(data) > self._length():
                 raise RefusedError("image_length", "more than the signed %d bytes" % self._length())
-            if not offset and len(data) and data[0] != MAGIC:
-                raise RefusedError("image_header", "it is no firmware of an ESP32")
-            self._append(memoryview(data))
+            filling.append(data)
             done = True
         except OSError as error:
             raise _failed(error)
         finally:
             if not done:
-                self._at = None  # what was not synced is given up
+                self._filling = None  # what was not synced is given up
 
     def sync(self):
-        if self._at is None:
+        filling = self._filling
+        if filling is None:
             return
         try:
-            self._program()
+            filling.flush()
         except OSError as error:
-            self._at = None
+            self._filling = None
             raise _failed(error)
-        if self._at != self.filled():
-            self._keep(self._at)
+        if filling.done != self.filled():
+            self._keep(filling.done)
 
     def read(self, slot, offset, size):
-        end = self._end(slot)
-        size = min(size, end - offset)
+        size = min(size, self._end(slot) - offset)
         if size <= 0:
             return b""
-        data = bytearray(size)
-        stored = size
-        if slot == self.spare() and self._at is not None:
-            stored = max(0, min(size, self._done - offset))
-            start = offset + stored - self._sector
-            data[stored:] = self._block[start : start + size - stored]
+        end = offset + size
+        filling = self._filling if slot == self.spare() else None
+        stored = end if filling is None else max(offset, min(end, filling.done))
+        data = bytearray(stored - offset)
         try:
-            if stored:
-                self._parts[slot].readblocks(offset // SECTOR, memoryview(data)[:stored], offset % SECTOR)
+            if data:
+                self._parts[slot].readblocks(offset // flash.SECTOR, data, offset % flash.SECTOR)
         except OSError as error:
             raise _failed(error)
+        if stored < end:
+            data += filling.in_ram(stored, end)
         return bytes(data)
 
     def activate(self):
         self._must_be_confirmed()
         self._must_roll_back()
         spare, record = self.spare(), self._record(self.spare())
-        if not record or record["filled"] != self._length() or self._at not in (None, record["filled"]):
+        if not record or record["filled"] != self._length() or (self._filling and self._filling.at != record["filled"]):
             raise MisuseError("slot_incomplete", "slot %s holds %d bytes" % (spare, self.filled()))
         if record.get("failure"):
             self._save(spare, {"note": record["note"], "filled": record["filled"]})
@@ -237,15 +225,13 @@ class Esp32Slots:
 
     def _end(self, slot):
         """Bytes of the image that `slot` gives."""
-        if slot == self.spare() and self._at is not None:
-            return self._at
-        record = self._record(slot)
         if slot == self.spare():
-            return self.filled()
+            return self._filling.at if self._filling else self.filled()
+        record = self._record(slot)
         if record and record["filled"] == record["note"]["length"]:
             return record["filled"]
         try:
-            return _image_length(self._parts[slot])
+            return flash.image_length(self._parts[slot])
         except OSError as error:
             raise _failed(error)
 
@@ -295,101 +281,20 @@ class Esp32Slots:
         except OSError as error:
             raise _failed(error)
 
-    # the spare partition
-
     def _resume(self, offset):
+        """Writing goes on at `offset`, of a release that was begun in this boot or an earlier one."""
         self._must_be_confirmed()
         record = self._record(self.spare())
         if not record:
             raise MisuseError("slot_not_begun", "begin comes before write")
-        at = record["filled"]
-        if offset != at:
-            raise MisuseError("slot_offset", "%d, where %d is next" % (offset, at))
+        if offset != record["filled"]:
+            raise MisuseError("slot_offset", "%d, where %d is next" % (offset, record["filled"]))
         if otadata.chosen(self._entries())[0] == self.spare():
             raise MisuseError("slot_activated", "slot %s boots next" % self.spare())
-        self._block = bytearray(SECTOR)  # the sector that is being written, from its start to `_at`
-        self._sector = at - at % SECTOR
-        self._done = at  # bytes that are in flash
-        self._erased = at > self._sector
-        if self._erased:
-            self._parts[self.spare()].readblocks(self._sector // SECTOR, self._block)
-            if any(self._block[i] != 0xFF for i in range(at - self._sector, SECTOR)):
-                # Behind the last sync a write was torn: the sector is written anew, and does not count meanwhile.
-                self._keep(self._sector)
-                self._done = self._sector
-                self._erased = False
-        self._at = at
-
-    def _append(self, data):
-        while len(data):
-            room = self._sector + SECTOR - self._at
-            piece = data[:room]
-            start = self._at - self._sector
-            self._block[start : start + len(piece)] = piece
-            self._at += len(piece)
-            data = data[len(piece) :]
-            if len(piece) == room:
-                self._program()
-
-    def _program(self):
-        """Bring what is in RAM into flash; erases the sector before its first byte."""
-        part, block = self._parts[self.spare()], self._sector // SECTOR
-        if self._at > self._done:
-            if not self._sector:
-                self._must_fit_the_chip()
-            if not self._erased:
-                part.ioctl(_ERASE, block)
-                self._erased = True
-            start = self._done - self._sector
-            part.writeblocks(block, memoryview(self._block)[start : self._at - self._sector], start)
-            self._done = self._at
-        if self._at == self._sector + SECTOR:
-            self._sector = self._at
-            self._erased = False
-
-    def _must_fit_the_chip(self):
-        own = bytearray(_HEADER)
-        self._parts[self._running].readblocks(0, own)
-        here = self._block[_CHIP_AT : _CHIP_AT + 2]
-        if self._at >= _HEADER and here != own[_CHIP_AT : _CHIP_AT + 2]:
-            raise RefusedError("image_header", "it is for another chip than the one that runs")
-
-
-def _layout(partition):
-    """({"a": ota_0, "b": ota_1}, otadata)."""
-    parts = {}
-    for number, name in enumerate(otadata.SLOTS):
-        found = partition.find(partition.TYPE_APP, _OTA_0 + number)
-        if len(found) != 1:
-            raise DeviceError("slot_layout", "there is no partition ota_%d: flash a firmware for OTA" % number)
-        parts[name] = found[0]
-    for subtype in _OTHER_SLOTS:
-        if partition.find(partition.TYPE_APP, subtype):
-            raise DeviceError("slot_layout", "more than two slots")
-    found = partition.find(partition.TYPE_DATA, _OTADATA)
-    if len(found) != 1 or found[0].info()[3] < 2 * SECTOR:
-        raise DeviceError("slot_layout", "there is no partition otadata of two sectors")
-    if any(part.info()[5] for part in (parts["a"], parts["b"], found[0])):
-        raise DeviceError("slot_layout", "encrypted flash is not supported")
-    return parts, found[0]
-
-
-def _image_length(part):
-    """Bytes of an image that nobody noted, by its own headers; 0 for what is no image (esp_image_format.h)."""
-    capacity = part.info()[3]
-    head = bytearray(_HEADER)
-    part.readblocks(0, head)
-    if head[0] != MAGIC or head[1] > MAX_SEGMENTS:
-        return 0
-    at = _HEADER
-    segment = bytearray(8)
-    for _ in range(head[1]):
-        part.readblocks(at // SECTOR, segment, at % SECTOR)
-        at += 8 + int.from_bytes(segment[4:], "little")
-        if at > capacity:
-            return 0
-    at += 16 - at % 16  # padding, whose last byte is a checksum
-    return min(at + (32 if head[_HASH_AT] else 0), capacity)
+        filling = flash.Filling(self._parts[self.spare()], offset, flash.chip(self._parts[self._running]))
+        if filling.done < offset:
+            self._keep(filling.done)
+        return filling
 
 
 def _failed(error):

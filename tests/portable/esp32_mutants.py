@@ -7,14 +7,15 @@ import contract_slots
 import esp32_sweep
 from agent.errors import AgentError
 from platform_adapters import esp32_otadata as otadata
-from platform_adapters.esp32_slots import SECTOR, Esp32Slots
+from platform_adapters.esp32_flash import SECTOR
+from platform_adapters.esp32_slots import Esp32Slots
 from platform_adapters.memory_power import Illegal
 
 
 class ProgressFirst(Esp32Slots):
     def sync(self):
-        if self._at is not None:
-            self._keep(self._at)
+        if self._filling is not None:
+            self._keep(self._filling.at)
         super().sync()
 
 
@@ -22,16 +23,17 @@ class TornTailKept(Esp32Slots):
     """What is behind the last sync is taken for erased."""
 
     def _resume(self, offset):
-        super()._resume(offset)
-        self._done = self._at
-        self._erased = self._at > self._sector
+        filling = super()._resume(offset)
+        filling.done = filling.at
+        filling._erased = filling.at > filling._sector
+        return filling
 
 
 class SectorErasedWhileItCounts(Esp32Slots):
     def _resume(self, offset):
         keep, self._keep = self._keep, lambda filled: None
         try:
-            super()._resume(offset)
+            return super()._resume(offset)
         finally:
             self._keep = keep
 
@@ -107,18 +109,20 @@ class NoteAlone(Esp32Slots):
 
 
 class NotErased(Esp32Slots):
-    def _append(self, data):
-        self._erased = True
-        super()._append(data)
+    def _resume(self, offset):
+        filling = super()._resume(offset)
+        filling._erased = True
+        return filling
 
 
 class WholeSlotErased(Esp32Slots):
     """Also when a download goes on."""
 
     def _resume(self, offset):
-        super()._resume(offset)
+        filling = super()._resume(offset)
         for sector in range(self.capacity() // SECTOR):
             self._parts[self.spare()].ioctl(6, sector)
+        return filling
 
 
 class RecordInTwoWrites(Esp32Slots):
