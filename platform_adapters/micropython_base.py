@@ -151,11 +151,17 @@ class Late:
             made.close()
 
 
-def verify(key_type, scheme, public, message, signature):
-    """The port `verify`, loaded when it is used."""
-    from agent.crypto.verify import verify
+class Verify:
+    """The port `verify`, loaded when it is used; what stays is which key it met last."""
 
-    return verify(key_type, scheme, public, message, signature)
+    def __init__(self, store):
+        self._store = store
+        self._met = {}
+
+    def __call__(self, key_type, scheme, public, message, signature):
+        from platform_adapters import pinned
+
+        return pinned.verify(self._met, self._store, key_type, scheme, public, message, signature)
 
 
 def log_line(event, ticks_ms, fields, text):

@@ -208,6 +208,10 @@ class Platform(Protocol):
 
         "ecdsa" or, in older repositories, "ecdsa-sha2-nistp256"; "ecdsa-sha2-nistp256"
             public: the uncompressed point, 65 bytes; signature: DER
+        "ed25519"; "ed25519"
+            public: 32 bytes; signature: 64 bytes
+        "rsa"; "rsassa-pss-sha256"
+            public: SubjectPublicKeyInfo in DER, 2048 to 4096 bits; signature: as long as the modulus, salt of any length
         """
 
     def idle(self) -> None:

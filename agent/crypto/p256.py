@@ -18,14 +18,13 @@ P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
-MINUS = 0x80  # in a row of digits: take the point's opposite
-_DIGITS = 257  # of a NAF
 _KEY_WIDTH = 5  # 8 odd multiples
 _GENERATOR_WIDTH = 6  # 16
 
 
 def verify(point: bytes, digest: bytes, raw: bytes) -> bool:
     """Whether `raw` is the signature of `digest` by the key `point`.  Malformed input is False, never an error."""
+    from agent.crypto.naf import naf
     from agent.crypto.p256_generator import MULTIPLES
 
     key = coordinates(point)
@@ -34,7 +33,7 @@ def verify(point: bytes, digest: bytes, raw: bytes) -> bool:
         return False
     u1, u2, r = scalars
     points = [None] + _odd_multiples(key[0], key[1]) + read_table(MULTIPLES)
-    return has_x(total(points, _naf(u2, _KEY_WIDTH, 1), _naf(u1, _GENERATOR_WIDTH, 9)), r)
+    return has_x(total(points, naf(u2, _KEY_WIDTH, 1), naf(u1, _GENERATOR_WIDTH, 9)), r)
 
 
 def is_point(point: bytes) -> bool:
@@ -169,28 +168,6 @@ def inverse(value: int, modulus: int) -> int:
         quotient, rest = divmod(r, next_r)
         r, next_r, s, next_s = next_r, rest, next_s, s - quotient * next_s
     return s % modulus
-
-
-def _naf(scalar: int, width: int, first: int) -> bytearray:
-    """Windowed NAF as a row for `total`, `first` being where the odd multiples begin among the points."""
-    row = bytearray(_DIGITS)
-    half = 1 << (width - 1)
-    mask = half + half - 1
-    at = _DIGITS - 1
-    while scalar:
-        if scalar & 1:
-            digit = scalar & mask
-            scalar >>= width
-            if digit < half:
-                row[at] = (digit >> 1) + first
-            else:
-                row[at] = ((mask - digit) >> 1) + first | MINUS
-                scalar += 1
-            at -= width
-        else:
-            scalar >>= 1
-            at -= 1
-    return row
 
 
 def _odd_multiples(x: int, v: int) -> list:

@@ -8,7 +8,8 @@ Source: Hamburg, Fast and compact elliptic-curve cryptography, 3.3 (signed
 combs); Guide to Elliptic Curve Cryptography, algorithm 3.44.
 """
 
-from agent.crypto.p256 import MINUS, N, P, add, all_affine, coordinates, double, has_x, read_table, scalars_of, total
+from agent.crypto.naf import MINUS
+from agent.crypto.p256 import N, P, add, all_affine, coordinates, double, has_x, read_table, scalars_of, total
 from agent.errors import RefusedError
 
 BYTES = 1024

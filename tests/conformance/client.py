@@ -30,13 +30,12 @@ def get(address, sink, most_bytes):
     """Give a file's bytes to `sink` in pieces; False when there is no such file."""
     host, port, target = url.split_url(address, "http", 80)
     connection = socket.socket()
+    response = http.Response()
+    taken = 0
     try:
         connection.settimeout(TIMEOUT_S)
         connection.connect(socket.getaddrinfo(host, port)[0][-1])
-        request = http.request("GET", "%s:%d" % (host, port), target, {"connection": "close"})
-        connection.sendall(request) if hasattr(connection, "sendall") else connection.write(request)
-        response = http.Response()
-        taken = 0
+        connection.send(http.request("GET", "%s:%d" % (host, port), target, {"connection": "close"}))
         while True:
             piece = response.read(PIECE_BYTES)
             if piece is None:

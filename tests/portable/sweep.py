@@ -17,7 +17,7 @@ import json
 
 import decada_cloud
 import mutants
-from agent.crypto import p256, p256_sign
+from agent.crypto import p256, p256_comb, p256_sign
 from agent.runtime import Agent
 from platform_adapters import memory
 
@@ -69,6 +69,8 @@ def remember_signatures():
     p256_sign.public = Remembered(p256_sign.public)
     p256_sign.sign = Remembered(p256_sign.sign)
     p256.verify = Remembered(p256.verify)
+    p256_comb.verify = Remembered(p256_comb.verify)
+    p256_comb.make = Remembered(p256_comb.make)
 
 
 class Run:
