@@ -524,6 +524,18 @@ def test_a_withdrawn_release_is_not_served_and_is_collected_after_a_day(rig, tmp
     assert looked_up(rig.repository, tmp_path / "client") == {OTHER: IMAGE}
 
 
+def test_the_day_counts_from_the_withdrawal_and_not_from_the_upload(rig):
+    rig.add(ONE)
+    role, place = rig.role_for(ONE), rig.put(ONE)
+    rig.clock.now += 40 * DAY_MS
+    rig.repository.publish(named(rig.withdrawn(ONE)))
+    rig.repository.collect()
+    assert place.exists() and rig.repository.metadata_file(1, role)  # a walk that began before still finds its bin
+    rig.clock.now += DAY_MS + 60_000
+    rig.repository.collect()
+    assert not place.exists() and rig.repository.metadata_file(1, role) is None
+
+
 def test_what_was_withdrawn_may_be_signed_for_again(rig):
     rig.add(ONE)
     rig.repository.publish(named(rig.withdrawn(ONE)))
