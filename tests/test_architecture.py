@@ -46,6 +46,8 @@ RULES = (
     ("agent/acts.py", ("agent",), ("json",)),
     ("agent/begin.py", ("agent",), ("json",)),
     ("agent/claims.py", (), ()),
+    ("agent/rules.py", ("agent.errors", "agent.version"), ()),
+    ("agent/request.py", ("agent.errors",), ("json", "binascii")),
     ("agent/blame.py", (), ("io", "sys")),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
@@ -53,6 +55,7 @@ RULES = (
         ("agent.errors", "agent.__version__", "agent.journal", "platform_adapters"),
         None,
     ),
+    ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),
     # The demo's app runs on devices, and is what a user of the agent writes.

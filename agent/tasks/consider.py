@@ -94,10 +94,8 @@ def _get(agent, name, limit):
 def _open(agent, offer):
     """The release that the offered bundle describes."""
     walk = trusted.start(agent, False)
-    taken = []
-    release = yield from examine(agent, offer, walk, lambda: taken.append(trusted.keep(agent, walk)))
-    if True in taken:
-        trusted.settle(agent, walk, "bundle")
+    release = yield from examine(agent, offer, walk, lambda: trusted.keep(agent, walk, "bundle"))
+    trusted.settle(agent, walk)
     return release
 
 
