@@ -19,7 +19,7 @@ from . import staging
 from .api import Api
 from .keyfolder import KeyFolder
 from .problem import Problem
-from .published import Published, file_name, version_of
+from .published import Published, version_of
 from .staging import Draft, Stage
 
 CONFLICT_TRIES = 3
@@ -99,7 +99,7 @@ def make(
 
 
 def add(api: Api, release: Release, keys_dir: Path, keys: KeyFolder | None = None) -> dict[str, Any]:
-    """Upload, sign, publish.  Returns {"target", "version", "sha256", "length", "metadata"}."""
+    """Upload, sign, publish.  Returns {"target", "version", "sha256", "length", "role", "role_version"}."""
     keys = keys or KeyFolder(keys_dir)
     for tries_left in reversed(range(CONFLICT_TRIES)):
         now = staging.current(api, keys)
@@ -155,7 +155,7 @@ def revoke(api: Api, keys: KeyFolder, now: Published, path: str) -> dict[str, An
     del metadata.signed.targets[path]
     draft.sign(role, metadata, _signers(draft, role, keys, need_all=True))
     staging.publish(api, draft, keys)
-    return {"target": path, "metadata": file_name(role, metadata.signed.version)}
+    return {"target": path, "role": role, "role_version": metadata.signed.version}
 
 
 def _sign(draft: Draft, release: Release, keys: KeyFolder | None, need_all: bool) -> str | None:
@@ -230,7 +230,8 @@ def _summary_of(release: Release, draft: Draft) -> dict[str, Any]:
         "version": release.version,
         "sha256": release.sha256,
         "length": len(release.image),
-        "metadata": file_name(role, version_of(data)),
+        "role": role,
+        "role_version": version_of(data),
     }
 
 

@@ -119,7 +119,7 @@ def release_revoke(
     done = releases.revoke(api, folder, now, path)
     if json:
         return show_json(done)
-    show_facts([("revoked", path), ("metadata", done["metadata"])])
+    show_facts([("revoked", path), ("role", done["role"]), ("role_version", done["role_version"])])
     typer.echo("Devices that run it keep it, until they are updated.", err=True)
 
 
