@@ -74,7 +74,8 @@ class Linux:
     def root(self) -> bytes:
         return _read("root_file", self.config["root_file"])
 
-    def verify(self, key_type: str, scheme: str, public: bytes, digest: bytes, signature: bytes) -> bool:
+    def verify(self, key_type: str, scheme: str, public: bytes, message: Any, signature: bytes) -> bool:
+        digest = message if isinstance(message, bytes) else message.sha256()
         if key_type not in KEY_TYPES or scheme != SCHEME or len(digest) != 32:
             return False
         try:

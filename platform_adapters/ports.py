@@ -192,7 +192,7 @@ class Platform(Protocol):
     def root(self) -> bytes:
         """The provisioned TUF root metadata, verbatim."""
 
-    def verify(self, key_type: str, scheme: str, public: bytes, digest: bytes, signature: bytes) -> bool:
+    def verify(self, key_type: str, scheme: str, public: bytes, message: Any, signature: bytes) -> bool:
         """True only for a valid signature of what has the SHA-256 `digest` (32 bytes; messages are hashed as they stream).
         ("ecdsa", "ecdsa-sha2-nistp256"): uncompressed point, DER signature.  Never raises for what it does not know
         or cannot read: an unknown key type or scheme is False."""

@@ -15,8 +15,9 @@ _KEY_TYPES = ("ecdsa", "ecdsa-sha2-nistp256")  # the latter is what older reposi
 _SCHEME = "ecdsa-sha2-nistp256"
 
 
-def verify(key_type: str, scheme: str, public: bytes, digest: bytes, signature: bytes) -> bool:
-    """Whether `signature` (DER) is that of the SHA-256 `digest` by the point `public` (65 bytes)."""
+def verify(key_type: str, scheme: str, public: bytes, message, signature: bytes) -> bool:
+    """Whether `signature` (DER) is that of a message (or of a SHA-256 digest) by the point `public` (65 bytes)."""
+    digest = message if isinstance(message, bytes) else message.sha256()
     if key_type not in _KEY_TYPES or scheme != _SCHEME:
         return False
     try:

@@ -9,7 +9,7 @@ length and digest must agree, or the offer is turned down.
 from agent import session
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.tasks import read_body
-from agent.trust.refresh import Refresh
+from agent.trust.walk import Walk
 
 MAX_TRIES = 3
 MAX_TARGET_CHARACTERS = 128
@@ -20,8 +20,11 @@ def run(agent, offer):
     tries = 0
     while True:
         try:
-            refresh = yield from _refresh(agent)
-            release = _release(agent, offer, refresh)
+            path = offer["target"]
+            if not path or len(path) > MAX_TARGET_CHARACTERS:
+                raise RefusedError("offer", "it names no target")
+            walk = yield from _walk(agent, path)
+            release = _release(agent, offer, path, walk.target)
             break
         except AgentError as error:
             agent.log_error(error)
@@ -37,34 +40,40 @@ def run(agent, offer):
     agent.update_event(("offered", release))
 
 
-def _refresh(agent):
-    """Walk the repository; store what is trusted now."""
+def _walk(agent, path):
+    """Walk the repository to the target; store what is trusted on the way."""
     platform = agent.platform
-    stored = platform.store.load("root")
-    walk = _start(agent, stored)
+    walk = _start(agent)
+    try:
+        yield from _feed(agent, walk)
+        walk.seek(path)
+        yield from _feed(agent, walk)
+    finally:
+        for name, data in walk.take():
+            if not name.startswith("role:"):
+                platform.store.save(name, data)
+    return walk
+
+
+def _feed(agent, walk):
     wanted = walk.wanted()
     while wanted:
         walk.feed((yield from _get(agent, wanted[0], wanted[1])))
         wanted = walk.wanted()
         yield 0
-    # Versions first: a root that reset them is met again after a cut, but not once it is stored.
-    versions = {role: walk.trusted[role] for role in ("timestamp", "snapshot", "targets")}
-    if versions != agent.record.get("trust"):
-        agent.save(trust=versions)
-    if walk.trusted["root"] != (stored or platform.root()):
-        platform.store.save("root", walk.trusted["root"])
-    return walk
 
 
-def _start(agent, stored):
+def _start(agent):
     """A walk from the newest root that is known."""
-    platform, versions = agent.platform, agent.record.get("trust", {})
-    if stored:
+    platform = agent.platform
+    trusted = {name: platform.store.load(name) for name in ("root", "timestamp", "snapshot", "targets")}
+    if trusted["root"]:
         try:
-            return Refresh(dict(versions, root=stored), platform.clock.wall(), platform.verify)
+            return Walk(trusted, platform.clock.wall(), platform.verify)
         except RefusedError as error:
             agent.log_error(error)  # spoilt on the device: the chain from the provisioned root leads to it again
-    return Refresh(dict(versions, root=platform.root()), platform.clock.wall(), platform.verify)
+    trusted["root"] = platform.root()
+    return Walk(trusted, platform.clock.wall(), platform.verify)
 
 
 def _get(agent, name, limit):
@@ -80,12 +89,8 @@ def _get(agent, name, limit):
         response.close()
 
 
-def _release(agent, offer, refresh):
+def _release(agent, offer, path, target):
     """The trusted release that the offer is about."""
-    path = offer["target"]
-    if not path or len(path) > MAX_TARGET_CHARACTERS:
-        raise RefusedError("offer", "it names no target")
-    target = refresh.target(path)
     if target is None:
         raise RefusedError("not_signed", "no signed metadata for " + path)
     try:

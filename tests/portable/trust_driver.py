@@ -6,7 +6,7 @@ import json
 
 from agent.crypto.verify import verify
 from agent.errors import AgentError
-from agent.trust.refresh import Refresh
+from agent.trust.walk import Walk
 
 
 def main(path):
@@ -17,21 +17,34 @@ def main(path):
 
 
 def verdict(case):
-    """ "" with the target found, else the code of the error."""
-    files = case["files"]
-    trusted = dict(case["trusted"])
-    trusted["root"] = binascii.unhexlify(case["pinned"])
+    """ "" with the target found, else the code of the error.  A case is one or several visits to a repository."""
+    trusted = {"root": binascii.unhexlify(case["pinned"])}
+    for files in case["visits"]:
+        found = visit(trusted, case["now"], case["path"], files)
+    return found
+
+
+def visit(trusted, now, path, files):
+    walk = None
     try:
-        walk = Refresh(trusted, case["now"], verify)
-        wanted = walk.wanted()
-        while wanted:
-            name, most = wanted
-            data = binascii.unhexlify(files[name]) if name in files else None
-            if data is not None and len(data) > most:
-                return "too_large"
-            walk.feed(data)
-            wanted = walk.wanted()
-        target = walk.target(case["path"])
+        walk = Walk(trusted, now, verify)
+        feed(walk, files)
+        walk.seek(path)
+        feed(walk, files)
+        target = walk.target
+        if target is None:
+            return "none"
         return "" if target["hashes"]["sha256"] == "ab" * 32 and target["length"] == 9 else "wrong target"
     except AgentError as error:
         return error.code
+    finally:
+        if walk:
+            trusted.update(dict(walk.take()))
+
+
+def feed(walk, files):
+    wanted = walk.wanted()
+    while wanted:
+        name = wanted[0]
+        walk.feed(binascii.unhexlify(files[name]) if name in files else None)
+        wanted = walk.wanted()

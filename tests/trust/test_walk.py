@@ -24,8 +24,8 @@ def case_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("trust") / "cases.ndjson"
     with path.open("w") as file:
         for name, (repository, _) in CASES.items():
-            files = {key: data.hex() for key, data in repository.files.items()}
-            case = {"name": name, "files": files, "pinned": repository.pinned.hex(), "trusted": repository.trusted}
+            visits = [{key: data.hex() for key, data in files.items()} for files in repository.visits()]
+            case = {"name": name, "visits": visits, "pinned": repository.pinned.hex()}
             file.write(json.dumps(case | {"now": NOW, "path": PATH}) + "\n")
     return path
 
