@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from agent.trust.bundle import Bundle
-from agent.trust.walk import Walk
 
+from agent import rules
 from agent.crypto.verify import verify as verify_signature
 from agent.errors import AgentError
+from agent.trust.walk import Walk
 
 from .bundles import hash_image, open_bundle
 from .keyfolder import read_if_there
 from .problem import Problem
 
 _PIECE_BYTES = 4096
+_ROOMY = 2**40  # a slot that takes whatever the release asks for: this machine knows no slot
 
 
 def verify(path: Path, root: Path, running: str = "", hardware: str = "") -> dict[str, Any]:
@@ -35,20 +37,30 @@ def verify(path: Path, root: Path, running: str = "", hardware: str = "") -> dic
             file.seek(bundle.prefix)
             sha256 = hash_image(file, bundle.length)
     except AgentError as error:
-        raise Problem(
-            "bundle_refused", f"A device refuses {path}.", f"{error.detail or error.code} ({error.code})"
-        ) from None
-    target = walk.target
-    if target["hashes"].get("sha256") != sha256:
-        raise Problem(
-            "bundle_refused", f"A device refuses {path}.", "its image is not the one that was signed (image_hash)"
-        )
-    custom = target.get("custom") or {}
-    _check_rules(path, custom, running, hardware)
+        raise _refused(path, error.detail, error.code) from None
+    if walk.target["hashes"].get("sha256") != sha256:
+        raise _refused(path, "its image is not the one that was signed", "image_hash")
+    custom = walk.target.get("custom")
+    if running or hardware:
+        _check_rules(path, bundle.path, walk.target, running, hardware)
     return {
         "target": bundle.path,
-        "version": custom.get("version"),
+        "version": custom.get("version") if isinstance(custom, dict) else None,
         "sha256": sha256,
         "length": bundle.length,
-        "root": max_root(walk),
+        "rules": "checked" if running or hardware else "not checked",
     }
+
+
+def _check_rules(path: Path, target_path: str, target: dict[str, Any], running: str, hardware: str) -> None:
+    if not (running and hardware):
+        raise Problem("usage", "--running and --hardware go together.", "the rules of a release speak of both")
+    device = {"version": running, "hardware": hardware, "capacity": target["length"] + _ROOMY}
+    try:
+        rules.release(target_path, target, device)
+    except AgentError as error:
+        raise _refused(path, error.detail, error.code) from None
+
+
+def _refused(path: Path, why: str, code: str) -> Problem:
+    return Problem("bundle_refused", f"A device refuses {path}.", f"{why or code} ({code})")

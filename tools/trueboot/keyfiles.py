@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from .problem import Problem
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import CryptoSigner, Key
 
 ROUNDS = 600_000
 KEY_TYPES = ("ecdsa", "ed25519", "rsa")
@@ -156,7 +156,7 @@ class Passwords:
         raise Problem("password_wrong", f"The password does not open {path}.", f"{_TRIES} were tried")
 
 
-def load_public(path: Path):
+def load_public(path: Path) -> Key:
     """A public key, from a PEM file of either half (a private one without a password)."""
     from trueboot_server.repo import signing
 
@@ -164,6 +164,18 @@ def load_public(path: Path):
         return signing.load_public(path)
     except (OSError, signing.SigningError) as error:
         raise Problem("key_unusable", why=str(error)) from None
+
+
+def read_public(pem: bytes, source: str) -> Key:
+    """A public key in PEM that came from elsewhere."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from securesystemslib.signer import SSlibKey
+
+    try:
+        return SSlibKey.from_crypto(load_pem_public_key(pem))
+    except (ValueError, UnsupportedAlgorithm):
+        raise Problem("key_unusable", why=f"what {source} gave is not a public key in PEM") from None
 
 
 def _of_file(path: Path) -> bytes:

@@ -18,6 +18,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agent.trust.walk import LIMITS as DEVICE_TAKES
+
 from . import published
 from .keyfolder import KeyFolder, read_if_there
 from .problem import Problem
@@ -178,6 +180,12 @@ class Draft:
         from trueboot_server.repo import signing
 
         data = signing.sign(metadata, signers)
+        if len(data) > DEVICE_TAKES.get(role, DEVICE_TAKES["targets"]):
+            raise Problem(
+                "metadata_too_large",
+                f"{file_name(role, metadata.signed.version)} would be too large for devices.",
+                f"it has {len(data)} bytes, of {DEVICE_TAKES.get(role, DEVICE_TAKES['targets'])} that they take",
+            )
         if role == "root":
             self.roots[metadata.signed.version] = data
         else:

@@ -241,11 +241,9 @@ def keys_rotate(
 ) -> None:
     """Replace a key of a role by a new one, and sign anew what the old one vouched for."""
     from . import ceremony
-    from .keyfiles import check_type, load_public
+    from .keyfiles import check_type, load_public, read_public
 
     _known(role)
-    if role == "online" and public is None:
-        raise Problem("usage", "Say the server's new public key: trueboot keys rotate online PUBLIC.pem.")
     if drop and role != "release":
         raise Problem("usage", "--drop goes with the release role.")
     check_type(key_type or "ecdsa")
@@ -255,6 +253,10 @@ def keys_rotate(
     if role == "release" and drop:
         ceremony.check_releases(work.draft, drop)
     work.keys.signers([old])  # a wrong password shows before a key is made
+    if given is None and role == "online":
+        if work.api is None:
+            raise Problem("usage", "Say the server's new public key: trueboot keys rotate online PUBLIC.pem.")
+        given = read_public(work.api.post("/api/v1/repo/online-key")["public"].encode(), "the server")
     if given is None:
         book = work.draft.root.signed.keys | (work.draft.targets.signed.delegations.keys if role == "release" else {})
         kind = key_type or book[old].keytype
@@ -300,13 +302,15 @@ def keys_renew(
         if role == "online":
             raise Problem("usage", "The server renews timestamp and snapshot by itself.")
     left = {role: facts["days"] for role, facts in overview(work.keys, work.draft)["roles"].items()}
-    due = [
-        role
-        for role in ("root", "targets", "release")
-        if role in (roles or left) and left.get(role) is not None and (within is None or left[role] <= within)
-    ]
-    for role in due:
+    due = []
+    for role in ("root", "targets", "release"):
+        if role not in (roles or left) or left.get(role) is None or (within is not None and left[role] > within):
+            continue
+        if not roles and not work.keys.signers(ceremony.keys_of(work.draft, role)[0]):
+            typer.echo(f"The {role} metadata stay as they are: no {role} key is here.", err=True)
+            continue
         ceremony.renew(work.draft, work.keys, role, root_days, days)
+        due.append(role)
     work.finish({"renewed": due}, json)
 
 
