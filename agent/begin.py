@@ -3,7 +3,7 @@
 
 import json
 
-from agent import identity
+from agent import BUILT, identity
 
 
 def blank(agent):
@@ -24,7 +24,7 @@ def start(agent):
     agent.slot = platform.slots.running()
     agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1)
     agent.running_seq = agent.record["seq"]
-    platform.clock.raise_floor(record.get("clock", 0))
+    platform.clock.set_floor(max(BUILT, record.get("clock", 0)))
     platform.log("boot", {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause()})
     kept = platform.store.load("telemetry")
     if kept:
@@ -39,6 +39,10 @@ def started(agent):
     boot["slot"] = agent.slot
     identity_event(agent, ("started", bool(agent.device_secret())))
     agent.update_event(("booted", boot))
+    if agent.platform.store.load("install"):
+        from agent import request
+
+        request.take(agent)
 
 
 def identity_event(agent, event):

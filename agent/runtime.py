@@ -42,6 +42,7 @@ class Agent:
         self.healthy = healthy
         self.approve = approve
         self._on_command = on_command
+        self._requested = getattr(platform, "requested", None)
         self._book = None
         self._tasks = []  # [generator, due]
         self._considering = None
@@ -84,6 +85,13 @@ class Agent:
         """Queue telemetry: a dict gives one measure point a member, anything else the point `name`."""
         self.uplink.telemetry.put(json.dumps(values if isinstance(values, dict) else {name: values}))
 
+    def install(self, path):
+        """Install the bundle in the file `path`: it is considered and agreed to like an offer.  Returns at once.
+
+        `status()`, the log and the reports tell the rest.  MisuseError("install_busy") while an update is under way.
+        """
+        self._module("request").put(self, path)
+
     def status(self):
         state = self.update_state
         return {
@@ -95,6 +103,7 @@ class Agent:
             "online": self.uplink.online,
             "reports": len(self.reports()),
             "floor": state["floor"],
+            "freshness": self.record.get("freshness", ""),
         }
 
     # What acts, tasks and the uplink use
@@ -216,6 +225,8 @@ class Agent:
             if tended:
                 rest = self.uplink.tend() if self.image else NEVER_MS
                 look = now + min(rest, TURN_MS)
+                if self.image and self._requested and self._requested():
+                    self._module("request").take(self)
             wait = self._work()
             if tended:
                 wait = min(wait, rest)

@@ -32,7 +32,7 @@ Rules it keeps
 import hashlib
 import json
 
-from agent.crypto import p256
+from agent.crypto import p256_sign
 from agent.crypto.verify import verify
 from agent.errors import DeviceError, MisuseError
 from platform_adapters import bootrecord
@@ -137,9 +137,9 @@ class Memory:
     def root(self):
         return self._life.device.root
 
-    def verify(self, key_type, scheme, public, digest, signature):
+    def verify(self, key_type, scheme, public, message, signature):
         self._life.check()
-        return verify(key_type, scheme, public, digest, signature)
+        return verify(key_type, scheme, public, message, signature)
 
     def log(self, event, fields):
         self._life.check()
@@ -196,7 +196,7 @@ class Keys:
         self._life.check()
         secrets = self._life.device.secrets
         if label not in secrets:
-            secret = p256.generate(self._chance.random)
+            secret = p256_sign.generate(self._chance.random)
 
             def make():
                 secrets[label] = secret
@@ -204,10 +204,10 @@ class Keys:
             self._life.effect("keys.make " + label, make)
 
     def public(self, label):
-        return p256.public(self._secret(label))
+        return p256_sign.public(self._secret(label))
 
     def sign(self, label, message):
-        return p256.sign(self._secret(label), hashlib.sha256(message).digest())
+        return p256_sign.sign(self._secret(label), hashlib.sha256(message).digest())
 
     def drop(self, label):
         secrets = self._life.device.secrets
@@ -242,8 +242,8 @@ class Clock:
         seconds = self.ticks_ms() // 1000 if device.epoch_s is None else device.epoch_s + device.now_ms // 1000
         return max(seconds, self._floor)
 
-    def raise_floor(self, seconds):
-        self._floor = max(self._floor, seconds)
+    def set_floor(self, seconds):
+        self._floor = seconds
 
 
 class Power:

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of an offer: the signed metadata are fetched, and decide.
+"""What becomes of an offer: signed metadata are read, and decide.
 
-The offer is a hint.  Which release it is about, how long the image is and what
-its hash must be come from TUF metadata alone; what the offer says of version,
-length and digest must agree, or the offer is turned down.
+The offer is a hint.  Which release it is about, what it may be installed on, how
+long the image is and what its hash must be come from TUF metadata alone; what
+the offer says must agree with them, or it is turned down.  Two roads:
+
+ * It names a target: the metadata come from the repository of the configured server.
+ * It names none, as a cloud does that passes one URL, or a file on the device:
+   then the file must be a bundle.  Its metadata part is streamed through the walk
+   and let go; nothing of the image is read before consent.
 """
 
-from agent import session
-from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.tasks import read_body
-from agent.trust.walk import Walk
+from agent import rules, session
+from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
+from agent.tasks import read_body, trusted
 
 MAX_TRIES = 3
-MAX_TARGET_CHARACTERS = 128
+PIECE_BYTES = 1024
 
 
 def run(agent, offer):
@@ -20,63 +24,61 @@ def run(agent, offer):
     tries = 0
     while True:
         try:
-            path = offer["target"]
-            if not path or len(path) > MAX_TARGET_CHARACTERS:
-                raise RefusedError("offer", "it names no target")
-            walk = yield from _walk(agent, path)
-            release = _release(agent, offer, path, walk.target)
+            release = yield from (_look_up(agent, offer) if offer.get("target") else _open(agent, offer))
             break
         except AgentError as error:
             agent.log_error(error)
             tries += 1
             if isinstance(error, UnreachableError) and tries < MAX_TRIES:
-                yield session.wait_ms(tries, agent.platform.chance.random(1)[0], False)
+                # A stick that was pulled takes longer to come back than a network.
+                yield session.wait_ms(tries, agent.platform.chance.random(1)[0], "file" in offer)
                 continue
-            step = -2 if isinstance(error, UnreachableError) else -3
-            agent.considered()
-            agent.update_event(("rejected", offer, step, str(error)[:120]))
+            step = -2 if isinstance(error, UnreachableError) else -4 if isinstance(error, DeviceError) else -3
+            _end(agent, offer, ("rejected", offer, step, str(error)[:120]))
             return
+    for name in ("job", "nonce", "request"):
+        release[name] = offer.get(name)
+    _end(agent, offer, ("offered", release))
+
+
+def _end(agent, offer, event):
     agent.considered()
-    agent.update_event(("offered", release))
+    agent.update_event(event)
+    if offer.get("request"):
+        from agent import request
+
+        request.drop(agent, offer["request"])
 
 
-def _walk(agent, path):
-    """Walk the repository to the target; store what is trusted on the way."""
-    platform = agent.platform
-    walk = _start(agent)
-    try:
-        yield from _feed(agent, walk)
-        walk.seek(path)
-        yield from _feed(agent, walk)
-    finally:
-        for name, data in walk.take():
-            if not name.startswith("role:"):
-                platform.store.save(name, data)
-    return walk
+def _look_up(agent, offer):
+    """The release that the repository's metadata describe."""
+    path = offer["target"]
+    walk = trusted.start(agent)
+    yield from _feed(agent, walk)
+    walk.seek(path)
+    yield from _feed(agent, walk)
+    trusted.settle(agent, walk, "repository")
+    if walk.target is None:
+        raise RefusedError("not_signed", "no signed metadata for " + path)
+    release = _judge(agent, path, walk.target)
+    release["address"] = walk.file(path)
+    rules.agree(offer, version=release["version"], length=release["length"])
+    if offer.get("method") == "sha256":
+        rules.agree(offer, digest=release["sha256"])
+    return release
 
 
 def _feed(agent, walk):
     wanted = walk.wanted()
     while wanted:
         walk.feed((yield from _get(agent, wanted[0], wanted[1])))
+        trusted.keep(agent, walk)
         wanted = walk.wanted()
         yield 0
 
 
-def _start(agent):
-    """A walk from the newest root that is known."""
-    platform = agent.platform
-    trusted = {name: platform.store.load(name) for name in ("root", "timestamp", "snapshot", "targets")}
-    if trusted["root"]:
-        try:
-            return Walk(trusted, platform.clock.wall(), platform.verify)
-        except RefusedError as error:
-            agent.log_error(error)  # spoilt on the device: the chain from the provisioned root leads to it again
-    trusted["root"] = platform.root()
-    return Walk(trusted, platform.clock.wall(), platform.verify)
-
-
 def _get(agent, name, limit):
+    """A file of the repository, or None when it has none of that name."""
     url = agent.config["https"] + "/repo/metadata/" + name
     response = agent.platform.http.open("GET", url, {}, b"", None)
     try:
@@ -89,39 +91,64 @@ def _get(agent, name, limit):
         response.close()
 
 
-def _release(agent, offer, path, target):
-    """The trusted release that the offer is about."""
-    if target is None:
-        raise RefusedError("not_signed", "no signed metadata for " + path)
-    try:
-        custom = target["custom"]
-        release = {
-            "target": path,
-            "length": target["length"],
-            "sha256": target["hashes"]["sha256"],
-            "version": custom["version"],
-            "kind": custom["kind"],
-            "security": custom["security"],
-        }
-        hardware = custom["hardware"]
-        numbers = (release["length"], release["security"])
-        texts = (release["sha256"], release["version"], release["kind"])
-    except (KeyError, TypeError):
-        raise RefusedError("release", "its signed metadata lack a field")
-    if [n for n in numbers if type(n) is not int or n < 0] or [t for t in texts if not isinstance(t, str)]:
-        raise RefusedError("release", "its signed metadata have a field of the wrong type")
-    if release["kind"] != "app":
-        raise RefusedError("release_kind", "%s is no app" % path)
-    if not isinstance(hardware, list) or agent.config["hardware"] not in hardware:
-        raise RefusedError("release_hardware", "not made for " + agent.config["hardware"])
-    for name, said, signed in (
-        ("version", offer["version"], release["version"]),
-        ("length", offer["length"], release["length"]),
-    ):
-        if said != signed:
-            raise RefusedError("offer", "its %s %s is not the signed %s" % (name, said, signed))
-    if offer["method"] == "sha256" and offer["digest"] != release["sha256"]:
-        raise RefusedError("offer", "its digest is not the signed one")
-    release["job"] = offer["job"]
-    release["nonce"] = offer["nonce"]
+def _open(agent, offer):
+    """The release that the offered bundle describes."""
+    walk = trusted.start(agent, False)
+    taken = []
+    release = yield from examine(agent, offer, walk, lambda: taken.append(trusted.keep(agent, walk)))
+    if True in taken:
+        trusted.settle(agent, walk, "bundle")
     return release
+
+
+def examine(agent, offer, walk, keep):
+    """Feed `walk` with the metadata part of the offer's bundle; `keep()` is called after each piece.  Gives the release."""
+    from agent.tasks import source
+    from agent.trust.bundle import Bundle
+
+    bundle = Bundle(walk)
+    response = source.open_bundle(agent, offer)
+    try:
+        while True:
+            data = response.read(PIECE_BYTES)
+            if data is None:
+                yield 5
+                continue
+            if not data:
+                bundle.ended()
+            whole = bundle.feed(data)
+            keep()
+            if whole:
+                break
+            yield 0
+    except RefusedError as error:
+        if error.code == "no_bundle" and "file" not in offer:
+            raise RefusedError(
+                "no_bundle", "the offer names no signed target, and its file is no bundle: offer a bundle"
+            )
+        raise
+    finally:
+        response.close()
+    release = _judge(agent, bundle.path, walk.target)
+    length = bundle.prefix + bundle.length
+    rules.agree(offer, version=release["version"])
+    if "file" in offer:
+        if response.length != length:
+            raise RefusedError("bundle_length", "the file has %d bytes, its entries %d" % (response.length, length))
+        release["source"] = {"file": offer["file"], "sha256": None}
+    else:
+        if offer["length"] != length:
+            raise RefusedError("offer", "its length %d is not the bundle's %d" % (offer["length"], length))
+        digest = offer["digest"] if offer["method"] == "sha256" else None
+        release["source"] = {"url": offer["url"], "sha256": digest}
+    release["source"].update({"prefix": bundle.prefix, "length": length})
+    return release
+
+
+def _judge(agent, path, target):
+    device = {
+        "hardware": agent.config["hardware"],
+        "version": agent.update_state["version"],
+        "capacity": agent.platform.slots.capacity(),
+    }
+    return rules.release(path, target, device)

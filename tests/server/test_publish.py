@@ -2,6 +2,7 @@
 """What may be published, and what a publication leaves behind: rules first, then rotation, then two at a time."""
 
 import datetime
+import hashlib
 import json
 import threading
 
@@ -212,6 +213,18 @@ def test_a_target_keeps_the_rules_of_paths_and_custom(rig):
     assert rig.repository.publish(change(ONE, good | {"requires": ">=1.0.0 <2.0.0", "prerequisite": "1.0.0"}))
 
 
+def test_a_target_is_served_by_each_of_its_hashes(rig):
+    both = {"sha256": digest(IMAGE), "sha512": hashlib.sha512(IMAGE).hexdigest()}
+    (role, data), = rig.added(ONE).items()  # fmt: skip
+    rig.repository.publish(
+        named({role: edited(data, lambda s: setattr(s.targets[ONE], "hashes", both), [rig.release])})
+    )
+    for value in both.values():
+        assert rig.repository.target_file(f"app/sim/1.1.0/{value}.app.img").read_bytes() == IMAGE
+    rig.clock.now += 3 * DAY_MS
+    assert rig.repository.collect() >= 0 and rig.repository.target_file(f"app/sim/1.1.0/{both['sha512']}.app.img")
+
+
 def test_a_bin_delegates_no_further(rig):
     ((role, data),) = rig.added(ONE).items()
     further = Delegations({}, {"r": DelegatedRole("r", [], 1, True, paths=["x"])})
@@ -251,6 +264,8 @@ def test_a_layout_made_by_hand_with_path_patterns(rig, tmp_path):
     in_all = rig.added(board, role="all apps", signer=rest)
     in_rest = rig.added("firmware/esp32/1.0.0/f", board, role="rest/ü", signer=rest, content=b"rest")
     assert signing.role_for(by_hand, ONE) == "apps" and signing.role_for(by_hand, board) == "all apps"
+    # A role that is no bin has to be there: clients that do not find it give up.
+    assert refused(rig, named({"targets": by_hand} | in_apps | in_all)) == (409, "metadata_incomplete")
     assert rig.repository.publish(named({"targets": by_hand} | in_apps | in_all | in_rest))
     assert looked_up(rig.repository, tmp_path / "client") == {
         ONE: IMAGE, board: IMAGE, "firmware/esp32/1.0.0/f": b"rest",
@@ -339,7 +354,7 @@ def test_a_new_release_key_asks_for_every_bin_again(rig, tmp_path):
     assert refused(rig, named(rig.added(ONE, content=b"stolen key"))) == (403, "metadata_untrusted")
 
 
-def online_rotated(rig):
+def online_rotated(rig, version=2):
     def rotate(root):
         keyid, public = rig.repository.keys.make_next()
         (rig.state.path / "asked.pub").write_bytes(public)
@@ -349,7 +364,7 @@ def online_rotated(rig):
             root.revoke_key(rig.online.keyid, role)
             root.add_key(key, role)
 
-    return {"2.root.json": rig.next_root(rotate, [rig.root])}
+    return {f"{version}.root.json": rig.next_root(rotate, [rig.root])}
 
 
 def test_another_online_key_takes_over_with_the_root_that_names_it(rig, tmp_path):

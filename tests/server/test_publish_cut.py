@@ -179,21 +179,24 @@ def _check_order(effects):
 def test_a_write_that_fails_leaves_the_old_one_and_the_next_try_succeeds(rig, tmp_path, monkeypatch):
     files = key_rotation(rig)
     before = numbers(rig.repository)
-    write, calls = state_module.write_atomically, []
+    write, calls, fails = state_module.write_atomically, [], []
 
     def full(path, data, mode=0o644):
         calls.append(path.name)
-        if len(calls) == fail_at:
+        if len(calls) == fails[-1]:
             raise OSError(28, "No space left on device")
         write(path, data, mode)
 
     monkeypatch.setattr("trueboot_server.repo.repository.write_atomically", full)
-    for fail_at in range(1, 8):
+    for number in range(1, 8):
+        fails.append(number)
         calls.clear()
         with pytest.raises(OSError):
             rig.repository.publish(files)
         assert numbers(rig.repository) == before
-        assert not [p for p in rig.repository.metadata.iterdir() if p.name.startswith(("2.root", "3.root", "2.targets"))]
+        assert not [
+            p for p in rig.repository.metadata.iterdir() if p.name.startswith(("2.root", "3.root", "2.targets"))
+        ]
         assert set(looked_up(rig.repository, tmp_path / "device")) == {ONE}
     monkeypatch.undo()
     assert rig.repository.publish(files) is True

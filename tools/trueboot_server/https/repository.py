@@ -19,7 +19,6 @@ from aiohttp import web
 from .. import strict_json
 from ..clock import iso
 from ..errors import ApiError
-from ..limits import Limits
 from ..releases import keep_releases
 from ..repo.paths import BadTarget, check_path
 from ..repo.published import Published, split_name
@@ -140,7 +139,7 @@ async def show(request: web.Request) -> web.Response:
 async def publish(request: web.Request) -> web.Response:
     """{"files": {"4.bin-0f.json": "<text>", ...}}: published together or not at all."""
     parts = require_admin(request)
-    files = _files(await read_body(request, parts.limits.metadata_body_bytes), parts.limits)
+    files = _files(await read_body(request, parts.limits.metadata_body_bytes))
     changed = await asyncio.to_thread(parts.repository.publish, files)
     published = parts.repository.published
     with parts.store.transaction() as t:
@@ -158,7 +157,7 @@ async def make_online_key(request: web.Request) -> web.Response:
     return web.json_response({"keyid": keyid, "public": public.decode()}, status=201)
 
 
-def _files(body: bytes, limits: Limits) -> dict[str, bytes]:
+def _files(body: bytes) -> dict[str, bytes]:
     try:
         value = strict_json.loads(body, unique_keys=True)
     except ValueError as error:
@@ -169,11 +168,7 @@ def _files(body: bytes, limits: Limits) -> dict[str, bytes]:
     files = value.get("files")
     if not isinstance(files, dict) or not files or not all(isinstance(text, str) for text in files.values()):
         raise ApiError(400, "bad_files", "files must be an object of file names and texts")
-    encoded = {name: text.encode() for name, text in files.items()}
-    for name, data in encoded.items():
-        if len(data) > limits.metadata_file_bytes:
-            raise ApiError(413, "body_too_long", f"{name[:80]} is longer than {limits.metadata_file_bytes} bytes")
-    return encoded
+    return {name: text.encode() for name, text in files.items()}
 
 
 def _versions(published: Published) -> dict[str, Any]:

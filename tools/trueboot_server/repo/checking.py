@@ -3,8 +3,8 @@
 
 Rules: the root chain has no gap and each step is signed by the root before and by itself; the last root has not
 expired and names an online key of this server; `targets` is signed as that root says, every delegated role as that
-`targets` says, also those that do not change; each new file has a higher version than the one that it replaces and
-has not expired; a target lies in a role that it is delegated to, keeps the rules of `paths`, and was uploaded.
+`targets` says, also those that do not change; each role with a path pattern is there; each new file has a higher version than the one that it replaces and
+has not expired; no file is longer than devices take; a target lies in a role that it is delegated to, keeps the rules of `paths`, and was uploaded.
 Roles are delegated one level deep: boards look no further.  Source: TUF specification 1.0, 5.3, 5.6 and 6.1.
 """
 
@@ -19,6 +19,8 @@ from typing import Any
 
 from tuf.api.exceptions import LengthOrHashMismatchError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+
+from agent.trust.walk import LIMITS
 
 from ..errors import ApiError
 from . import signing
@@ -127,7 +129,20 @@ def _role(current: Published, role: str, version: int, data: bytes, now: datetim
     return metadata
 
 
+def check_length(name: str, role: str, length: int) -> None:
+    """ApiError for a file that devices would not take."""
+    most = LIMITS.get(role, LIMITS["targets"])
+    if length > most:
+        raise ApiError(
+            413,
+            "metadata_too_long",
+            f"{name} would have {length} bytes, and devices take {most}",
+            "Withdraw old releases, or delegate to more bins; but the snapshot grows with each.",
+        )
+
+
 def _parsed(data: bytes, kind: Any, name: str, version: int) -> Metadata[Any]:
+    check_length(name, kind.type, len(data))
     try:
         metadata: Metadata[Any] = signing.read(data, kind)
     except signing.SigningError as error:
@@ -166,6 +181,12 @@ def _vouch(root: Metadata[Root], roles: dict[str, Metadata[Targets]], changed: d
                 "Sign with the keys that it names." if role in changed else "Sign its next version, and publish it too."
             )
             raise _untrusted(name, f"the keys that {said} names", hint) from error
+
+    for role in targets.signed.delegations.roles or () if targets.signed.delegations else ():
+        if role not in roles:  # only a bin may be missing until something falls into it
+            raise ApiError(
+                409, "metadata_incomplete", f"targets.json delegates to {role!r}, which is not there", "Publish it too."
+            )
 
 
 def _untrusted(name: str, keys: str, hint: str) -> ApiError:

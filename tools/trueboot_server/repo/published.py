@@ -55,7 +55,12 @@ class Published:
         self.timestamp = timestamp
         self.stamp = stamp
         self.files = dict(_found(self.roles))
-        self.served = {stored_name(path, file.hashes["sha256"]) for path, file in self.files.items()}
+        # A client asks for a target by any one of its hashes (TUF 6.2.1); it lies under its SHA-256.
+        self.served = {
+            stored_name(path, digest): stored_name(path, file.hashes["sha256"])
+            for path, file in self.files.items()
+            for digest in file.hashes.values()
+        }
 
     def version(self, role: str) -> int:
         """The published version of any role; 0 when there is none."""

@@ -19,14 +19,15 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from ..clock import Clock, now_ms
 from ..errors import StartError
 from ..state import sync_folder, write_atomically
 from . import signing
-from .checking import Publication, Surroundings, check
+from .checking import Publication, Surroundings, check, check_length
 from .online import OnlineKeys
 from .paths import stored_name
 from .published import Published, file_name, parse_file_name
@@ -36,6 +37,15 @@ SNAPSHOT_LIFE = timedelta(days=30)
 TIMESTAMP_LIFE = timedelta(days=2)
 KEPT = timedelta(days=1)  # files that nothing names: uploads before they are signed for, and what was withdrawn
 WARN_BEFORE = timedelta(days=30)
+
+
+class _Online(NamedTuple):
+    """What the online key has signed."""
+
+    snapshot: Metadata[Snapshot]
+    snapshot_data: bytes  # empty when the published one stays
+    timestamp: Metadata[Timestamp]
+    stamp: bytes
 
 
 class Repository:
@@ -85,8 +95,9 @@ class Repository:
 
     def target_file(self, stored: str) -> Path | None:
         """A published target by its stored name; what is uploaded and not signed for, or withdrawn, is not served."""
-        path = self.targets / stored
-        return path if stored in self.published.served and path.is_file() else None
+        place = self.published.served.get(stored)
+        path = self.targets / place if place else None
+        return path if path is not None and path.is_file() else None
 
     def expiring(self) -> dict[str, datetime]:
         """The roles that somebody has to sign again within 30 days (the online ones the server signs itself)."""
@@ -133,7 +144,7 @@ class Repository:
             if not renew and not self._is_due(current.timestamp.signed.expires, TIMESTAMP_LIFE):
                 return False
             meta = current.snapshot.signed.meta if renew else None
-            self._write_online(current, current.root, current.roles, meta)
+            self._write_online(self._signed(current, current.root, meta), current.root, current.roles)
             self._retire(current)
             return True
         finally:
@@ -154,7 +165,8 @@ class Repository:
         try:
             oldest = (self._now() - KEPT).timestamp()
             targets = [path for path in self.targets.rglob("*") if path.is_file()]
-            unnamed = [path for path in targets if str(path.relative_to(self.targets)) not in self.published.served]
+            named = set(self.published.served.values())
+            unnamed = [path for path in targets if str(path.relative_to(self.targets)) not in named]
             old = [path for path in [*unnamed, *self._superseded()] if path.stat().st_mtime < oldest]
             for path in old:
                 path.unlink()
@@ -185,36 +197,39 @@ class Repository:
         return counts and path.is_file() and path.read_bytes() == data
 
     def _write(self, current: Published, publication: Publication) -> None:
-        for root, data in publication.roots:
-            write_atomically(self.metadata / file_name(root.signed.version, "root"), data)
         meta = dict(current.snapshot.signed.meta) if current.snapshot else {}
         for role, (metadata, data) in publication.changed.items():
-            write_atomically(self.metadata / file_name(metadata.signed.version, role), data)
             meta[f"{role}.json"] = _meta(metadata.signed.version, data)
-        self._write_online(current, publication.root, publication.roles, meta)
+        online = self._signed(current, publication.root, meta)
+        for root, data in publication.roots:
+            write_atomically(self.metadata / file_name(root.signed.version, "root"), data)
+        for role, (metadata, data) in publication.changed.items():
+            write_atomically(self.metadata / file_name(metadata.signed.version, role), data)
+        self._write_online(online, publication.root, publication.roles)
 
-    def _write_online(
-        self,
-        current: Published,
-        root: Metadata[Root],
-        roles: dict[str, Metadata],
-        meta: dict[str, MetaFile] | None,
-    ) -> None:
-        """Sign and write a timestamp, and before it a snapshot with `meta` unless that is None; then all of it counts."""
+    def _signed(self, current: Published, root: Metadata[Root], meta: dict[str, MetaFile] | None) -> _Online:
+        """The next timestamp, and the next snapshot with `meta` unless that is None."""
         signer = self.keys.signer_for(root.signed)
         if signer is None:
             raise RuntimeError("a root without an online key of ours was accepted")
-        snapshot, file = current.snapshot, current.timestamp.signed.snapshot_meta if current.timestamp else None
-        if meta is not None or snapshot is None or file is None:
+        snapshot, data = current.snapshot, b""
+        if meta is not None or snapshot is None or current.timestamp is None:
             number = current.version("snapshot") + 1
             snapshot = Metadata(Snapshot(number, signing.SPEC_VERSION, self._expiry(SNAPSHOT_LIFE), meta or {}))
             data = signing.sign(snapshot, [signer])
+            check_length(file_name(number, "snapshot"), "snapshot", len(data))
             file = _meta(number, data)
-            write_atomically(self.metadata / file_name(number, "snapshot"), data)
+        else:
+            file = current.timestamp.signed.snapshot_meta
         timestamp = self._timestamp(current, root, file)
-        stamp = signing.sign(timestamp, [signer])
-        write_atomically(self.metadata / "timestamp.json", stamp)
-        self._published = Published(root, roles, snapshot, timestamp, stamp)
+        return _Online(snapshot, data, timestamp, signing.sign(timestamp, [signer]))
+
+    def _write_online(self, online: _Online, root: Metadata[Root], roles: dict[str, Metadata[Targets]]) -> None:
+        if online.snapshot_data:
+            name = file_name(online.snapshot.signed.version, "snapshot")
+            write_atomically(self.metadata / name, online.snapshot_data)
+        write_atomically(self.metadata / "timestamp.json", online.stamp)
+        self._published = Published(root, roles, online.snapshot, online.timestamp, online.stamp)
 
     def _timestamp(self, current: Published, root: Metadata[Root], file: MetaFile) -> Metadata[Timestamp]:
         number = current.timestamp.signed.version + 1 if current.timestamp else 1
@@ -247,7 +262,8 @@ class Repository:
 
     def _retire(self, before: Published) -> None:
         """What nothing names any more is kept for a while from now on, for those who are reading it."""
-        gone = [self.targets / stored for stored in before.served - self.published.served]
+        served = self.published.served.values()
+        gone = [self.targets / stored for stored in set(before.served.values()).difference(served)]
         for path in [*gone, *self._just_superseded(before)]:
             try:
                 os.utime(path, (self._now().timestamp(),) * 2)
