@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.trust.bundle import Bundle
-
 from agent import rules
 from agent.crypto.verify import verify as verify_signature
 from agent.errors import AgentError
+from agent.trust.bundle import Bundle
 from agent.trust.walk import Walk
 
 from .bundles import hash_image, open_bundle
@@ -38,13 +37,14 @@ def verify(path: Path, root: Path, running: str = "", hardware: str = "") -> dic
             sha256 = hash_image(file, bundle.length)
     except AgentError as error:
         raise _refused(path, error.detail, error.code) from None
-    if walk.target["hashes"].get("sha256") != sha256:
+    target, target_path = walk.target or {}, str(bundle.path)
+    if target["hashes"].get("sha256") != sha256:
         raise _refused(path, "its image is not the one that was signed", "image_hash")
-    custom = walk.target.get("custom")
+    custom = target.get("custom")
     if running or hardware:
-        _check_rules(path, bundle.path, walk.target, running, hardware)
+        _check_rules(path, target_path, target, running, hardware)
     return {
-        "target": bundle.path,
+        "target": target_path,
         "version": custom.get("version") if isinstance(custom, dict) else None,
         "sha256": sha256,
         "length": bundle.length,

@@ -227,6 +227,13 @@ def to_replace(draft: Draft, keys: KeyFolder, role: str, named: str) -> str:
     return keyids[0]
 
 
+def key_type_of(draft: Draft, role: str, keyid: str) -> str:
+    """One of keyfiles.KEY_TYPES."""
+    delegations = draft.targets.signed.delegations if role == "release" else None
+    kind = (delegations.keys if delegations else draft.root.signed.keys)[keyid].keytype
+    return "ecdsa" if kind.startswith("ecdsa") else kind  # older repositories have a longer word for it
+
+
 def the_one(keyids: list[str], named: str, role: str) -> str:
     found = [keyid for keyid in keyids if keyid.startswith(named.lower())]
     if len(found) != 1:

@@ -14,6 +14,7 @@ newer has overtaken.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -210,9 +211,9 @@ class Draft:
         for role, data in self.roles.items():
             lacks.append(_lack(self.delegator(role), role, data))
         # A change of keys may also leave published metadata without a signature that counts.
-        for role, data in {"targets": self.base.targets, **self.base.roles}.items():
-            if data is not None and role not in self.roles:
-                lacks.append(_lack(self.delegator(role), role, data))
+        for role, before in {"targets": self.base.targets, **self.base.roles}.items():
+            if before is not None and role not in self.roles:
+                lacks.append(_lack(self.delegator(role), role, before))
         return [lack for lack in lacks if lack is not None]
 
 
@@ -264,7 +265,9 @@ def current(api: Api, keys: KeyFolder | None) -> Published:
     return found
 
 
-def publish(api: Api, draft: Draft, keys: KeyFolder | None, images: dict[str, Path | bytes] | None = None) -> Published:
+def publish(
+    api: Api, draft: Draft, keys: KeyFolder | None, images: Mapping[str, Path | bytes] | None = None
+) -> Published:
     """Upload images, hand over the metadata, all or nothing, and see that they are served."""
     lacks = draft.lacking()
     if lacks:

@@ -174,12 +174,16 @@ def sign_files(
 ) -> None:
     from .keyfiles import Passwords
     from .keyfolder import KeyFolder
+    from .problem import Problem
     from .tables import printable, show_facts, show_json
     from .turns import Turn
 
-    folder = (
-        keys_of(keys, password_file, key) if keys or not key else KeyFolder(Path("."), Passwords(password_file), key)
-    )
+    try:
+        folder = keys_of(keys, password_file, key)
+    except Problem as problem:
+        if keys is not None or not key or problem.code != "keys_missing":
+            raise
+        folder = KeyFolder(Path("."), Passwords(password_file), key)  # a holder with nothing but a key
     turns = [Turn(path, folder) for path in files]
     for turn in turns:
         turn.judges()
