@@ -62,7 +62,7 @@ RULES = (
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
     (
         "tools/trueboot*/*.py",
-        ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token")
+        ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")
         + ("trueboot", "trueboot_server"),
         None,
     ),
