@@ -37,6 +37,7 @@ def started(agent):
     """Tell the machines that the device has started.  Their answer is idempotent, so it may be told again."""
     boot = agent.platform.slots.state()
     boot["slot"] = agent.slot
+    agent.forget()
     identity_event(agent, ("started", bool(agent.device_secret())))
     agent.update_event(("booted", boot))
     if agent.platform.store.load("install"):

@@ -2,7 +2,7 @@
 """Planted defects, each of them once somebody's real one.  The sweep must catch every one."""
 
 from agent import acts, begin, journal, outbox, update
-from agent.clouds.decada import Decada
+from agent.clouds import decada_words
 
 
 def plant(name):
@@ -44,14 +44,14 @@ def _refusal_forgotten():
 
 
 def _version_told_on_trial():
-    progress = Decada.progress
+    progress = decada_words.progress
 
-    def early(self, step, text, job, report):
+    def early(cloud, step, text, job, report):
         if step == 90:
-            return self.report_version("1.1.0", "")
-        return progress(self, step, text, job, report)
+            return cloud.report_version("1.1.0", "")
+        return progress(cloud, step, text, job, report)
 
-    Decada.progress = early
+    decada_words.progress = early
 
 
 def _reports_lost_on_reset():
