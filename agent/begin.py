@@ -3,12 +3,14 @@
 
 import json
 
-from agent import BUILT, identity
+from agent import BUILT
+
+ENROLLED = "enrolled"
 
 
 def blank(agent):
     """The machines' first states, of a device whose journal is empty: what runs is the factory's image."""
-    from agent import update
+    from agent import identity, update
 
     slots = agent.platform.slots
     note = slots.release(slots.running()) or {}
@@ -47,6 +49,10 @@ def started(agent):
 
 
 def identity_event(agent, event):
+    if agent.identity["phase"] == ENROLLED:
+        return  # every edge of that phase leads back to it, and commands nothing: the machine need not be loaded
+    from agent import identity
+
     state, commands = identity.step(agent.identity, event)
     for command in commands:
         if command[0] == "save":
