@@ -15,6 +15,7 @@ RESET_CODE = 3
 
 
 class MicroPythonUnix:
+    chunk = 1024  # bytes that are read from a slot or a socket at a time
     passing = ("platform_adapters.micropython_files", "platform_adapters.filestore", "platform_adapters.files")
 
     def __init__(self, root=None):
