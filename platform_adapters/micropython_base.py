@@ -19,6 +19,7 @@ from platform_adapters.filestore import FileStore
 CONFIG_BYTES = 16 * 1024
 TRUST_BYTES = 64 * 1024
 PATHS = {"ca_file": "ca.der", "root_file": "root.json", "state": "state", "slots": "slots"}
+FILE_SYSTEMS = ("VfsLfs2", "VfsPosix")  # those whose files are replaced in one step, tested; FAT is none of them
 FIXED = ("state", "slots")  # the trampoline reads no configuration
 _2000 = 946_684_800  # seconds from 1970 to 2000, where the clock of some ports begins
 
@@ -48,6 +49,22 @@ def read_trusted(path, what, limit=TRUST_BYTES):
     if data is None or len(data) > limit:
         raise MisuseError("config", "%s, %s, is %s" % (what, path, "missing" if data is None else "too big"))
     return data
+
+
+def check_file_systems(config):
+    """DeviceError("file_system") unless state and slots lie where a power cut leaves the old file or the new one."""
+    import vfs
+
+    mounted = vfs.mount()
+    for folder in (config["state"], config["slots"]):
+        point, kind = "", "no file system"
+        for system, at in mounted:
+            if (folder + "/").startswith(at.rstrip("/") + "/") and len(at) > len(point):
+                point, kind = at, type(system).__name__
+        if kind not in FILE_SYSTEMS:
+            raise DeviceError(
+                "file_system", "%s lies on %s, which a power cut can damage: use littlefs" % (folder, kind)
+            )
 
 
 class FileKeys:
