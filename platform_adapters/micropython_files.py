@@ -19,6 +19,7 @@ PATHS = {"ca_file": "ca.der", "root_file": "root.json", "state": "state", "slots
 # PKCS #8 of P-256 as `make` and everybody else writes it, around the secret and its point: read without a parser.
 _HEAD = b"0\x81\x87\x02\x01\x000\x13\x06\x07*\x86H\xce=\x02\x01\x06\x08*\x86H\xce=\x03\x01\x07\x04m0k\x02\x01\x01\x04 "
 _MIDDLE = b"\xa1D\x03B\x00"
+FILE_SYSTEMS = ("VfsLfs2", "VfsPosix")  # those whose files are replaced in one step, tested; FAT is none of them
 FIXED = ("state", "slots")  # the trampoline reads no configuration
 
 
@@ -47,6 +48,22 @@ def read_trusted(path, what, limit=TRUST_BYTES):
     if data is None or len(data) > limit:
         raise MisuseError("config", "%s, %s, is %s" % (what, path, "missing" if data is None else "too big"))
     return data
+
+
+def check_file_systems(config):
+    """DeviceError("file_system") unless state and slots lie where a power cut leaves the old file or the new one."""
+    import vfs
+
+    mounted = vfs.mount()
+    for folder in (config["state"], config["slots"]):
+        point, kind = "", "no file system"
+        for system, at in mounted:
+            if (folder + "/").startswith(at.rstrip("/") + "/") and len(at) > len(point):
+                point, kind = at, type(system).__name__
+        if kind not in FILE_SYSTEMS:
+            raise DeviceError(
+                "file_system", "%s lies on %s, which a power cut can damage: use littlefs" % (folder, kind)
+            )
 
 
 class FileKeys:

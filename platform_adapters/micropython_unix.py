@@ -20,7 +20,8 @@ class MicroPythonUnix:
 
     def __init__(self, root=None):
         root = os.getcwd() if root is None else root
-        self.config = base.read_config(root)
+        self.config = config = base.read_config(root)
+        base.check_file_systems(config)
         self.slots = base.Late(self._make_slots)
         self.http = base.Late(self._make_http)
         self.store = base.Late(self._make_store)
