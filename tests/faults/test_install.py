@@ -77,7 +77,7 @@ def test_from_the_stick_to_confirmed(rig, tmp_path):
     assert said[-1] == f"version {release.version} is confirmed"
     rig.wait(device, "version.reported", version=release.version)
     stored = rig.stored(device)
-    assert (stored["claimed_version"], stored["image"]) == (release.version, release.sha256)
+    assert (stored["proven_version"], stored["image"]) == (release.version, release.sha256)
     last = journal(device)["last"]
     assert (last["outcome"], last["version"]) == ("updated", release.version)
     found = subprocess.run(
