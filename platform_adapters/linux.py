@@ -18,13 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-
 from agent.errors import DeviceError, MisuseError, RefusedError
-from agent.wire import ecdsa, pem
+from agent.wire import pem
 from platform_adapters import linux_config, linux_reset
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
@@ -32,11 +27,10 @@ from platform_adapters.linux_http import RequestsHttp
 from platform_adapters.linux_mqtt import PahoMqtt
 from platform_adapters.linux_net import Net
 from platform_adapters.linux_slots import LinuxSlots
+from platform_adapters.linux_verify import verify
 
 TRUST_BYTES = 256 * 1024
 LOOK_MS = 1000  # between two looks for a request of `trueboot-agent install`
-KEY_TYPES = ("ecdsa", "ecdsa-sha2-nistp256")
-SCHEME = "ecdsa-sha2-nistp256"
 
 
 class Linux:
@@ -57,6 +51,7 @@ class Linux:
         self.clock = Clock()
         self.power = Power(self.config.get("reset", "exec"))
         self.chance = Chance()
+        self.verify = verify
         self._text = self.config.get("log") == "text"
         self._look = 0
 
@@ -75,20 +70,6 @@ class Linux:
 
     def root(self) -> bytes:
         return _read("root_file", self.config["root_file"])
-
-    def verify(self, key_type: str, scheme: str, public: bytes, message: Any, signature: bytes) -> bool:
-        digest = message if isinstance(message, bytes) else message.sha256()
-        if key_type not in KEY_TYPES or scheme != SCHEME or len(digest) != 32:
-            return False
-        try:
-            ecdsa.signature_from_der(signature)  # the same strictness as on boards
-            if len(public) != 65 or public[0] != 4:
-                return False
-            key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
-            key.verify(signature, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
-        except (RefusedError, ValueError, InvalidSignature):
-            return False
-        return True
 
     def requested(self) -> bool:
         now = self.clock.ticks_ms()

@@ -62,19 +62,19 @@ class FileKeys:
     def make(self, label):
         if self.has(label):
             return
-        from agent.crypto import p256
+        from agent.crypto import p256_sign
         from agent.wire import ecdsa
 
-        secret = p256.generate(os.urandom)
-        self._files.save(label + ".der", ecdsa.secret_to_der(secret, p256.public(secret)))
+        secret = p256_sign.generate(os.urandom)
+        self._files.save(label + ".der", ecdsa.secret_to_der(secret, p256_sign.public(secret)))
 
     def public(self, label):
         return self._key(label)[1]
 
     def sign(self, label, message):
-        from agent.crypto import p256
+        from agent.crypto import p256_sign
 
-        return p256.sign(self._key(label)[0], hashlib.sha256(message).digest(), os.urandom(32))
+        return p256_sign.sign(self._key(label)[0], hashlib.sha256(message).digest(), os.urandom(32))
 
     def drop(self, label):
         self._files.drop(label + ".der")
@@ -151,11 +151,17 @@ class Late:
             made.close()
 
 
-def verify(key_type, scheme, public, digest, signature):
-    """The port `verify`, loaded when it is used."""
-    from agent.crypto.verify import verify
+class Verify:
+    """The port `verify`, loaded when it is used; what stays is which key it met last."""
 
-    return verify(key_type, scheme, public, digest, signature)
+    def __init__(self, store):
+        self._store = store
+        self._met = {}
+
+    def __call__(self, key_type, scheme, public, message, signature):
+        from platform_adapters import pinned
+
+        return pinned.verify(self._met, self._store, key_type, scheme, public, message, signature)
 
 
 def log_line(event, ticks_ms, fields, text):

@@ -27,7 +27,7 @@ class MicroPythonUnix:
         self.clock = base.Clock()
         self.power = Power()
         self.chance = base.Chance()
-        self.verify = base.verify
+        self.verify = base.Verify(self.store)
 
     def _make_slots(self):
         from platform_adapters.dirslots import DirSlots

@@ -12,6 +12,7 @@ device's own parts, `MisuseError` for a wrong call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 Identity = tuple[str, list[bytes]]
@@ -175,6 +176,15 @@ class Chance(Protocol):
         """Cryptographically strong."""
 
 
+class Message(Protocol):
+    """What was signed; `agent.crypto.verify.Whole` is one for bytes in memory."""
+
+    def sha256(self) -> bytes: ...
+
+    def emit(self, update: Callable[[bytes], object]) -> None:
+        """Call `update(piece)` for all of its bytes, in order; any number of times."""
+
+
 class Platform(Protocol):
     config: dict[str, Any]
     slots: Slots
@@ -192,10 +202,17 @@ class Platform(Protocol):
     def root(self) -> bytes:
         """The provisioned TUF root metadata, verbatim."""
 
-    def verify(self, key_type: str, scheme: str, public: bytes, message: Any, signature: bytes) -> bool:
-        """True only for a valid signature of what has the SHA-256 `digest` (32 bytes; messages are hashed as they stream).
-        ("ecdsa", "ecdsa-sha2-nistp256"): uncompressed point, DER signature.  Never raises for what it does not know
-        or cannot read: an unknown key type or scheme is False."""
+    def verify(self, key_type: str, scheme: str, public: bytes, message: Message, signature: bytes) -> bool:
+        """True only for a valid signature of `message`.  Never raises for what it does not know or cannot read: an
+        unknown key type or scheme is False.  By key type and scheme, which are TUF's words:
+
+        "ecdsa" or, in older repositories, "ecdsa-sha2-nistp256"; "ecdsa-sha2-nistp256"
+            public: the uncompressed point, 65 bytes; signature: DER
+        "ed25519"; "ed25519"
+            public: 32 bytes; signature: 64 bytes
+        "rsa"; "rsassa-pss-sha256"
+            public: SubjectPublicKeyInfo in DER, 2048 to 4096 bits; signature: as long as the modulus, salt of any length
+        """
 
     def requested(self) -> bool:
         """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its

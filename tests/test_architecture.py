@@ -24,7 +24,7 @@ RULES = (
     ("agent/journal.py", ("agent.errors",), ("struct", "json", "binascii")),
     ("agent/config.py", ("agent.errors", "agent.version", "agent.wire"), ("json",)),
     (
-        "agent/trust/artifact.py",  # boards have no SHA-512
+        "agent/trust/artifact.py",  # boards have no SHA-512 of their own
         ("agent.errors", "agent.crypto.sha512"),
         ("hashlib", "binascii"),
     ),

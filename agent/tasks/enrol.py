@@ -91,6 +91,7 @@ def _await(agent, limit_ms, wanted):
 def _certify(agent):
     """CSR out, certificate in, checked against our key and anchors before it is stored."""
     from agent.clouds import est
+    from agent.crypto.verify import Whole
     from agent.wire import csr
 
     config, platform = agent.config, agent.platform
@@ -110,7 +111,11 @@ def _certify(agent):
         if response.status >= 500 or response.status in (408, 429):
             raise UnreachableError("http_status", text)
         raise RefusedError("enrol_refused", text + ": check device key and secret, or whether it has another key")
-    chain = est.check(est.answer(answer), public, platform.anchors(), platform.verify)
+
+    def verify(key_type, scheme, issuer, data, signature):
+        return platform.verify(key_type, scheme, issuer, Whole(data), signature)
+
+    chain = est.check(est.answer(answer), public, platform.anchors(), verify)
     if len(chain[0]) > MAX_CERTIFICATE_BYTES:
         raise RefusedError("certificate", "larger than %d bytes" % MAX_CERTIFICATE_BYTES)
     platform.store.save("cert." + label, chain[0])

@@ -3,7 +3,8 @@
 
 import hashlib
 
-from agent.crypto import p256
+from agent.crypto import p256, p256_sign
+from agent.crypto.verify import Whole
 from agent.errors import MisuseError
 from agent.wire import ecdsa
 from contract_slots import refused
@@ -61,25 +62,24 @@ def check_keys(boot):
 def check_verify(boot):
     platform = boot()
     secret = b"\x07" * 32
-    point, digest = p256.public(secret), hashlib.sha256(b"text").digest()
-    signature = ecdsa.signature_to_der(p256.sign(secret, digest))
+    point, text = p256_sign.public(secret), Whole(b"text")
+    signature = ecdsa.signature_to_der(p256_sign.sign(secret, text.sha256()))
     kinds = ("ecdsa", "ecdsa-sha2-nistp256")
-    assert platform.verify(kinds[0], kinds[1], point, digest, signature)
-    assert platform.verify(kinds[1], kinds[1], point, digest, signature)
+    assert platform.verify(kinds[0], kinds[1], point, text, signature)
+    assert platform.verify(kinds[1], kinds[1], point, text, signature)
     for arguments in (
-        ("rsa", kinds[1], point, digest, signature),
-        ("ecdsa", "ed25519", point, digest, signature),
-        ("", "", b"", b"", b""),
-        (kinds[0], kinds[1], point, hashlib.sha256(b"texT").digest(), signature),
-        (kinds[0], kinds[1], point, digest[:31], signature),
-        (kinds[0], kinds[1], point[:64], digest, signature),
-        (kinds[0], kinds[1], b"\x02" + point[1:33], digest, signature),
-        (kinds[0], kinds[1], point[:64] + bytes((point[64] ^ 1,)), digest, signature),
-        (kinds[0], kinds[1], p256.public(b"\x08" * 32), digest, signature),
-        (kinds[0], kinds[1], point, digest, signature + b"\x00"),
-        (kinds[0], kinds[1], point, digest, signature[:-1]),
-        (kinds[0], kinds[1], point, digest, b"\x30\x81" + signature[1:]),
-        (kinds[0], kinds[1], point, digest, b""),
+        ("rsa", kinds[1], point, text, signature),
+        ("ecdsa", "ed25519", point, text, signature),
+        ("", "", b"", text, b""),
+        (kinds[0], kinds[1], point, Whole(b"texT"), signature),
+        (kinds[0], kinds[1], point[:64], text, signature),
+        (kinds[0], kinds[1], b"\x02" + point[1:33], text, signature),
+        (kinds[0], kinds[1], point[:64] + bytes((point[64] ^ 1,)), text, signature),
+        (kinds[0], kinds[1], p256_sign.public(b"\x08" * 32), text, signature),
+        (kinds[0], kinds[1], point, text, signature + b"\x00"),
+        (kinds[0], kinds[1], point, text, signature[:-1]),
+        (kinds[0], kinds[1], point, text, b"\x30\x81" + signature[1:]),
+        (kinds[0], kinds[1], point, text, b""),
     ):
         assert platform.verify(*arguments) is False, arguments
 

@@ -12,8 +12,8 @@ import binascii
 import hashlib
 import json
 
-from agent.crypto import p256
-from agent.crypto.verify import verify
+from agent.crypto import p256_sign
+from agent.crypto.verify import Whole, verify
 from agent.wire import ecdsa
 from platform_adapters.memory import Peer
 
@@ -107,9 +107,9 @@ class Cloud(Peer):
 
     def _report(self, device, jws):
         head, claims, signature = jws.split(".")
-        digest = hashlib.sha256((head + "." + claims).encode()).digest()
+        signed = Whole((head + "." + claims).encode())
         der = ecdsa.signature_to_der(_from_base64url(signature))
-        if not verify("ecdsa", "ecdsa-sha2-nistp256", p256.public(device.secrets["a"]), digest, der):
+        if not verify("ecdsa", "ecdsa-sha2-nistp256", p256_sign.public(device.secrets["a"]), signed, der):
             self.lies.append("a report with a bad signature")
             return 400
         claims = json.loads(_from_base64url(claims))

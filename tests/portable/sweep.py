@@ -20,7 +20,7 @@ import json
 import decada_cloud
 import enrolled
 import mutants
-from agent.crypto import p256
+from agent.crypto import p256, p256_comb, p256_sign
 from agent.runtime import Agent
 from platform_adapters import memory
 
@@ -66,15 +66,11 @@ class Remembered:
 
 
 def remember_signatures():
-    p256.public = Remembered(p256.public)
-    p256.sign = Remembered(p256.sign)
-    known = Remembered(memory.verify)
-
-    def verify(key_type, scheme, public, message, signature):
-        digest = message if isinstance(message, bytes) else message.sha256()
-        return known(key_type, scheme, public, digest, signature)
-
-    memory.verify = decada_cloud.verify = verify
+    p256_sign.public = Remembered(p256_sign.public)
+    p256_sign.sign = Remembered(p256_sign.sign)
+    p256.verify = Remembered(p256.verify)
+    p256_comb.verify = Remembered(p256_comb.verify)
+    p256_comb.make = Remembered(p256_comb.make)
 
 
 class Run:

@@ -4,7 +4,6 @@
 import sys
 
 import contract_device
-from agent.crypto.verify import verify
 from agent.errors import MisuseError
 from contract_slots import refused
 from platform_adapters import files
@@ -20,7 +19,7 @@ class Parts:
         self.store = FileStore(path + "/store")
         self.keys = base.FileKeys(path + "/keys")
         self.chance = base.Chance()
-        self.verify = verify
+        self.verify = base.Verify(self.store)
         if ON_BOARD:
             self.clock = base.Clock()
 
