@@ -41,7 +41,8 @@ RULES = (
     ("agent/outbox.py", ("agent.errors", "agent.version"), ()),
     # The shell: the only code of the agent that does things.  Never a platform.
     ("agent/runtime.py", ("agent",), ("gc", "json", "sys", "asyncio")),
-    ("agent/uplink.py", ("agent",), ("gc", "json")),
+    ("agent/uplink.py", ("agent",), ("json",)),
+    ("agent/talk.py", ("agent",), ("gc",)),
     ("agent/acts.py", ("agent",), ("json",)),
     ("agent/begin.py", ("agent",), ("json",)),
     ("agent/claims.py", (), ()),
@@ -61,7 +62,7 @@ RULES = (
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
     (
         "tools/trueboot*/*.py",
-        ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token")
+        ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")
         + ("trueboot", "trueboot_server"),
         None,
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trueboot import mpy
+from trueboot import mpy, shorten
 
 sys.path.insert(0, str(Path(__file__).parent))
 import world as release  # noqa: E402
@@ -37,8 +37,9 @@ def board(tmp_path_factory):
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("sweep_board")
-    mpy.build(folder)
-    for name in ("sweep", "decada_cloud", "mutants", "enrolled", "tuf_repo", "test_offers", "scratch", "expect"):
+    names = ("sweep", "decada_cloud", "mutants", "enrolled", "tuf_repo", "test_offers", "scratch", "expect")
+    mpy.build(folder, keep=shorten.words(*((PORTABLE / (name + ".py")).read_text("utf-8") for name in names)))
+    for name in names:
         mpy.compile_file(PORTABLE / (name + ".py"), folder / (name + ".mpy"), name + ".py")
     return folder
 
