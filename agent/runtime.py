@@ -51,6 +51,7 @@ class Agent:
         self.image = ""  # hash of the running image, measured at this boot
         self.verified = ""  # hash of the image that was read back from the spare slot since this boot
         self.uplink = Uplink(self)
+        self.forget()
 
     # What users call
 
@@ -90,7 +91,7 @@ class Agent:
 
         `status()`, the log and the reports tell the rest.  MisuseError("install_busy") while an update is under way.
         """
-        self._module("request").put(self, path)
+        self.module("request").put(self, path)
 
     def status(self):
         state = self.update_state
@@ -164,14 +165,17 @@ class Agent:
         self.uplink.progress(80 * done // total, "downloading", release["job"])
 
     def update_event(self, event):
+        self.forget()
         self.module("acts").update_event(self, event)
 
     def identity_event(self, event):
+        self.forget()
         self.module("begin").identity_event(self, event)
 
     def measured(self, image):
         """The running image's hash is known: now the machines hear that the device has started."""
         self.image = image
+        self.forget()
         self.module("begin").started(self)
 
     def offered(self, offer):
@@ -208,8 +212,7 @@ class Agent:
 
     def begin(self, name, *args):
         """Start the task agent/tasks/<name>.py."""
-        if not self._tasks:
-            self.forget()  # what the last task needed, the next may not
+        self.forget()  # what the last task needed, the next may not
         self._tasks.append([self.module("tasks." + name).run(self, *args), 0])
 
     # The turn
@@ -229,7 +232,7 @@ class Agent:
                 rest = self.uplink.tend() if self.image else NEVER_MS
                 look = now + min(rest, TURN_MS)
                 if self.image and self._requested and self._requested():
-                    self._module("request").take(self)
+                    self.module("request").take(self)
             wait = self._work()
             if tended:
                 wait = min(wait, rest)
@@ -258,8 +261,7 @@ class Agent:
             entry[1] = now + pause
             self._tasks.append(entry)
             wait = min(wait, pause)
-        if not self._tasks:
-            self.forget()
+        self.forget()
         return wait
 
     def _recover(self):
@@ -277,7 +279,12 @@ class Agent:
         return sys.modules[name]
 
     def forget(self):
-        """Let go of every module of ours that was loaded since the agent was made."""
+        """Let go of every module of ours that was loaded since the agent was made, unless a task may need it.
+
+        For a board: called before something else is loaded, it keeps the two from being there together.
+        """
+        if self._tasks:
+            return
         if sys.implementation.name != "micropython" or len(sys.modules) == self._kept:
             return  # CPython has the room, and classes there are better not loaded twice
         passing = [

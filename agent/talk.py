@@ -6,9 +6,7 @@ Part of the shell.  `uplink` tells the rules, and calls this; it is forgotten in
 
 import gc
 
-from agent import session
 from agent.clouds.decada import HANDLER_FAILED, NO_HANDLER, OK, STATIC
-from agent.config import address
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.uplink import PROBATION
 
@@ -19,6 +17,9 @@ MAX_REJECTIONS = 3  # times that the cloud may turn a report down before it is g
 
 def dial(agent, now):
     """One try to connect, if it is time; the milliseconds until the next thing."""
+    from agent import session
+    from agent.config import address
+
     uplink, platform = agent.uplink, agent.platform
     state, commands = session.step(uplink.session if uplink.session["phase"] else session.initial(), ("tick", now))
     uplink.session = state
@@ -47,6 +48,8 @@ def dial(agent, now):
 
 
 def lost(agent, error, refused):
+    from agent import session
+
     uplink, platform = agent.uplink, agent.platform
     now = platform.clock.ticks_ms()
     uplink.session, _ = session.step(uplink.session, ("lost", now, platform.chance.random(1)[0], refused))
@@ -144,6 +147,7 @@ def say(agent, trial):
 
 
 def _sign(agent, claims):
+    agent.forget()
     from agent import token
 
     keys, label = agent.platform.keys, agent.identity["label"]

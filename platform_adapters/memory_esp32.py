@@ -82,11 +82,15 @@ class Board:
         """Boot; may raise PowerCut itself, since the boot loader writes."""
         if self.life is not None:
             self.life.end()
-        self.life = Life(self)
         self.boots += 1
+        self.boot(Life(self))
+        return Esp32(self)
+
+    def boot(self, life):
+        """What the boot loader does in the boot `life`."""
+        self.life = life
         self.running = None
         self.running = loader.start(self)
-        return Esp32(self)
 
     # flash
 

@@ -23,6 +23,7 @@ NOT_FOUND = 0x105  # ESP_ERR_NOT_FOUND
 VALIDATE_FAILED = 0x1503  # ESP_ERR_OTA_VALIDATE_FAILED
 
 SECTOR = 4096
+ENTRY_BYTES = 32
 CHIP = 0  # ESP32
 _ENTRY = "<I20sII"
 _MAX_SEGMENTS = 16
@@ -88,7 +89,7 @@ def pack(seq, state, label=b"\xff" * 20):
 def otadata(board):
     """[[seq, label, state, crc], ...] of both copies, whole or not; blank ones where there is no such partition."""
     data = board.flash["otadata"] if board.has("otadata") else b"\xff" * (2 * SECTOR)
-    return [list(struct.unpack(_ENTRY, data[i : i + 32])) for i in (0, SECTOR)]
+    return [list(struct.unpack(_ENTRY, data[i : i + ENTRY_BYTES])) for i in (0, SECTOR)]
 
 
 def _invalid(entry):

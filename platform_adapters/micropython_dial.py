@@ -45,7 +45,7 @@ def dial(host, port, anchors, credentials, limit_ms):
         return context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
     except (OSError, ValueError) as error:
         raw.close()
-        raise translate(error, host, port)
+        raise explained(error, host, port)
 
 
 def await_connack(receive, limit_ms, host, port):
@@ -63,7 +63,7 @@ def await_connack(receive, limit_ms, host, port):
         raise kind("mqtt_refused", "%s:%d answers CONNACK %d (%s)" % (host, port, event[1], meaning))
 
 
-def translate(error, host, port):
+def explained(error, host, port):
     """The agent's error for an OSError or a ValueError of a socket."""
     peer = "%s:%d" % (host, port)
     number = error.args[0] if error.args else 0

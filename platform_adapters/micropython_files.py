@@ -16,6 +16,10 @@ from platform_adapters.filestore import FileStore
 CONFIG_BYTES = 16 * 1024
 TRUST_BYTES = 64 * 1024
 PATHS = {"ca_file": "ca.der", "root_file": "root.json", "state": "state", "slots": "slots"}
+# PKCS #8 of P-256 as `make` and everybody else writes it, around the secret and its point: read without a parser.
+_HEAD = b"0\x81\x87\x02\x01\x000\x13\x06\x07*\x86H\xce=\x02\x01\x06\x08*\x86H\xce=\x03\x01\x07\x04m0k\x02\x01\x01\x04 "
+_MIDDLE = b"\xa1D\x03B\x00"
+FILE_SYSTEMS = ("VfsLfs2", "VfsPosix")  # those whose files are replaced in one step, tested; FAT is none of them
 FIXED = ("state", "slots")  # the trampoline reads no configuration
 
 
@@ -44,6 +48,22 @@ def read_trusted(path, what, limit=TRUST_BYTES):
     if data is None or len(data) > limit:
         raise MisuseError("config", "%s, %s, is %s" % (what, path, "missing" if data is None else "too big"))
     return data
+
+
+def check_file_systems(config):
+    """DeviceError("file_system") unless state and slots lie where a power cut leaves the old file or the new one."""
+    import vfs
+
+    mounted = vfs.mount()
+    for folder in (config["state"], config["slots"]):
+        point, kind = "", "no file system"
+        for system, at in mounted:
+            if (folder + "/").startswith(at.rstrip("/") + "/") and len(at) > len(point):
+                point, kind = at, type(system).__name__
+        if kind not in FILE_SYSTEMS:
+            raise DeviceError(
+                "file_system", "%s lies on %s, which a power cut can damage: use littlefs" % (folder, kind)
+            )
 
 
 class FileKeys:
@@ -86,9 +106,13 @@ class FileKeys:
         return None if identity is None else (self.der(identity[0]), identity[1])
 
     def _key(self, label):
+        """(secret, point)."""
+        data = self.der(label)
+        if len(data) == 138 and data[:36] == _HEAD and data[68:73] == _MIDDLE:
+            return data[36:68], data[73:]
         from agent.wire import ecdsa
 
         try:
-            return ecdsa.secret_from_der(self.der(label))
+            return ecdsa.secret_from_der(data)
         except RefusedError as error:
             raise DeviceError("key_store", "key %s: %s" % (label, error.detail))

@@ -70,4 +70,4 @@ class Connection:
     def _translate(self, error):
         from platform_adapters import micropython_dial
 
-        return micropython_dial.translate(error, self._host, self._port)
+        return micropython_dial.explained(error, self._host, self._port)

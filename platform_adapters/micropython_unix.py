@@ -15,11 +15,13 @@ RESET_CODE = 3
 
 
 class MicroPythonUnix:
+    chunk = 1024  # bytes that are read from a slot or a socket at a time
     passing = ("platform_adapters.micropython_files", "platform_adapters.filestore", "platform_adapters.files")
 
     def __init__(self, root=None):
         root = os.getcwd() if root is None else root
-        self.config = base.read_config(root)
+        self.config = config = base.read_config(root)
+        base.check_file_systems(config)
         self.slots = base.Late(self._make_slots)
         self.http = base.Late(self._make_http)
         self.store = base.Late(self._make_store)

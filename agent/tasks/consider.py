@@ -11,9 +11,8 @@ the offer says must agree with them, or it is turned down.  Two roads:
    and let go; nothing of the image is read before consent.
 """
 
-from agent import rules, session
 from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
-from agent.tasks import read_body, trusted
+from agent.tasks import read_body
 
 MAX_TRIES = 3
 PIECE_BYTES = 1024
@@ -30,6 +29,8 @@ def run(agent, offer):
             agent.log_error(error)
             tries += 1
             if isinstance(error, UnreachableError) and tries < MAX_TRIES:
+                from agent import session
+
                 # A stick that was pulled takes longer to come back than a network.
                 yield session.wait_ms(tries, agent.platform.chance.random(1)[0], "file" in offer)
                 continue
@@ -42,6 +43,7 @@ def run(agent, offer):
 
 
 def _end(agent, offer, event):
+    # Nothing of this file holds on to the walk, so that it is forgotten before the machine is loaded.
     agent.considered()
     agent.update_event(event)
     if offer.get("request"):
@@ -52,6 +54,8 @@ def _end(agent, offer, event):
 
 def _look_up(agent, offer):
     """The release that the repository's metadata describe."""
+    from agent.tasks import trusted
+
     path = offer["target"]
     walk = trusted.start(agent)
     yield from _feed(agent, walk)
@@ -60,8 +64,13 @@ def _look_up(agent, offer):
     trusted.settle(agent, walk, "repository")
     if walk.target is None:
         raise RefusedError("not_signed", "no signed metadata for " + path)
-    release = _judge(agent, path, walk.target)
-    release["address"] = walk.file(path)
+    target, address = walk.target, walk.file(path)
+    walk = trusted = None
+    agent.forget()  # what the walk took makes room for the slots and the rules
+    from agent import rules
+
+    release = _judge(agent, path, target)
+    release["address"] = address
     rules.agree(offer, version=release["version"], length=release["length"])
     if offer.get("method") == "sha256":
         rules.agree(offer, digest=release["sha256"])
@@ -69,6 +78,8 @@ def _look_up(agent, offer):
 
 
 def _feed(agent, walk):
+    from agent.tasks import trusted
+
     wanted = walk.wanted()
     while wanted:
         walk.feed((yield from _get(agent, wanted[0], wanted[1])))
@@ -93,18 +104,26 @@ def _get(agent, name, limit):
 
 def _open(agent, offer):
     """The release that the offered bundle describes."""
-    walk = trusted.start(agent, False)
-    release = yield from examine(agent, offer, walk, lambda: trusted.keep(agent, walk, "bundle"))
-    trusted.settle(agent, walk)
-    return release
-
-
-def examine(agent, offer, walk, keep):
-    """Feed `walk` with the metadata part of the offer's bundle; `keep()` is called after each piece.  Gives the release."""
-    from agent.tasks import source
+    from agent.tasks import trusted
     from agent.trust.bundle import Bundle
 
+    walk = trusted.start(agent, False)
     bundle = Bundle(walk)
+    size = yield from read_bundle(agent, offer, bundle, lambda: trusted.keep(agent, walk, "bundle"))
+    trusted.settle(agent, walk)
+    target, path, prefix = walk.target, bundle.path, bundle.prefix
+    walk = bundle = None
+    agent.forget()
+    return judge_bundle(agent, offer, path, target, prefix, size)
+
+
+def read_bundle(agent, offer, bundle, keep):
+    """Feed `bundle` with the offered file, up to its image; `keep()` is called after each piece.
+
+    Gives the file's length, as far as it is known, else what the offer says.
+    """
+    from agent.tasks import source
+
     response = source.open_bundle(agent, offer)
     try:
         while True:
@@ -117,33 +136,40 @@ def examine(agent, offer, walk, keep):
             whole = bundle.feed(data)
             keep()
             if whole:
-                break
+                return response.length if "file" in offer else offer["length"]
             yield 0
     except RefusedError as error:
         if error.code == "no_bundle" and "file" not in offer:
-            raise RefusedError(
-                "no_bundle", "the offer names no signed target, and its file is no bundle: offer a bundle"
-            )
+            raise RefusedError("no_bundle", "the offer names no signed target, and its file is no bundle")
         raise
     finally:
         response.close()
-    release = _judge(agent, bundle.path, walk.target)
-    length = bundle.prefix + bundle.length
+
+
+def judge_bundle(agent, offer, path, target, prefix, size):
+    """The release of a bundle whose walk ended well, and where its image lies; `size`: bytes of the whole file."""
+    from agent import rules
+
+    release = _judge(agent, path, target)
     rules.agree(offer, version=release["version"])
+    if size != prefix + release["length"]:
+        raise RefusedError(
+            "bundle_length", "%d bytes, of which its entries are %d" % (size, prefix + release["length"])
+        )
+    source = {"prefix": prefix, "length": size, "sha256": None}
     if "file" in offer:
-        if response.length != length:
-            raise RefusedError("bundle_length", "the file has %d bytes, its entries %d" % (response.length, length))
-        release["source"] = {"file": offer["file"], "sha256": None}
+        source["file"] = offer["file"]
     else:
-        if offer["length"] != length:
-            raise RefusedError("offer", "its length %d is not the bundle's %d" % (offer["length"], length))
-        digest = offer["digest"] if offer["method"] == "sha256" else None
-        release["source"] = {"url": offer["url"], "sha256": digest}
-    release["source"].update({"prefix": bundle.prefix, "length": length})
+        source["url"] = offer["url"]
+        if offer["method"] == "sha256":
+            source["sha256"] = offer["digest"]
+    release["source"] = source
     return release
 
 
 def _judge(agent, path, target):
+    from agent import rules
+
     device = {
         "hardware": agent.config["hardware"],
         "version": agent.update_state["version"],

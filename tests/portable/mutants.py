@@ -8,7 +8,7 @@ for a test of test_offers.py, since no cut is needed to show them.
 import json
 
 from agent import acts, begin, journal, outbox, request, rules, update
-from agent.clouds.decada import Decada
+from agent.clouds import decada_words
 from agent.tasks import fetch, source, trial, trusted
 from agent.trust.metadata import Metadata
 from agent.trust.walk import Walk
@@ -68,14 +68,14 @@ def _refusal_forgotten():
 
 
 def _version_told_on_trial():
-    progress = Decada.progress
+    progress = decada_words.progress
 
-    def early(self, step, text, job, report):
+    def early(cloud, step, text, job, report):
         if step == 90:
-            return self.report_version("1.1.0", "")
-        return progress(self, step, text, job, report)
+            return cloud.report_version("1.1.0", "")
+        return progress(cloud, step, text, job, report)
 
-    Decada.progress = early
+    decada_words.progress = early
 
 
 def _reports_lost_on_reset():

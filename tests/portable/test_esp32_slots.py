@@ -303,6 +303,35 @@ def test_a_call_erases_no_more_than_it_writes():
     assert erased(slots.write, 0, NEW) == len(NEW) // 4096
 
 
+def test_what_each_call_costs():
+    """The table of docs/slots-esp32.md."""
+    world = World()
+    world.board.install("ota_0", OLD)
+
+    def cost(call, *arguments):
+        del world.board.trace[:]
+        call(*arguments)
+        kinds = [name.split(" ")[0] for name in world.board.trace]
+        return [kinds.count(kind) for kind in ("erase", "program", "store.save")]
+
+    slots = world.boot()
+    assert cost(slots.begin, note()) == [0, 0, 1]
+    assert cost(slots.write, 0, NEW[:4096]) == [1, 16, 0]
+    slots.write(4096, NEW[4096:])
+    assert cost(slots.sync) == [1, (len(NEW) - 4096 + 255) // 256, 1]
+    assert cost(slots.activate) == [1, 1, 0]
+    assert cost(slots.begin, note()) == [1, 0, 1]
+    fill(slots, NEW, 999, note())
+    slots.activate()
+    assert cost(world.boot) == [1, 1, 0]
+    assert cost(world.boot) == [1, 1, 0]
+    assert cost(world.boot) == [0, 0, 0]
+    world.slots.activate()
+    slots = world.boot()
+    assert cost(slots.confirm) == [1, 1, 0]
+    assert cost(world.boot) == [0, 0, 0]
+
+
 def test_a_torn_record_is_no_record():
     world = World()
     fill(world.boot(), NEW, 999, note())

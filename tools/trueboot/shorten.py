@@ -6,7 +6,7 @@ when its module is gone.  What is nobody's but a module's own is renamed to a fe
 
   * names with a leading underscore: functions, methods, attributes, variables;
   * module-level names in capitals that no other file uses; where such a name is a number, the number takes its place;
-  * arguments that nobody passes by name, but not of what users call (`PUBLIC`).
+  * arguments that nobody passes by name, but not of constructors and of what users call (`PUBLIC`).
 
 Whatever might be reached in another way keeps its name: what another file or a text mentions, what is asked of an object
 other than `self`, classes that inherit across files, functions of a module that asks `globals()`.  Lines stay lines, so that
@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-PUBLIC = ("agent/runtime.py", "platform_adapters/")
+PUBLIC = ("agent/__init__.py", "agent/runtime.py")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -113,6 +113,8 @@ class _Module:
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             line = self._lines[node.lineno - 1]
             self._place(node.name, node.lineno, line.index(node.name.encode(), node.col_offset + 4))
+            if node.name == "__init__" and isinstance(node, ast.FunctionDef):
+                self._marked |= {argument.arg for argument in node.args.args + node.args.kwonlyargs}
             self.defined.add(node.name)
             self._marked.add(node.name)
             stores[node.name] += 1
@@ -192,5 +194,5 @@ def _number(node: ast.expr) -> int | None:
     allowed = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
     if not all(isinstance(part, allowed) for part in ast.walk(node)):
         return None
-    value = eval(compile(ast.Expression(node), "number", "eval"), {})
+    value = eval(compile(ast.Expression(node), "number", "eval"), {})  # noqa: S307  (our own numbers)
     return value if type(value) is int else None
