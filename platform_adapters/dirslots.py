@@ -219,6 +219,7 @@ class DirSlots:
 
     def _resume(self, offset):
         path = self._path(self.spare())
+        self._must_be_confirmed()
         if self.release(self.spare()) is None:
             raise MisuseError("slot_not_begun", "begin comes before write")
         filled = self.filled()

@@ -59,17 +59,21 @@ class Looker:
 
 def install(config: dict[str, Any], name: str, timeout_s: float) -> int:
     """0 when confirmed, or handed over with `timeout_s` 0; else Stop."""
-    become_owner(config["state"])
-    name = os.path.abspath(name)
-    if not os.path.isfile(name):
-        raise Stop(UNAVAILABLE, "bundle_gone: there is no file %s" % name)
     try:
-        looker = Looker(config)
-        release = examine(looker, name)
+        return check_and_follow(config, os.path.abspath(name), timeout_s)
     except (RefusedError, DeviceError) as error:
-        raise Stop(FAILED, str(error)) from None
+        code = UNAVAILABLE if error.code in ("store", "state") else FAILED
+        raise Stop(code, str(error)) from None
     except UnreachableError as error:
-        raise Stop(UNAVAILABLE, str(error)) from None
+        raise Stop(LATER if error.code == "install_busy" else UNAVAILABLE, str(error)) from None
+
+
+def check_and_follow(config: dict[str, Any], name: str, timeout_s: float) -> int:
+    become_owner(config["state"])
+    if not os.path.isfile(name):
+        raise UnreachableError("bundle_gone", "there is no file %s" % name)
+    looker = Looker(config)
+    release = examine(looker, name)
     what = "%s, version %s," % (release["target"], release["version"])
     if verdict(looker.update_state, release):
         say("%s runs already" % what)
@@ -129,16 +133,15 @@ def run(task: Any) -> Any:
 def verdict(state: dict[str, Any], release: dict[str, Any]) -> bool:
     """Whether it runs already; RefusedError with what the update machine would say."""
     if state["phase"] == update.TRIAL:
-        raise Stop(
-            LATER, "install_busy: version %s is on trial; try again when that has ended" % state["release"]["version"]
-        )
+        text = "version %s is on trial; try again when that has ended"
+        raise UnreachableError("install_busy", text % state["release"]["version"])
     _, commands = update.step(state, ("offered", dict(release, job=None, nonce=None)))
     for command in commands:
         report = command[2] if command[0] == "save" else None
         if report and report["outcome"] == "failed":
-            raise Stop(LATER, "install_busy: %s" % report["reason"])
+            raise UnreachableError("install_busy", report["reason"])
         if report and report["outcome"] == "refused":
-            raise Stop(FAILED, "release_refused: %s" % report["reason"])
+            raise RefusedError("release_refused", report["reason"])
         if report:
             return True
     return False
@@ -160,7 +163,7 @@ def follow(state: str, identifier: str, timeout_s: float) -> int:
                 told = now["phase"]
                 say("version %s %s" % (now["release"]["version"], PHASES.get(told, told)))
         elif pending is None or identifier.encode() not in pending:
-            raise Stop(FAILED, "install_lost: another request took its place")
+            raise RefusedError("install_lost", "another request took its place")
         time.sleep(LOOK_S)
     raise Stop(LATER, "not ended after %d s; the agent goes on, see `trueboot-agent status`" % timeout_s)
 

@@ -33,9 +33,8 @@ import hashlib
 import json
 
 from agent.crypto import p256_sign
-from agent.crypto.verify import verify
 from agent.errors import DeviceError, MisuseError
-from platform_adapters import bootrecord
+from platform_adapters import bootrecord, pinned
 from platform_adapters.filestore import NAME_CHARACTERS
 from platform_adapters.memory_cloud import Http, Mqtt, Peer
 from platform_adapters.memory_power import AFTER, BEFORE, TORN, Illegal, Life, PowerCut, Reset
@@ -121,6 +120,7 @@ class Memory:
     def __init__(self, life, slot, cause):
         device = life.device
         self._life = life
+        self._met = {}  # by `verify`
         self.config = dict(device.config)
         self.slots = Slots(life, slot)
         self.store = Store(life)
@@ -139,7 +139,7 @@ class Memory:
 
     def verify(self, key_type, scheme, public, message, signature):
         self._life.check()
-        return verify(key_type, scheme, public, message, signature)
+        return pinned.verify(self._met, self.store, key_type, scheme, public, message, signature)
 
     def log(self, event, fields):
         self._life.check()

@@ -10,9 +10,7 @@ secret.  What comes back must fit the device's key and chain to a trust anchor;
 import binascii
 
 from agent.errors import RefusedError
-from agent.wire import pem, x509
 
-MAX_ANSWER_BYTES = 8192
 _ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2"
 
 
@@ -30,6 +28,8 @@ def request(product_key, device_key, device_secret, csr):
 
 def answer(body):
     """The certificates (DER) of an answer's body."""
+    from agent.wire import pem, x509
+
     return x509.certificates_of_pkcs7(pem.from_base64(body))
 
 
@@ -40,6 +40,8 @@ def check(certificates, public, anchors, verify):
     by signature (RFC 5280, 6.1, for a chain of one: our profile has no intermediates).
     `verify(key type, scheme, public, data, signature)` -> bool, data: the bytes that were signed.
     """
+    from agent.wire import x509
+
     for der in certificates:
         leaf = x509.read(der)
         if leaf.public != public:

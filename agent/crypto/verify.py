@@ -38,7 +38,7 @@ def verify(key_type: str, scheme: str, public: bytes, message, signature: bytes)
         "rsa"      "rsassa-pss-sha256"     SubjectPublicKeyInfo in DER    as long as the modulus
     """
     if key_type in P256_TYPES and scheme == P256:
-        return _p256(public, message, signature)
+        return verify_p256(public, message, signature)
     if key_type == "ed25519" and scheme == "ed25519":
         from agent.crypto import ed25519
 
@@ -50,12 +50,18 @@ def verify(key_type: str, scheme: str, public: bytes, message, signature: bytes)
     return False
 
 
-def _p256(point, message, signature):
-    from agent.crypto import p256
+def verify_p256(point: bytes, message, signature: bytes, comb=None) -> bool:
+    """The first of these; with the point's `comb` (see `p256_comb`) in half the time."""
     from agent.wire import ecdsa
 
     try:
         raw = ecdsa.signature_from_der(signature)
     except RefusedError:
         return False
+    if comb is not None:
+        from agent.crypto import p256_comb
+
+        return p256_comb.verify(comb, message.sha256(), raw)
+    from agent.crypto import p256
+
     return p256.verify(point, message.sha256(), raw)

@@ -11,9 +11,8 @@ the offer says must agree with them, or it is turned down.  Two roads:
    and let go; nothing of the image is read before consent.
 """
 
-from agent import rules, session
 from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
-from agent.tasks import read_body, trusted
+from agent.tasks import read_body
 
 MAX_TRIES = 3
 PIECE_BYTES = 1024
@@ -30,6 +29,8 @@ def run(agent, offer):
             agent.log_error(error)
             tries += 1
             if isinstance(error, UnreachableError) and tries < MAX_TRIES:
+                from agent import session
+
                 # A stick that was pulled takes longer to come back than a network.
                 yield session.wait_ms(tries, agent.platform.chance.random(1)[0], "file" in offer)
                 continue
@@ -42,6 +43,7 @@ def run(agent, offer):
 
 
 def _end(agent, offer, event):
+    # Nothing of this file holds on to the walk, so that it is forgotten before the machine is loaded.
     agent.considered()
     agent.update_event(event)
     if offer.get("request"):
@@ -52,6 +54,8 @@ def _end(agent, offer, event):
 
 def _look_up(agent, offer):
     """The release that the repository's metadata describe."""
+    from agent.tasks import trusted
+
     path = offer["target"]
     walk = trusted.start(agent)
     yield from _feed(agent, walk)
@@ -60,8 +64,13 @@ def _look_up(agent, offer):
     trusted.settle(agent, walk, "repository")
     if walk.target is None:
         raise RefusedError("not_signed", "no signed metadata for " + path)
-    release = _judge(agent, path, walk.target)
-    release["address"] = walk.file(path)
+    target, address = walk.target, walk.file(path)
+    walk = trusted = None
+    agent.forget()  # what the walk took makes room for the slots and the rules
+    from agent import rules
+
+    release = _judge(agent, path, target)
+    release["address"] = address
     rules.agree(offer, version=release["version"], length=release["length"])
     if offer.get("method") == "sha256":
         rules.agree(offer, digest=release["sha256"])
@@ -69,6 +78,8 @@ def _look_up(agent, offer):
 
 
 def _feed(agent, walk):
+    from agent.tasks import trusted
+
     wanted = walk.wanted()
     while wanted:
         walk.feed((yield from _get(agent, wanted[0], wanted[1])))
@@ -93,11 +104,11 @@ def _get(agent, name, limit):
 
 def _open(agent, offer):
     """The release that the offered bundle describes."""
+    from agent.tasks import trusted
+
     walk = trusted.start(agent, False)
-    taken = []
-    release = yield from examine(agent, offer, walk, lambda: taken.append(trusted.keep(agent, walk)))
-    if True in taken:
-        trusted.settle(agent, walk, "bundle")
+    release = yield from examine(agent, offer, walk, lambda: trusted.keep(agent, walk, "bundle"))
+    trusted.settle(agent, walk)
     return release
 
 
@@ -129,6 +140,8 @@ def examine(agent, offer, walk, keep):
         raise
     finally:
         response.close()
+    from agent import rules
+
     release = _judge(agent, bundle.path, walk.target)
     length = bundle.prefix + bundle.length
     rules.agree(offer, version=release["version"])
@@ -146,6 +159,8 @@ def examine(agent, offer, walk, keep):
 
 
 def _judge(agent, path, target):
+    from agent import rules
+
     device = {
         "hardware": agent.config["hardware"],
         "version": agent.update_state["version"],

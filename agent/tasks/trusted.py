@@ -3,7 +3,8 @@
 
 Records of the store: "root", "timestamp", "snapshot", "targets", each exactly as
 the walk gave it.  Journal: "clock", the durable floor of the clock; "freshness",
-"repository" or "bundle", after what renewed the trust last.
+"bundle" from the first thing on that a bundle brought, "repository" again once
+the repository was walked to its end.
 
 Rules kept:
  * A walk's results are stored in the walk's order, the root first: a version that
@@ -42,26 +43,25 @@ def start(agent, fresh=True):
     return Walk(stored, now, platform.verify, fresh, base)
 
 
-def keep(agent, walk):
-    """Store what the walk trusts since the last call; whether that was anything."""
-    taken = False
+def keep(agent, walk, freshness=None):
+    """Store what the walk trusts since the last call; the journal knows of its freshness before."""
     for name, data in walk.take():
         if name not in RECORDS:
             continue
         if walk.rekeyed and agent.record.get("clock", 0):
             agent.save(clock=0)
             agent.platform.clock.set_floor(BUILT)
-        taken = True
+        if freshness and agent.record.get("freshness") != freshness:
+            agent.save(freshness=freshness)
         agent.platform.store.save(name, data)
-    return taken
 
 
-def settle(agent, walk, freshness):
+def settle(agent, walk, freshness=None):
     """The walk has ended well: note how fresh its trust is, and the time that it proves."""
     known = agent.record.get("clock", 0)
     clock = max(known, walk.issued or 0)
     changes = {}
-    if agent.record.get("freshness") != freshness:
+    if freshness and agent.record.get("freshness") != freshness:
         changes["freshness"] = freshness
     if changes or clock - max(known, BUILT) >= DAY_S:
         agent.save(clock=clock, **changes)

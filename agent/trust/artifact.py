@@ -27,7 +27,12 @@ class Artifact:
         name, self._want = chosen(entry["hashes"])
         self._left = entry.get("length")
         self._code = code
-        self._hasher = hashlib.sha256() if name == "sha256" else _sha512()
+        if name == "sha256":
+            self._hasher = hashlib.sha256()
+        else:
+            from agent.crypto import sha512  # only when it is met
+
+            self._hasher = sha512.new()
 
     def update(self, piece):
         """RefusedError as soon as there is more than was announced."""
@@ -61,11 +66,3 @@ def agrees(entry, data):
     except RefusedError:
         return False
     return True
-
-
-def _sha512():
-    if hasattr(hashlib, "sha512"):
-        return hashlib.sha512()
-    from agent.crypto.sha512 import sha512  # boards: only when it is needed
-
-    return sha512()

@@ -4,6 +4,13 @@
 boot()      play the boot loader, return the port of a new boot; nothing but the durable half survives
 limit(n)    from now on a slot takes n bytes
 illegal     the exceptions that a wrong call may raise
+
+and, where images are no app images (such a world runs ANY_IMAGE_CHECKS):
+image       a whole image
+head        its first bytes, which count only once they are whole (an app image's index)
+cuts        lengths at which a download is cut, too
+about       what a release's note must say beside version and kind
+trial_boots how often an image boots on trial
 """
 
 from agent.errors import AgentError, DeviceError, MisuseError, RefusedError
@@ -14,6 +21,19 @@ IMAGE = appimage.build(
     {"lib/empty.py": b"", "lib/m/data": bytes(range(256)) * 3, "main.py": b"import lib\n" * 20, "z": b"last"}
 )
 INDEX_BYTES = IMAGE.find(b"\n\n") + 2
+TRIAL_BOOTS = 3
+
+
+def image_of(world):
+    return getattr(world, "image", IMAGE)
+
+
+def note_of(world, version="2.0.0"):
+    return dict(getattr(world, "about", {"kind": "app"}), version=version)
+
+
+def head_of(world):
+    return getattr(world, "head", INDEX_BYTES)
 
 
 def raises(kinds, call, *arguments):
@@ -50,7 +70,7 @@ def contents(slots, slot, step=101):
 def update(world):
     """A world that runs a new image on trial."""
     slots = world.boot()
-    fill(slots)
+    fill(slots, image_of(world), note=note_of(world))
     slots.activate()
     return world.boot()
 
@@ -68,26 +88,28 @@ def check_a_new_device(world):
 
 
 def check_an_image_reads_back_as_written(world):
+    image, note = image_of(world), note_of(world)
+    middle = max(head_of(world), 3)
     for step in (1, 97, 4096):
         slots = world.boot()
-        fill(slots, step=step)
-        assert slots.filled() == len(IMAGE)
-        assert contents(slots, "b") == IMAGE
-        assert slots.release("b") == NOTE
+        fill(slots, image, step, note)
+        assert slots.filled() == len(image)
+        assert contents(slots, "b") == image
+        assert slots.release("b") == note
         slots = world.boot()
-        assert slots.filled() == len(IMAGE)
-        assert contents(slots, "b", 1) == contents(slots, "b", 5000) == IMAGE
-        assert slots.read("b", INDEX_BYTES - 3, 6) in (IMAGE[INDEX_BYTES - 3 : INDEX_BYTES + n] for n in range(4))
-        assert slots.read("b", len(IMAGE) + 10, 5) == b""
+        assert slots.filled() == len(image)
+        assert contents(slots, "b", 1) == contents(slots, "b", 5000) == image
+        assert slots.read("b", middle - 3, 6) in (image[middle - 3 : middle + n] for n in range(4))
+        assert slots.read("b", len(image) + 10, 5) == b""
 
 
 def check_the_part_that_is_written_reads_back(world):
     slots = world.boot()
-    slots.begin(NOTE)
-    cut = INDEX_BYTES + 300
-    slots.write(0, IMAGE[:cut])
+    slots.begin(note_of(world))
+    cut = head_of(world) + 300
+    slots.write(0, image_of(world)[:cut])
     slots.sync()
-    assert contents(slots, "b") == IMAGE[:cut]
+    assert contents(slots, "b") == image_of(world)[:cut]
 
 
 def check_a_trial_that_is_confirmed_stays(world):
@@ -111,16 +133,25 @@ def check_a_trial_that_is_not_confirmed_falls_back(world):
         slots = world.boot()
         boots += 1
         assert boots < 10
-    assert boots == 4
+    assert boots == getattr(world, "trial_boots", TRIAL_BOOTS) + 1
     assert slots.state()["confirmed"]
     assert world.boot().running() == "a"
 
 
 def check_activation_waits_for_the_reset(world):
     slots = world.boot()
-    fill(slots)
+    fill(slots, image_of(world), note=note_of(world))
     slots.activate()
     assert slots.running() == "a" and slots.state()["confirmed"]
+
+
+def check_confirm_is_for_what_runs(world):
+    slots = world.boot()
+    fill(slots, image_of(world), note=note_of(world))
+    slots.activate()
+    slots.confirm()
+    slots = world.boot()
+    assert slots.running() == "b" and not slots.state()["confirmed"]
 
 
 def check_rollback(world):
@@ -129,7 +160,7 @@ def check_rollback(world):
     slots.rollback()
     assert slots.running() == "b" and not slots.state()["confirmed"]
     refused("rolled_back", MisuseError, slots.confirm)
-    refused("on_trial", MisuseError, slots.begin, NOTE)
+    refused("on_trial", MisuseError, slots.begin, note_of(world))
     slots = world.boot()
     assert slots.running() == "a" and slots.state()["confirmed"]
     assert world.boot().running() == "a"
@@ -137,72 +168,82 @@ def check_rollback(world):
 
 def check_on_trial_the_way_back_is_not_touched(world):
     slots = update(world)
-    refused("on_trial", MisuseError, slots.begin, NOTE)
+    refused("on_trial", MisuseError, slots.begin, note_of(world))
     refused("on_trial", MisuseError, slots.activate)
     raises(world.illegal, slots.write, 0, b"x")
     slots.confirm()
-    fill(slots, note={"version": "3.0.0"})
-    assert slots.release("a") == {"version": "3.0.0"}
+    fill(slots, image_of(world), note=note_of(world, "3.0.0"))
+    assert slots.release("a") == note_of(world, "3.0.0")
     slots.activate()
     assert world.boot().running() == "a"
 
 
 def check_only_what_is_synced_survives(world):
-    for cut in (0, 1, INDEX_BYTES - 1, INDEX_BYTES, INDEX_BYTES + 1, INDEX_BYTES + 768, len(IMAGE) - 1, len(IMAGE)):
+    image, head = image_of(world), head_of(world)
+    cuts = (0, 1, head - 1, head, head + 1, head + 768, len(image) - 1, len(image))
+    for cut in [cut for cut in cuts if cut >= 0] + list(getattr(world, "cuts", ())):
         slots = world.boot()
-        slots.begin(NOTE)
+        slots.begin(note_of(world))
         if cut:
-            slots.write(0, IMAGE[:cut])
+            slots.write(0, image[:cut])
         slots.sync()
-        if cut < len(IMAGE):
-            slots.write(cut, IMAGE[cut : cut + 100])
+        if cut < len(image):
+            slots.write(cut, image[cut : cut + 100])
         slots = world.boot()
         filled = slots.filled()
         assert filled <= cut, (filled, cut)
-        assert filled == cut or cut <= INDEX_BYTES, (filled, cut)
-        assert contents(slots, "b")[:filled] == IMAGE[:filled]
-        for at in range(filled, len(IMAGE), 50):
-            slots.write(at, IMAGE[at : at + 50])
+        assert filled == cut or cut <= head, (filled, cut)
+        assert contents(slots, "b")[:filled] == image[:filled]
+        for at in range(filled, len(image), 50):
+            slots.write(at, image[at : at + 50])
         slots.sync()
-        assert contents(slots, "b") == IMAGE
+        assert contents(slots, "b") == image
         slots.activate()
-        slots.begin(NOTE)
+        slots.begin(note_of(world))
 
 
 def check_begin_empties_the_spare_slot_alone(world):
     slots = world.boot()
-    fill(slots)
-    slots.begin({"version": "3"})
-    assert slots.filled() == 0 and slots.release("b") == {"version": "3"} and contents(slots, "b") == b""
+    fill(slots, image_of(world), note=note_of(world))
+    slots.begin(note_of(world, "3"))
+    assert slots.filled() == 0 and slots.release("b") == note_of(world, "3") and contents(slots, "b") == b""
     slots = world.boot()
-    assert slots.filled() == 0 and slots.release("b") == {"version": "3"}
+    assert slots.filled() == 0 and slots.release("b") == note_of(world, "3")
     assert slots.running() == "a"
 
 
 def check_begin_takes_an_activation_back(world):
     slots = world.boot()
-    fill(slots)
+    fill(slots, image_of(world), note=note_of(world))
     slots.activate()
-    slots.begin(NOTE)
+    slots.begin(note_of(world))
     slots = world.boot()
     assert slots.running() == "a" and slots.state()["confirmed"]
 
 
 def check_a_wrong_order_of_calls(world):
+    image = image_of(world)
     raises(world.illegal, world.boot().write, 0, b"x")
     slots = world.boot()
-    slots.begin(NOTE)
-    raises(world.illegal, slots.write, 1, IMAGE[1:5])
+    slots.begin(note_of(world))
+    raises(world.illegal, slots.write, 1, image[1:5])
     slots = world.boot()
-    slots.write(0, IMAGE[:10])
-    raises(world.illegal, slots.write, 5, IMAGE[5:15])
+    slots.write(0, image[:10])
+    raises(world.illegal, slots.write, 5, image[5:15])
     slots = world.boot()
     raises(world.illegal, slots.activate)
-    slots.begin(NOTE)
-    slots.write(0, IMAGE[:-1])
+    slots.begin(note_of(world))
+    slots.write(0, image[:-1])
     slots.sync()
     raises(world.illegal, slots.activate)
     assert world.boot().running() == "a"
+
+
+def check_a_release_that_does_not_fit(world):
+    slots = world.boot()
+    world.limit(100_000)
+    refused("slot_full", DeviceError, slots.begin, dict(note_of(world), size=100_001))
+    slots.begin(dict(note_of(world), size=100_000))
 
 
 def check_an_image_that_breaks_its_format_is_refused(world):
@@ -233,25 +274,28 @@ def check_an_image_that_does_not_fit(world):
     slots = world.boot()
     world.limit(100_000)
     head = b"trueboot-app 1\n%s 150000 big\n\n" % (b"0" * 64)
-    refused("slot_full", DeviceError, slots.begin, {"version": "1", "size": 100_001})
     slots.begin({"version": "1", "size": 100_000})
     refused("slot_full", DeviceError, slots.write, 0, head)
     assert slots.filled() == 0
 
 
-CHECKS = [
+ANY_IMAGE_CHECKS = [
     check_a_new_device,
     check_an_image_reads_back_as_written,
     check_the_part_that_is_written_reads_back,
     check_a_trial_that_is_confirmed_stays,
     check_a_trial_that_is_not_confirmed_falls_back,
     check_activation_waits_for_the_reset,
+    check_confirm_is_for_what_runs,
     check_rollback,
     check_on_trial_the_way_back_is_not_touched,
     check_only_what_is_synced_survives,
     check_begin_empties_the_spare_slot_alone,
     check_begin_takes_an_activation_back,
     check_a_wrong_order_of_calls,
+    check_a_release_that_does_not_fit,
+]
+CHECKS = ANY_IMAGE_CHECKS + [
     check_an_image_that_breaks_its_format_is_refused,
     check_an_image_that_does_not_fit,
 ]

@@ -44,7 +44,9 @@ class Cloud(Peer):
         return 0
 
     def on_subscribe(self, device, topics):
-        if self.job["state"] in ("queued", "pushed"):  # a server pushes again at every connect
+        if self.job["state"] in ("queued", "pushed") and not self.world.get(
+            "silent"
+        ):  # a server pushes again at every connect
             device.push(*self._push())
         return [1] * len(topics)
 

@@ -185,6 +185,16 @@ def test_a_full_file_system():
     slots.activate()
 
 
+def test_on_trial_a_factory_slot_is_not_written():
+    world = World()
+    files.make_folder(world.path + "/slots/a")
+    put(world.path + "/slots/a/.release", b'{"version": "1.0.0"}')
+    put(world.path + "/slots/a/main.py", b"1")
+    slots = contract_slots.update(world)
+    refused("on_trial", MisuseError, slots.write, 0, b"trueboot-app 1")
+    assert sorted(name for name, _ in files.entries(world.path + "/slots/a")) == [".release", "main.py"]
+
+
 def test_a_torn_note_is_no_note():
     world = World()
     slots = world.boot()

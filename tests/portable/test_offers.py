@@ -236,6 +236,24 @@ def test_an_older_bundle_replayed():
         assert device.records[name] == records[name]
 
 
+def test_an_older_bundle_whose_release_still_stands():
+    """It is installed, and what the device knows of newer metadata stays."""
+    r = repo()
+    old = r.bundle(PATH)
+    other = "app/sim/1.0.5/app.img"
+    r.add(other, OTHER, version="1.0.5")
+    assert bin_of(other) != bin_of(PATH)
+    device, cloud, _ = installs(dict(world(r, image=OTHER, version="1.0.5"), target=other), r, OTHER)
+    records = dict(device.records)
+    cloud.world = by_url(r, old)
+    cloud.job = {"id": "8", "nonce": "n8", "state": "queued"}
+    agent = enrolled.settle(device, True, ended(cloud))
+    assert told(cloud)[-1] == ("updated", "") and agent.status()["version"] == "1.1.0"
+    assert agent.status()["freshness"] == "repository"
+    for name in ("timestamp", "snapshot", "targets"):
+        assert device.records[name] == records[name]
+
+
 def test_an_expired_bundle_is_refused_and_an_expired_timestamp_in_it_is_not():
     r = repo()
     r.expires = {"timestamp": PAST, "snapshot": PAST}

@@ -3,13 +3,18 @@
 
 import datetime
 import json
+import time
 
 import pytest
 from repository_rig import DAY_MS, IMAGE, Rig, custom_for, digest, looked_up, named
+from server_client import PATIENCE_S, Operator, ServerThread
+from test_publish import at_once
 
+from trueboot_server.clock import now_ms
 from trueboot_server.repo import dev, signing
 from trueboot_server.repo.care import Care
 from trueboot_server.repo.repository import SNAPSHOT_LIFE, TIMESTAMP_LIFE, Repository
+from trueboot_server.state import State
 
 ONE = "app/sim/1.1.0/app.img"
 HOUR_MS = 3600 * 1000
@@ -151,8 +156,6 @@ def test_another_role_is_announced_without_waiting_for_the_day_to_pass(rig):
 
 
 def test_first_metadata_of_dev_are_fresh_and_kept(tmp_path):
-    from trueboot_server.state import State
-
     state = State(tmp_path / "state")
     state.open()
     first = dev.open_repository(state, dev=True).published
@@ -163,3 +166,57 @@ def test_first_metadata_of_dev_are_fresh_and_kept(tmp_path):
     again = dev.open_repository(state, dev=True).published
     assert again.stamp == first.stamp
     state.close()
+
+
+# The whole server
+
+
+def test_a_server_that_was_down_for_long_signs_before_it_serves(tmp_path):
+    state = State(tmp_path / "state")
+    state.open()
+    old = dev.open_repository(state, dev=True, clock=lambda: now_ms() - 60 * DAY_MS).published
+    state.close()
+    server = ServerThread(tmp_path / "state")
+    shown = Operator(server.first).get("/api/v1/repo")
+    assert (shown["timestamp"], shown["snapshot"]) == (old.version("timestamp") + 1, old.version("snapshot") + 1)
+    lines = [json.loads(line) for line in server.log().splitlines()]
+    assert [line["timestamp"] for line in lines if line["event"] == "repository.refreshed"] == [shown["timestamp"]]
+    server.stop()
+
+
+def test_the_running_server_signs_again_and_logs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("trueboot_server.app._HOUSEKEEPING_S", 0.01)
+    server = ServerThread(tmp_path / "state")
+    operator = Operator(server.first)
+    etag = operator.call("GET", "/repo/metadata/timestamp.json").headers["ETag"]
+    server.call(lambda s: setattr(s.repository, "_clock", lambda: now_ms() + 36 * HOUR_MS))
+    deadline = time.monotonic() + PATIENCE_S
+    status = 304
+    while status == 304 and time.monotonic() < deadline:
+        status = operator.call("GET", "/repo/metadata/timestamp.json", headers={"If-None-Match": etag}).status_code
+    assert status == 200
+    while "repository.refreshed" not in server.log():  # the line is written when the signing is done
+        assert time.monotonic() < deadline
+    server.stop()
+
+
+def test_two_operators_publish_over_https_at_once(tmp_path):
+    server = ServerThread(tmp_path / "state")
+    operators = [Operator(server.first) for _ in range(2)]
+    targets = operators[0].metadata("targets")
+    paths = [f"app/sim/1.{n}.0/app.img" for n in range(40)]
+    one = paths[0]
+    two = next(path for path in paths if signing.role_for(targets, path) != signing.role_for(targets, one))
+
+    def publisher(operator, path, content):
+        operator.call("PUT", f"/api/v1/repo/targets/{path}", data=content)
+        role, signer = signing.role_for(targets, path), operator.signer("release")
+        data = signing.add_target(None, path, len(content), digest(content), custom_for(path), [signer])
+        return lambda: operator.post_metadata({role: data}).status_code
+
+    mine, theirs = publisher(operators[0], one, b"mine"), publisher(operators[1], two, b"theirs")
+    assert at_once(mine, theirs) == [201, 201]
+    assert {release["target"] for release in operators[0].get("/api/v1/releases")["releases"]} == {one, two}
+    other = publisher(operators[1], one, b"another image")
+    assert at_once(mine, other) == [200, 409]
+    server.stop()

@@ -374,7 +374,9 @@ def test_another_online_key_takes_over_with_the_root_that_names_it(rig, tmp_path
     old = pem.read_bytes()
     files = online_rotated(rig)
     assert rig.repository.keys.make_next()[0] == rig.repository.keys.make_next()[0]
-    assert pem.read_bytes() == old and rig.open().publish(files)
+    rig.open()
+    assert pem.read_bytes() == old and (rig.state.private / "online-next.pem").exists()  # until a root names it
+    assert rig.repository.publish(files)
     assert pem.read_bytes() != old and not (rig.state.private / "online-next.pem").exists()
     assert not (rig.state.path / "online-next.pub").exists()
     assert looked_up(rig.repository, tmp_path / "client") == {ONE: IMAGE}
@@ -520,6 +522,18 @@ def test_a_withdrawn_release_is_not_served_and_is_collected_after_a_day(rig, tmp
     assert not place.exists() and not place.parent.exists()
     assert rig.repository.target_file(f"app/sim/1.2.0/{digest(IMAGE)}.app.img").exists()
     assert looked_up(rig.repository, tmp_path / "client") == {OTHER: IMAGE}
+
+
+def test_the_day_counts_from_the_withdrawal_and_not_from_the_upload(rig):
+    rig.add(ONE)
+    role, place = rig.role_for(ONE), rig.put(ONE)
+    rig.clock.now += 40 * DAY_MS
+    rig.repository.publish(named(rig.withdrawn(ONE)))
+    rig.repository.collect()
+    assert place.exists() and rig.repository.metadata_file(1, role)  # a walk that began before still finds its bin
+    rig.clock.now += DAY_MS + 60_000
+    rig.repository.collect()
+    assert not place.exists() and rig.repository.metadata_file(1, role) is None
 
 
 def test_what_was_withdrawn_may_be_signed_for_again(rig):

@@ -147,6 +147,7 @@ def test_a_cut_anywhere_leaves_the_old_repository_or_the_new_one_whole(rig, tmp_
         found = numbers(repository)
         assert found in (before, after), (number, what)
         seen.append(found == after)
+        _check_online_key(state, repository, number, what)
         for path in repository.metadata.iterdir():  # nothing is left that was not published
             name = parse_file_name(path.name)
             assert path.name == "timestamp.json" or repository.metadata_file(*name) == path, (number, what, path.name)
@@ -163,6 +164,18 @@ def test_a_cut_anywhere_leaves_the_old_repository_or_the_new_one_whole(rig, tmp_
         shutil.rmtree(copy)
     assert seen == sorted(seen) and seen[0] is False and seen[-1] is True  # one moment divides old from new
     _check_order(cuts.effects)
+
+
+def _check_online_key(state, repository, number, what):
+    """The key in its place is the one that signs, and no other waits once a root names it."""
+    named = repository.published.root.signed.roles["timestamp"].keyids
+    for key in (
+        signing.load_signer(state.private / "online.pem").public_key,
+        signing.load_public(state.path / "online.pub"),
+    ):
+        assert [key.keyid] == named, (number, what)
+    if repository.published.version("root") == 2:
+        assert not (state.private / "online-next.pem").exists() and not (state.path / "online-next.pub").exists()
 
 
 def _check_order(effects):
