@@ -109,11 +109,11 @@ class World:
 
     # -- the server
 
-    def start_server(self, ports: tuple[str, str, str] = ("0", "0", "0")) -> None:
+    def start_server(self, ports: tuple[str, str, str] = ("0", "0", "0"), program: str = "trueboot") -> None:
         command = [
             sys.executable,
             "-m",
-            "trueboot",
+            program,
             "server",
             "--dev",
             "--state",
@@ -142,12 +142,27 @@ class World:
 
     def restart_server(self) -> None:
         """SIGKILL, and the same state and ports again."""
-        addresses = [self.server_info[name] for name in ("https", "mqtt", "mqtt_activate")]
+        self.kill_server()
+        self.start_server(self._ports())
+
+    def kill_server(self) -> None:
         if self._server is not None:
-            self._server.kill()
-            self._server.wait()
-        https, mqtt, activate = (address.rpartition(":")[2] for address in addresses)
-        self.start_server((https, mqtt, activate))
+            server, self._server = self._server, None
+            server.kill()
+            server.wait()
+
+    def steal_server(self, release: releases.Release) -> None:
+        """From now on a thief runs it: `release` is what he would have the devices install."""
+        from .thief import forge
+
+        self.kill_server()
+        forge(self.folder / "server", release.path, release.image)
+        self.start_server(self._ports(), "trueboot.demo.thief")
+        self.say("server.stolen", version=release.version, sha256=release.sha256)
+
+    def _ports(self) -> tuple[str, str, str]:
+        https, mqtt, activate = (self.server_info[name] for name in ("https", "mqtt", "mqtt_activate"))
+        return https.rpartition(":")[2], mqtt.rpartition(":")[2], activate.rpartition(":")[2]
 
     def new_api(self) -> Api:
         info = self.server_info
