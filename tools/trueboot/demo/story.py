@@ -182,7 +182,7 @@ class Story:
         """Somebody has broken into the server: its disk and its online key are his; the release key never was there."""
         here = self.here
         here.publish(here.make_release(STOLEN))
-        here.steal_server(here.make_release(STOLEN, broken=True))
+        here.steal_server(here.make_release(STOLEN, says="the thief's"))
         self.deploy(STOLEN, len(here.devices))
         ended = self.wait("the refusal of every device", lambda name: self.heard(name, "update.failed", version=STOLEN))
         ended = ended and self.wait("the server's word of it", lambda name: self.told(name, "attempt.failed"))

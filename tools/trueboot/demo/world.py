@@ -237,10 +237,14 @@ class World:
                 self._mpy = {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.mpy"))}
         return self._mpy
 
-    def make_release(self, version: str, broken: bool = False) -> releases.Release:
+    def make_release(self, version: str, broken: bool = False, says: str = "") -> releases.Release:
+        """`says`: what the app says that it is, if not its version."""
         from ..images import build
 
-        return releases.Release("app", HARDWARE, version, build(self.app_files(version, broken)))
+        files = self.app_files(version, broken)
+        if says:
+            files["app_version.py"] = f"VERSION = {says!r}\n".encode()
+        return releases.Release("app", HARDWARE, version, build(files))
 
     def publish(self, release: releases.Release) -> None:
         releases.add(self.api, release, Path(self.server_info["keys_dir"]))
