@@ -314,11 +314,13 @@ def test_two_of_three_root_keys_sign_in_turn_on_machines_apart(tool):
 
 
 def test_strangers_sign_nothing(tool, keys):
-    holders(tool, ("eve",))
     tool.ok("keys", "renew", "root", "--keys", keys)
     path = keys / "staged" / "metadata" / "2.root.json"
     before = path.read_bytes()
-    said = tool.refused("key_not_authorised", "keys", "sign", path, "--key", "eve.pem", "--yes")
+    eve = Tool(tool.folder / "eve", TRUEBOOT_KEY_PASSWORD=PASSWORD)
+    eve.folder.mkdir()
+    holders(eve, ("eve",))
+    said = eve.refused("key_not_authorised", "keys", "sign", path, "--key", "eve.pem", "--yes")
     assert "takes one of" in said
     assert path.read_bytes() == before
 

@@ -134,7 +134,7 @@ def test_without_dev_the_developer_brings_the_root(trueboot, app, tmp_path):
     first = trueboot("server", "--state", str(state), "--port", "0", "--mqtt-port", "0")
     assert first.returncode == 78
     assert "1.root.json" in first.stderr
-    keys = tmp_path / "keys"
+    keys = tmp_path / "ours"
     assert trueboot("keys", "init", str(keys), "--online", str(state / "online.pub"), "--no-password").returncode == 0
     (state / "repo" / "metadata" / "1.root.json").write_bytes((keys / "1.root.json").read_bytes())
     with live_server(state, dev=False):

@@ -10,7 +10,7 @@ from python-tuf instead, so that the two do not share their mistakes.
 import binascii
 import hashlib
 
-from agent.crypto import p256_sign
+from agent.crypto import p256_sign as p256
 from agent.wire import ecdsa
 
 NOW = 1_796_000_000  # 2026-11-30
@@ -42,7 +42,7 @@ class Key:
 
     def __init__(self, seed):
         self._secret = hashlib.sha256(b"key" + seed.encode()).digest()
-        point = p256_sign.public(self._secret)
+        point = p256.public(self._secret)
         text = binascii.b2a_base64(_SPKI + point).decode().strip()
         lines = [text[at : at + 64] for at in range(0, len(text), 64)]
         pem = "-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n" % "\n".join(lines)
@@ -50,7 +50,7 @@ class Key:
         self.id = digest(canonical(self.public).encode())
 
     def sign(self, signed):
-        raw = p256_sign.sign(self._secret, hashlib.sha256(signed).digest())
+        raw = p256.sign(self._secret, hashlib.sha256(signed).digest())
         return {"keyid": self.id, "sig": binascii.hexlify(ecdsa.signature_to_der(raw)).decode()}
 
 

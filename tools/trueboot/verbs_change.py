@@ -209,6 +209,7 @@ class Work:
     def finish(self, facts: dict, json: bool, must: bool = False) -> None:
         from . import ceremony, staging
         from .tables import show_facts, show_json
+        from .turns import SHOWN_KEYID
 
         stage = staging.Stage(self.keys.staged)
         if must:
@@ -228,14 +229,19 @@ class Work:
         told = [
             (
                 name,
-                " ".join(value) if isinstance(value, list) else value[:12] if name in ("added", "removed") else value,
+                " ".join(value) or "nothing"
+                if isinstance(value, list)
+                else value[:SHOWN_KEYID]
+                if name != "role"
+                else value,
             )
             for name, value in shown.items()
         ]
-        show_facts([*told, ("published" if published else "staged", " ".join(files) or "nothing")])
+        if files or must:
+            told.append(("published" if published else "staged", " ".join(files) or "nothing"))
+        show_facts(told)
         if not published:
             tell_staged(self.keys, list(files), facts["lacking"])
-        return None
 
 
 def tell_staged(keys, files: list[str], lacking: list[dict]) -> None:
