@@ -10,7 +10,7 @@ from agent.errors import RefusedError
 
 
 def reason(error):
-    """What a report says of an error: short, and printable on every screen that it reaches."""
+    """What a report says of an error, or of a text from outside: short, and printable on every screen that it reaches."""
     return "".join([letter if " " <= letter <= "~" else "?" for letter in str(error)[:120]])
 
 

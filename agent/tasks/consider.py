@@ -35,7 +35,8 @@ def run(agent, offer):
                 yield session.wait_ms(tries, agent.platform.chance.random(1)[0], "file" in offer)
                 continue
             step = -2 if isinstance(error, UnreachableError) else -4 if isinstance(error, DeviceError) else -3
-            _end(agent, offer, ("rejected", offer, step, reason(error)))
+            told = dict(offer, version=offer["version"] and reason(offer["version"]))
+            _end(agent, offer, ("rejected", told, step, reason(error)))
             return
     for name in ("job", "nonce", "request"):
         release[name] = offer.get(name)

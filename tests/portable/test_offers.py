@@ -101,6 +101,39 @@ def test_hints_that_disagree_with_what_is_signed():
     installs(world(r, {"sign": "0" * 32, "signMethod": "md5"}), r)
 
 
+def test_hostile_fields_stop_nothing():
+    r = repo()
+    hostile = [
+        {name: value} for name in ("version", "fileUrl", "sign", "signMethod") for value in (5, [], {}, "", True)
+    ]
+    hostile += [{"fileSize": value} for value in (0, -1, 1.5, "9", True, [], 1 << 70)]
+    hostile += [{"target": value} for value in ("x" * 129, 5, [PATH])]
+    hostile += [
+        {"version": "9" * 500},
+        {"version": "1.1.0\x1b[2J\u2028"},
+        {"target": "a\x00b"},
+        {"fileUrl": "x" * 1025},
+    ]
+    cloud = decada_cloud.Cloud(world(r))
+    device = enrolled.device(cloud, r.files["1.root.json"], NOW, FACTORY)
+    cloud.job["state"] = "none"
+    agent = enrolled.settle(device)
+    for offer in hostile:
+        cloud.world = world(r, offer)
+        device.push(*cloud._push())
+        for _ in range(60):
+            agent.platform.clock.sleep_ms(max(min(agent.step(20), 100), 1))
+        assert agent.status()["phase"] == "idle" and device.images["b"] == b"", offer
+    for outcome, why in told(cloud):
+        assert outcome == "failed" and not [c for c in why if not " " <= c <= "~"]
+    assert len(told(cloud)[-1][1]) < 130 and cloud.lies == []
+    assert not [claims for claims in agent.reports() if len(claims["target_version"]) > 120]
+    cloud.world, cloud.job = world(r), {"id": "9", "nonce": "n9", "state": "queued"}
+    agent.platform.mqtt.close()
+    enrolled.settle(device, True, ended(cloud))
+    assert told(cloud)[-1] == ("updated", "")
+
+
 def test_the_url_of_an_offer_that_names_a_target_is_not_followed():
     r = repo()
     for url in ("https://elsewhere/x", "http://cloud:1/x", "file:///etc/passwd", "x"):
