@@ -232,7 +232,7 @@ class Agent:
                 rest = self.uplink.tend() if self.image else NEVER_MS
                 look = now + min(rest, TURN_MS)
                 if self.image and self._requested and self._requested():
-                    self.module("request").take(self)
+                    self.guarded(self.module("request").take, self)
             wait = self._work()
             if tended:
                 wait = min(wait, rest)
