@@ -278,6 +278,68 @@ def test_a_server_that_was_set_back_is_not_signed_over(house, tmp_path):
     assert house.tool.ok("keys", "pull")["releases"] == 2
 
 
+def test_a_real_server_that_was_set_back(tmp_path):
+    house = House(tmp_path)
+    folder = app(tmp_path / "app-2", "print(2)\n")
+    with live_server(house.state, dev=False):
+        house.release("1.0.0")
+    shutil.copytree(house.metadata, tmp_path / "backup")
+    with live_server(house.state, dev=False):
+        house.release("1.1.0")
+    shutil.rmtree(house.metadata)
+    shutil.copytree(tmp_path / "backup", house.metadata)
+    with live_server(house.state, dev=False):
+        for verb in (
+            ("release", "add", folder, "--version", "1.2.0"),
+            ("release", "revoke", "1.0.0", "--yes"),
+            ("keys", "rotate", "release", "--no-password"),
+            ("keys", "renew"),
+        ):
+            house.tool.refused("metadata_rollback", *verb, exit_code=77)
+        assert released(house) == ["1.0.0"]
+        # Somebody who never looked has nothing to go by; the other keys of the same folder are as good as these.
+        fresh = tmp_path / "fresh"
+        shutil.copytree(house.keys, fresh, ignore=shutil.ignore_patterns("seen"))
+        house.release("1.2.0", "--keys", fresh)
+        house.tool.refused("metadata_rollback", "keys", "pull")
+
+
+def test_another_server_than_that_of_the_keys(house, tmp_path):
+    house.tool.ok("keys", "init", "others", "--online", house.state / "online.pub", "--no-password")
+    folder = app(tmp_path / "app")
+    said = house.tool.refused("key_not_authorised", "release", "add", folder, "--version", "1.0.0", "--keys", "others")
+    assert "not those of this folder" in said
+    assert not (tmp_path / "others" / "seen").exists()
+
+
+def test_a_clock_or_a_server_that_stands_still(house, monkeypatch):
+    from datetime import datetime, timedelta
+
+    from trueboot import published
+
+    house.release("1.0.0")
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=3)
+
+    monkeypatch.setattr(published, "datetime", Later)
+    folder = app(house.tool.folder / "app-2", "print(2)\n")
+    said = house.tool.refused("metadata_expired", "release", "add", folder, "--version", "1.1.0")
+    assert "timestamp" in said
+    house.tool.ok("keys", "renew", "release")  # what is to put an end to it is not hindered
+
+
+def test_keys_that_cannot_remember(house):
+    house.release("1.0.0")
+    shutil.rmtree(house.keys / "seen")
+    (house.keys / "seen").write_text("")
+    folder = app(house.tool.folder / "app-2", "print(2)\n")
+    house.tool.refused("file_unusable", "release", "add", folder, "--version", "1.1.0")
+    assert released(house) == ["1.0.0"]
+
+
 def newest(folder, role):
     return max(folder.glob(f"*.{role}.json"), key=lambda path: int(path.name.partition(".")[0]))
 
