@@ -200,7 +200,10 @@ def test_two_of_three_sign_a_release_in_turn(house):
     image.write_bytes(good)
     before = released(house)
     assert "2.0.0" not in before
+    late = file.read_bytes()
     house.tool.ok("release", "publish", "out")
+    file.write_bytes(late)
+    house.tool.refused("metadata_rollback", "release", "sign", file, "--key", "bob.pem", "--yes")  # it is out already
     assert set(released(house)) == {*before, "2.0.0"}
     assert Device(house.root).look(house.files(), "app/sim/2.0.0/app.img") == staged["sha256"]
     assert house.tool.ok("release", "publish", "out")["published"] == []  # again: nothing is new
