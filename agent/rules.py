@@ -32,7 +32,7 @@ def release(path, target, device):
 
     device: {"hardware", "version": the running one, "capacity": bytes of the spare slot}.
     """
-    custom, hashes = target["custom"], target["hashes"]
+    custom, hashes = target.get("custom"), target["hashes"]
     if len(path) > MAX_PATH_CHARACTERS or not isinstance(custom, dict) or not isinstance(hashes, dict):
         raise _unusable("its path is too long, or nothing is said of it")
     found = {"target": path, "length": target["length"], "sha256": hashes.get("sha256")}

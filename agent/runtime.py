@@ -91,7 +91,7 @@ class Agent:
 
         `status()`, the log and the reports tell the rest.  MisuseError("install_busy") while an update is under way.
         """
-        self._module("request").put(self, path)
+        self.module("request").put(self, path)
 
     def status(self):
         state = self.update_state
@@ -232,7 +232,7 @@ class Agent:
                 rest = self.uplink.tend() if self.image else NEVER_MS
                 look = now + min(rest, TURN_MS)
                 if self.image and self._requested and self._requested():
-                    self._module("request").take(self)
+                    self.module("request").take(self)
             wait = self._work()
             if tended:
                 wait = min(wait, rest)

@@ -26,6 +26,7 @@ from agent import config as schema
 from agent import journal, request, update
 from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
 from agent.tasks import consider, source, trusted
+from agent.trust.bundle import Bundle
 from platform_adapters.filestore import FileStore
 from platform_adapters.linux import Linux
 from platform_adapters.linux_service import UNAVAILABLE, Stop, holder
@@ -108,7 +109,10 @@ def become_owner(state: str) -> None:
 def examine(looker: Looker, name: str) -> dict[str, Any]:
     """The trusted release that the file carries, whole."""
     walk = trusted.start(looker, False)
-    release = run(consider.examine(looker, {"file": name}, walk, lambda: None))
+    bundle = Bundle(walk)
+    offer = {"file": name}
+    size = run(consider.read_bundle(looker, offer, bundle, lambda: None))
+    release = consider.judge_bundle(looker, offer, bundle.path, walk.target, bundle.prefix, size)
     body = source.File(name, release["source"]["prefix"], release["source"]["length"])
     hasher = hashlib.sha256()
     try:

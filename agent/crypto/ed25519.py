@@ -67,7 +67,7 @@ def _decode(data: bytes):
 
 def _encode(point: tuple) -> bytes:
     X, Y, Z = point
-    z = pow(Z % P, P - 2, P)
+    z = pow(Z, P - 2, P)
     return (Y * z % P | (X * z % P & 1) << 255).to_bytes(32, "little")
 
 

@@ -32,7 +32,7 @@ def verify(public: bytes, digest: bytes, signature: bytes) -> bool:
         return False
     m = pow(s, e, n)
     size = (bits + 6) // 8  # one byte less than the signature when the modulus begins a byte
-    if m >> (bits - 1):
+    if m >> (bits - 1):  # the encoding has one bit less than the modulus
         return False
     return _is_encoding(m.to_bytes(size, "big"), digest, 8 * size - bits + 1)
 
@@ -65,8 +65,8 @@ def read_key(public: bytes):
 
 
 def _is_encoding(encoded: bytes, digest: bytes, unused: int) -> bool:
-    """EMSA-PSS-VERIFY (9.1.2), the first `unused` bits being 0; `salt` is what follows the first 1."""
-    if encoded[-1] != 0xBC or encoded[0] >> (8 - unused):
+    """EMSA-PSS-VERIFY (9.1.2) of an encoding whose first `unused` bits are 0; the salt is what follows the first 1."""
+    if encoded[-1] != 0xBC:
         return False
     masked = len(encoded) - _HASH_BYTES - 1
     inner = encoded[masked:-1]

@@ -105,19 +105,25 @@ def _get(agent, name, limit):
 def _open(agent, offer):
     """The release that the offered bundle describes."""
     from agent.tasks import trusted
-
-    walk = trusted.start(agent, False)
-    release = yield from examine(agent, offer, walk, lambda: trusted.keep(agent, walk, "bundle"))
-    trusted.settle(agent, walk)
-    return release
-
-
-def examine(agent, offer, walk, keep):
-    """Feed `walk` with the metadata part of the offer's bundle; `keep()` is called after each piece.  Gives the release."""
-    from agent.tasks import source
     from agent.trust.bundle import Bundle
 
+    walk = trusted.start(agent, False)
     bundle = Bundle(walk)
+    size = yield from read_bundle(agent, offer, bundle, lambda: trusted.keep(agent, walk, "bundle"))
+    trusted.settle(agent, walk)
+    target, path, prefix = walk.target, bundle.path, bundle.prefix
+    walk = bundle = None
+    agent.forget()
+    return judge_bundle(agent, offer, path, target, prefix, size)
+
+
+def read_bundle(agent, offer, bundle, keep):
+    """Feed `bundle` with the offered file, up to its image; `keep()` is called after each piece.
+
+    Gives the file's length, as far as it is known, else what the offer says.
+    """
+    from agent.tasks import source
+
     response = source.open_bundle(agent, offer)
     try:
         while True:
@@ -130,31 +136,34 @@ def examine(agent, offer, walk, keep):
             whole = bundle.feed(data)
             keep()
             if whole:
-                break
+                return response.length if "file" in offer else offer["length"]
             yield 0
     except RefusedError as error:
         if error.code == "no_bundle" and "file" not in offer:
-            raise RefusedError(
-                "no_bundle", "the offer names no signed target, and its file is no bundle: offer a bundle"
-            )
+            raise RefusedError("no_bundle", "the offer names no signed target, and its file is no bundle")
         raise
     finally:
         response.close()
+
+
+def judge_bundle(agent, offer, path, target, prefix, size):
+    """The release of a bundle whose walk ended well, and where its image lies; `size`: bytes of the whole file."""
     from agent import rules
 
-    release = _judge(agent, bundle.path, walk.target)
-    length = bundle.prefix + bundle.length
+    release = _judge(agent, path, target)
     rules.agree(offer, version=release["version"])
+    if size != prefix + release["length"]:
+        raise RefusedError(
+            "bundle_length", "%d bytes, of which its entries are %d" % (size, prefix + release["length"])
+        )
+    source = {"prefix": prefix, "length": size, "sha256": None}
     if "file" in offer:
-        if response.length != length:
-            raise RefusedError("bundle_length", "the file has %d bytes, its entries %d" % (response.length, length))
-        release["source"] = {"file": offer["file"], "sha256": None}
+        source["file"] = offer["file"]
     else:
-        if offer["length"] != length:
-            raise RefusedError("offer", "its length %d is not the bundle's %d" % (offer["length"], length))
-        digest = offer["digest"] if offer["method"] == "sha256" else None
-        release["source"] = {"url": offer["url"], "sha256": digest}
-    release["source"].update({"prefix": bundle.prefix, "length": length})
+        source["url"] = offer["url"]
+        if offer["method"] == "sha256":
+            source["sha256"] = offer["digest"]
+    release["source"] = source
     return release
 
 

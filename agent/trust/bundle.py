@@ -19,7 +19,7 @@ until the image's header, within MAX_HELD_BYTES.
 from agent.errors import RefusedError
 
 MAGIC = b"trueboot-bundle 1\n"
-MAX_METADATA_BYTES = 64 * 1024  # everything before the image
+MAX_METADATA_BYTES = 64 * 1024  # of all metadata files
 MAX_HELD_BYTES = 32 * 1024  # of delegated roles
 MAX_NAME_BYTES = 160
 MAX_DIGITS = 10
@@ -46,6 +46,7 @@ class Bundle:
         self._name = None
         self._last = (-1, 0)  # rank of the last entry
         self._held = {}
+        self._metadata = 0
         self._room = MAX_HELD_BYTES
 
     def feed(self, data):
@@ -96,7 +97,8 @@ class Bundle:
         if self._name.startswith(_TARGET):
             self._image(self._name[len(_TARGET) :], length)
             return True
-        if self.prefix + length > MAX_METADATA_BYTES:
+        self._metadata += length
+        if self._metadata > MAX_METADATA_BYTES:
             raise RefusedError("metadata_limit", "more than %d bytes of metadata" % MAX_METADATA_BYTES)
         self._left = length
         self._entry = bytearray() if self._is_wanted(length) else None

@@ -16,6 +16,7 @@ import hashlib
 from agent.errors import RefusedError
 from agent.trust import canonical
 from agent.trust.keys import public
+from agent.wire.url import decimal
 
 MAX_SIGNATURES = 16
 MAX_KEYS = 16
@@ -171,13 +172,11 @@ def seconds(text):
     """Seconds since 1970 of a TUF date, "2030-01-01T00:00:00Z"."""
     if not isinstance(text, str) or len(text) != 20 or text[10] != "T" or text[19] != "Z":
         raise RefusedError("metadata_field", "a bad date")
-    try:
-        year, month, day = int(text[0:4]), int(text[5:7]), int(text[8:10])
-        hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])
-    except ValueError:
-        year = 0
-    if not (1970 <= year and 1 <= month <= 12 and 1 <= day <= 31):
+    parts = [decimal(text[at : at + 2]) for at in (5, 8, 11, 14, 17)]
+    year = decimal(text[:4])
+    if None in parts or not year or year < 1970 or not 1 <= parts[0] <= 12 or not 1 <= parts[1] <= 31:
         raise RefusedError("metadata_field", "a bad date")
+    month, day, hour, minute, second = parts
     # Days since 1970-01-01 in the proleptic Gregorian calendar, counting years from March.
     year -= month < 3
     era_day = (153 * ((month + 9) % 12) + 2) // 5 + day - 1

@@ -65,10 +65,10 @@ class Walk:
         self._held = None  # such a timestamp, while it waits for the root
         self._old = None  # the stored snapshot, while its statements count
         self._is_old = False  # a bundle's timestamp that is older than the stored one
-        self._root = root = Metadata(trusted["root"], "root")
+        self._root = root = Metadata(trusted.get("root") or b"", "root")
         self._rings = _rings(root)
         old = self._recall("timestamp")
-        if old is None or trusted["timestamp"][_KEYS:_ROOT] != self._mark("timestamp")[_KEYS:]:
+        if old is None or trusted["timestamp"][_KEYS:_ROOT] != self._mark("timestamp")[_KEYS:_ROOT]:
             self._rings["root"].check(root, verify)
         if old and fresh and old.find("trueboot") is not None:
             self._first = True
@@ -92,6 +92,8 @@ class Walk:
     def feed(self, data):
         """Take the wanted file's bytes, None when there is no such file.  RefusedError leaves what was trusted before."""
         role = self.role
+        if role is None:
+            raise MisuseError("walk", "nothing is wanted")
         if data is not None and len(data) > self.wanted()[1]:
             raise RefusedError("metadata_limit", role + " has more bytes than are taken")
         if role == "root":
@@ -194,6 +196,7 @@ class Walk:
         """(the timestamp to go by: this one, or the stored one if this is no newer; when it was issued)."""
         new = Metadata(data, "timestamp")
         old = self._recall("timestamp")
+        self._is_old = False
         self._root.check_expiry(self._now)
         if old and self._fresh and new.version == old.version:
             new = old  # [5.4.3.1]
@@ -213,7 +216,7 @@ class Walk:
             return new, None
         if not isinstance(said, dict) or type(said.get("root")) is not int:
             new.refuse("names no root")
-        if said["root"] > self._root.version and not self._first:
+        if said["root"] > self._root.version:
             raise RefusedError("metadata_missing", "root %d, which the timestamp names" % said["root"])
         return new, min(seconds(said.get("issued")), new.expires)
 

@@ -26,8 +26,8 @@ PIECE_BYTES = 2048
 TIMEOUT_S = 20
 
 
-def get(address, sink, most_bytes):
-    """Give a file's bytes to `sink` in pieces; False when there is no such file."""
+def get(address, sink, most_bytes=None):
+    """Give a file's bytes to `sink` in pieces; False when there is no such file.  Without `most_bytes`, `sink` is the judge."""
     host, port, target = url.split_url(address, "http", 80)
     connection = socket.socket()
     response = http.Response()
@@ -44,7 +44,7 @@ def get(address, sink, most_bytes):
                 break
             elif response.status == 200:
                 taken += len(piece)
-                if taken > most_bytes:
+                if most_bytes is not None and taken > most_bytes:
                     raise RefusedError("too_large", address)
                 sink(piece)
     except OSError as error:
@@ -130,7 +130,7 @@ class Client:
                     artifact.update(piece)
                     file.write(piece)
 
-                if not get(base.rstrip("/") + "/" + walk.file(path), take, walk.target["length"]):
+                if not get(base.rstrip("/") + "/" + walk.file(path), take):
                     raise RefusedError("not_found", path)
             artifact.finish()
         except AgentError:
@@ -184,5 +184,5 @@ def main(arguments):
                 client.download(path, options["target-base-url"], options["target-dir"])
         return 0
     except AgentError as error:
-        print("tuf-client:", error)
+        print("tuf-client on %s: %s" % (sys.implementation.name, error))
         return 1

@@ -416,9 +416,9 @@ def _rsa():
         ("digest of 0", encoded(digest=bytes(32))),
     ):
         yield "rsa " + name, case(public, raw(value))
-    high = encoded(top=0x80)
-    if high < n:
-        yield "rsa leading bit set", case(public, raw(high))
+    high = min(encoded(top=0x80, salt=b"salt %d" % i) for i in range(64))
+    assert high < n
+    yield "rsa leading bit set", case(public, raw(high))
     yield "rsa salt of the whole room", case(public, raw(encoded(salt=b"s" * 222)), True)
     # Modulus sizes: bits - 1 divides by 8 in 2049 and 4089, where the encoding is a byte shorter than the signature.
     primes = {bits: rsa.generate_private_key(65537, 2 * bits).private_numbers().p for bits in (1025, 1028)}
@@ -438,8 +438,20 @@ def _rsa():
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         yield "rsa key of %d bits" % bits, case(info, sign(other, 32), good, stricter=not good)
-    # Exponents
     three = rsa.generate_private_key(3, 2048)
+    others = three.private_numbers()
+    for title, factors in (
+        ("an even modulus", (2, numbers.p, numbers.q)),
+        ("a key of 5121 bits", (numbers.p, numbers.q, others.p, others.q, primes[1025])),
+    ):
+        product, phi = 1, 1
+        for factor in factors:
+            product, phi = product * factor, phi * (factor - 1)
+        bits = product.bit_length()
+        size = (bits + 6) // 8
+        made = pow(encoded(size, 8 * size - bits + 1), pow(65537, -1, phi), product).to_bytes((bits + 7) // 8, "big")
+        yield "rsa good but for " + title, case(_info(product, 65537), made, stricter=factors[0] != 2)
+    # Exponents
     info = _info(three.private_numbers().public_numbers.n, 3)
     yield "rsa exponent 3", case(info, sign(three, 32), True)
     for exponent in (0, 1, 2, 65536, 65538, n - 2, n, n + 2):
@@ -468,6 +480,11 @@ def _rsa():
             "third number",
             der.sequence(name, der.bits(der.sequence(der.integer(n), der.integer(65537), der.integer(0)))),
         ),
+        (
+            "something behind the parameters",
+            der.sequence(der.sequence(der.oid("1.2.840.113549.1.1.1"), b"\x05\x00\x05\x00"), der.bits(body)),
+        ),
+        ("something behind the bit string", der.sequence(name, der.bits(body), b"\x05\x00")),
         ("one number", der.sequence(name, der.bits(der.sequence(der.integer(n))))),
         ("negative modulus", der.sequence(name, der.bits(der.sequence(_integer(n - 2**2048), der.integer(65537))))),
         ("even modulus", _info(n + 1, 65537)),

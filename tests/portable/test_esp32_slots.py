@@ -4,6 +4,7 @@
 import contract_slots
 import esp32_mutants
 import esp32_sweep
+import esp32_walk
 from agent.errors import DeviceError, MisuseError, RefusedError
 from contract_slots import contents, fill, raises, refused
 from esp32_sweep import CRASHING, GOOD, NEW, OLD, SICK, World, note
@@ -50,6 +51,10 @@ def test_an_activation_taken_back_cut_at_each_effect():
 
 def test_a_release_that_crashes_cut_at_each_effect():
     run(["2.0.0"], CRASHING)
+
+
+def test_random_lives():
+    assert esp32_walk.walk(1, 200 if esp32_sweep.FAST else 60) == ""
 
 
 # what the boot loader remembers

@@ -176,8 +176,8 @@ def test_what_the_offer_says_of_a_bundle_must_agree_with_the_file():
     r = repo()
     data = r.bundle(PATH)
     turned_down("offer: ", by_url(r, data, version="1.1.1"), r)
-    turned_down("offer: ", by_url(r, data, fileSize=len(data) + 1), r)
-    turned_down("offer: ", by_url(r, data, fileSize=len(IMAGE)), r)
+    turned_down("bundle_length", by_url(r, data, fileSize=len(data) + 1), r)
+    turned_down("bundle_length", by_url(r, data, fileSize=len(IMAGE)), r)
     turned_down("offer: its digest", by_url(r, data, sign=digest(IMAGE)), r, downloads=True)
     installs(by_url(r, data, sign="0" * 32, signMethod="md5"), r)
 
@@ -208,7 +208,7 @@ def test_a_truncated_bundle():
 def test_trailing_bytes():
     r = repo()
     data = r.bundle(PATH)
-    turned_down("offer: its length", by_url(r, data + b"x"), r)
+    turned_down("bundle_length", by_url(r, data + b"x"), r)
     turned_down("image_length", by_url(r, data + b"x", fileSize=len(data)), r, downloads=True)
 
 

@@ -212,6 +212,9 @@ def test_a_coordinate_beyond_the_field_is_not_reduced():
     y = pow((5 * 5 * 5 - 3 * 5 + p256.B) % p256.P, (p256.P + 1) // 4, p256.P)
     assert p256.is_point(b"\x04" + _numbers(5, y))
     assert not p256.is_point(b"\x04" + _numbers(5 + p256.P, y))
+    x = 0xD7325D7646CD60D80A92738CEB345F844CFFAF35841022CAB176F692DE8DE1D7
+    assert p256.is_point(b"\x04" + _numbers(x, 5))
+    assert not p256.is_point(b"\x04" + _numbers(x, 5 + p256.P))
 
 
 def test_only_secrets_in_range_are_used():

@@ -114,6 +114,8 @@ def test_what_is_missing_or_of_another_type_is_refused():
     ):
         refused("release", rules.release, PATH, dict(target, **change), DEVICE)
     refused("release", rules.release, "a" * 129, target, DEVICE)
+    del target["custom"]
+    refused("release", rules.release, PATH, target, DEVICE)
 
 
 def test_hints_must_agree_where_they_are_given():

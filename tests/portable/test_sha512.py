@@ -68,8 +68,7 @@ def test_pieces_do_not_matter():
     message = bytes(range(250)) * 2
     whole = _hash([message])
     for size in (1, 3, 64, 127, 128, 129, 300):
-        pieces = [message[at : at + size] for at in range(0, len(message), size)]
-        assert _hash(pieces) == whole, size
+        assert _hash(message[at : at + size] for at in range(0, len(message), size)) == whole, size
     assert _hash([b"", bytearray(message[:5]), memoryview(message)[5:], b""]) == whole
 
 

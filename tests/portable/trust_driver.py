@@ -13,38 +13,40 @@ def main(path):
     with open(path) as file:
         for line in file:
             case = json.loads(line)
-            print(json.dumps([case["name"], verdict(case)]))
+            print(json.dumps([case["name"], verdicts(case)]))
 
 
-def verdict(case):
-    """ "" with the target found, else the code of the error.  A case is one or several visits to a repository."""
+def verdicts(case):
+    """[verdict, number of files asked for] of each visit that one device makes to a repository."""
     trusted = {"root": binascii.unhexlify(case["pinned"])}
-    for files in case["visits"]:
-        found = visit(trusted, case["now"], case["path"], files)
-    return found
+    return [visit(trusted, case["path"], one["now"], one["files"]) for one in case["visits"]]
 
 
-def visit(trusted, now, path, files):
+def visit(trusted, path, now, files):
+    """The verdict is "" with the target found, "none" without, else the code of the error."""
     walk = None
+    asked = []
     try:
         walk = Walk(trusted, now, verify)
-        feed(walk, files)
+        feed(walk, files, asked)
         walk.seek(path)
-        feed(walk, files)
+        feed(walk, files, asked)
         target = walk.target
         if target is None:
-            return "none"
-        return "" if target["hashes"]["sha256"] == "ab" * 32 and target["length"] == 9 else "wrong target"
+            code = "none"
+        else:
+            code = "" if target["hashes"]["sha256"] == "ab" * 32 and target["length"] == 9 else "wrong target"
     except AgentError as error:
-        return error.code
-    finally:
-        if walk:
-            trusted.update(dict(walk.take()))
+        code = error.code
+    if walk:
+        trusted.update(dict(walk.take()))
+    return code, len(asked)
 
 
-def feed(walk, files):
+def feed(walk, files, asked):
     wanted = walk.wanted()
     while wanted:
         name = wanted[0]
+        asked.append(name)
         walk.feed(binascii.unhexlify(files[name]) if name in files else None)
         wanted = walk.wanted()

@@ -10,7 +10,7 @@ from python-tuf instead, so that the two do not share their mistakes.
 import binascii
 import hashlib
 
-from agent.crypto import p256
+from agent.crypto import p256_sign as p256
 from agent.wire import ecdsa
 
 NOW = 1_796_000_000  # 2026-11-30

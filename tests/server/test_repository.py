@@ -7,12 +7,13 @@ import json
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from server_client import PATIENCE_S, Operator, Raw, ServerProcess
+from server_client import PATIENCE_S, Operator, Raw, ServerProcess, ServerThread
 from tuf.api.metadata import DelegatedRole, Delegations, Root
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
 from trueboot_server.repo import paths, signing
+from trueboot_server.repo import repository as repository_module
 
 PATH = "app/sim/1.1.0/app.img"
 IMAGE = b"image" * 1000
@@ -244,6 +245,24 @@ def test_a_new_online_key_is_asked_for_and_takes_over(tmp_path):
     client.refresh()
     assert client.get_targetinfo("app/sim/1.2.0/app.img").length == len(IMAGE)
     assert again.stop() == 0 and "PRIVATE" not in asked["public"]
+
+
+def test_a_disk_that_fails_behind_the_commit_point_leaves_no_release_that_nobody_lists(tmp_path, monkeypatch):
+    own = ServerThread(tmp_path / "state")
+    operator = Operator(own.first)
+    write = repository_module.write_atomically
+
+    def fail(path, data, mode=0o644):
+        write(path, data, mode)
+        if path.name == "timestamp.json":
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(repository_module, "write_atomically", fail)
+    with pytest.raises(AssertionError, match="internal"):
+        operator.publish(PATH, IMAGE)
+    monkeypatch.undo()
+    assert [release["target"] for release in operator.get("/api/v1/releases")["releases"]] == [PATH]
+    own.stop()
 
 
 def test_a_role_with_an_odd_name_is_asked_for_by_its_quoted_name(tmp_path):

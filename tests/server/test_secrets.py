@@ -107,7 +107,8 @@ def test_private_keys_lie_in_their_folders_only(tmp_path):
         if path.is_file() and b"PRIVATE KEY" in path.read_bytes()
     }
     assert found == {
-        "private/ca-key.pem", "private/server-key.pem", "private/online.pem", "dev-keys/root.pem", "dev-keys/targets.pem", "dev-keys/release.pem",
+        "private/ca-key.pem", "private/server-key.pem", "private/online.pem", "dev-keys/root.pem", "dev-keys/targets.pem",
+            "dev-keys/release.pem",
     }  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def server(
 
 @app.command()
 def demo(
-    script: Annotated[str, typer.Option(help="happy, rollback or all.")] = "all",
+    script: Annotated[str, typer.Option(help="happy, rollback, attack or all.")] = "all",
     devices: Annotated[int, typer.Option(min=1, max=50, help="Devices for each runtime.")] = 1,
     runtime: Annotated[str, typer.Option(help="cpython, micropython or both.")] = "both",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder, logs included.")] = False,

@@ -140,10 +140,12 @@ async def publish(request: web.Request) -> web.Response:
     """{"files": {"4.bin-0f.json": "<text>", ...}}: published together or not at all."""
     parts = require_admin(request)
     files = _files(await read_body(request, parts.limits.metadata_body_bytes))
-    changed = await asyncio.to_thread(parts.repository.publish, files)
-    published = parts.repository.published
-    with parts.store.transaction() as t:
-        keep_releases(t, published.files)
+    try:
+        changed = await asyncio.to_thread(parts.repository.publish, files)
+    finally:  # a disk may fail behind the commit point: what counts is what is published now
+        published = parts.repository.published
+        with parts.store.transaction() as t:
+            keep_releases(t, published.files)
     if changed:
         parts.log("repository.published", files=sorted(files))
     return web.json_response({"changed": changed} | _versions(published), status=201 if changed else 200)
