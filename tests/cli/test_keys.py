@@ -325,6 +325,29 @@ def test_strangers_sign_nothing(tool, keys):
     assert path.read_bytes() == before
 
 
+def test_a_holder_signs_nothing_that_rests_on_what_does_not_verify(tool):
+    (bob,) = holders(tool, ("bob",), "--no-password")
+    keys = init(tool, "keys", "--root", bob, "--root-threshold", "2", "--no-password")
+    half = (keys / "1.root.json").read_bytes()
+    tool.ok("keys", "sign", keys / "1.root.json", "--key", "bob.pem", "--yes")
+    tool.ok("keys", "rotate", "targets", "--keys", keys, "--no-password")
+    stick = tool.folder / "stick"
+    shutil.copytree(keys / "staged" / "metadata", stick)
+    bobs = Tool(tool.folder / "bobs")
+    bobs.folder.mkdir()
+    shutil.move(tool.folder / "bob.pem", bobs.folder)
+    for before in (half, half[:-30], b"{}"):
+        (stick / "1.root.json").write_bytes(before)
+        bobs.refused("metadata_invalid", "keys", "sign", stick / "2.root.json", "--key", "bob.pem", "--yes")
+    # The targets rest on a root that Bob has not signed yet.
+    shutil.copy(keys / "1.root.json", stick)
+    bobs.refused("metadata_invalid", "keys", "sign", stick / "1.targets.json", "--key", "bob.pem", "--yes")
+    bobs.ok("keys", "sign", stick / "2.root.json", "--key", "bob.pem", "--yes")
+    bobs.refused("key_not_authorised", "keys", "sign", stick / "1.targets.json", "--key", "bob.pem", "--yes")
+    bobs.refused("usage", "keys", "sign", stick / "timestamp.json", "--key", "bob.pem", "--yes")
+    bobs.refused("file_unusable", "keys", "sign", stick / "9.root.json", "--key", "bob.pem", "--yes")
+
+
 def test_a_root_that_others_must_sign_is_amended_and_one_that_is_complete_is_followed(tool, keys):
     (bob,) = holders(tool, ("bob",))
     assert tool.ok("keys", "add", "root", bob, "--threshold", "2", "--keys", keys)["lacking"]
