@@ -5,6 +5,7 @@ Loaded lazily: a board that only wants a codec does not pay for the runtime.
 """
 
 __version__ = "0.1.0"
+BUILT = 1_795_305_600  # 2026-11-22, in seconds since 1970: no clock is believed that is before it
 
 
 def __getattr__(name):

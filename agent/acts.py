@@ -18,9 +18,12 @@ from agent.errors import AgentError
 def update_event(agent, event):
     _, commands = update.step(agent.update_state, event)
     slots = agent.platform.slots
+    about = event[1] if event[0] in ("offered", "rejected") else agent.update_state["release"]
     for command in commands:
         name = command[0]
         if name == "save":
+            if command[2]:
+                command[2]["request"] = about.get("request")
             _save(agent, command[1], command[2])
         elif name == "log":
             agent.platform.log(command[1], command[2])
@@ -51,8 +54,10 @@ def _save(agent, state, report):
         return
     seq = agent.record["seq"] + 1
     told = claims.complete(agent, dict(report, seq=seq), state)
+    last = {"request": told.pop("request"), "version": told["target_version"]}
+    last.update({name: told[name] for name in ("outcome", "reason", "seq")})
     agent.running_seq = 0  # its number is lower than this one's
-    agent.save(update=state, seq=seq, outbox=outbox.add_report(agent.reports(), told))
+    agent.save(update=state, seq=seq, outbox=outbox.add_report(agent.reports(), told), last=last)
 
 
 def _reboot(agent, reason):

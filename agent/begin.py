@@ -3,12 +3,14 @@
 
 import json
 
-from agent import identity
+from agent import BUILT
+
+ENROLLED = "enrolled"
 
 
 def blank(agent):
     """The machines' first states, of a device whose journal is empty: what runs is the factory's image."""
-    from agent import update
+    from agent import identity, update
 
     slots = agent.platform.slots
     note = slots.release(slots.running()) or {}
@@ -24,7 +26,7 @@ def start(agent):
     agent.slot = platform.slots.running()
     agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1)
     agent.running_seq = agent.record["seq"]
-    platform.clock.raise_floor(record.get("clock", 0))
+    platform.clock.set_floor(max(BUILT, record.get("clock", 0)))
     platform.log("boot", {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause()})
     kept = platform.store.load("telemetry")
     if kept:
@@ -37,11 +39,20 @@ def started(agent):
     """Tell the machines that the device has started.  Their answer is idempotent, so it may be told again."""
     boot = agent.platform.slots.state()
     boot["slot"] = agent.slot
+    agent.forget()
     identity_event(agent, ("started", bool(agent.device_secret())))
     agent.update_event(("booted", boot))
+    if agent.platform.store.load("install"):
+        from agent import request
+
+        request.take(agent)
 
 
 def identity_event(agent, event):
+    if agent.identity["phase"] == ENROLLED:
+        return  # every edge of that phase leads back to it, and commands nothing: the machine need not be loaded
+    from agent import identity
+
     state, commands = identity.step(agent.identity, event)
     for command in commands:
         if command[0] == "save":

@@ -16,7 +16,10 @@ def where(error):
         if lines:
             parts = lines[-1].split('"')
             line = parts[2].split("line ")[-1].split(",")[0]
-            return "%s %s:%s" % (name, parts[1].split("/")[-1], line)
+            file = parts[1].split("/")[-1]
+            if not file.endswith(".py"):  # .mpy are made with their module's name
+                file = file.split(".")[-1] + ".py"
+            return "%s %s:%s" % (name, file, line)
         return name
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -37,49 +37,49 @@ def encode(record, sequence):
 
 def decode(data):
     """(record, sequence) of a copy, or None when it is torn, foreign or empty."""
-    if not data or len(data) < _HEAD_BYTES:
-        return None
-    magic, sequence, length, crc = struct.unpack(_HEAD, data[:_HEAD_BYTES])
-    body = data[_HEAD_BYTES:]
-    if magic[:3] != _MAGIC or len(body) != length or crc != _crc(sequence, body):
-        return None
+    sequence = _whole(data)
     try:
-        record = json.loads(body)
+        record = json.loads(data[_HEAD_BYTES:]) if sequence else None
     except ValueError:
         return None
     return (record, sequence) if isinstance(record, dict) else None
 
 
+def load(store):
+    """The newest whole record; {} when there is none."""
+    record, newest = {}, 0
+    for name in COPIES:
+        found = decode(store.load(name))
+        if found and found[1] > newest:
+            record, newest = found
+    return record
+
+
+def save(store, record):
+    """`record` becomes the newest.  Durable when this returns; on an error the one before stays.
+
+    A record that came from `load` carries the keys that this version does not know along.
+    """
+    newest, index = 0, 1
+    for number in range(2):
+        sequence = _whole(store.load(COPIES[number]))
+        if sequence > newest:
+            newest, index = sequence, number
+    record = dict(record)
+    record["format"] = FORMAT
+    store.save(COPIES[1 - index], encode(record, newest + 1))
+
+
+def _whole(data):
+    """The sequence number of a copy; 0 when it is torn, foreign or empty."""
+    if not data or len(data) < _HEAD_BYTES:
+        return 0
+    magic, sequence, length, crc = struct.unpack(_HEAD, data[:_HEAD_BYTES])
+    body = data[_HEAD_BYTES:]
+    if magic[:3] != _MAGIC or len(body) != length or crc != _crc(sequence, body):
+        return 0
+    return sequence
+
+
 def _crc(sequence, body):
     return binascii.crc32(body, binascii.crc32(struct.pack(">QI", sequence, len(body)))) & 0xFFFFFFFF
-
-
-class Journal:
-    """`record` is the state as last saved; change it through `save` only."""
-
-    def __init__(self, store):
-        self._store = store
-        self.record = {}
-        self._sequence = 0
-        self._next = 0
-        for index in range(2):
-            found = decode(store.load(COPIES[index]))
-            if found and found[1] > self._sequence:
-                self.record, self._sequence = found
-                self._next = 1 - index
-
-    def save(self, **changes):
-        """Durable when it returns; on an error the record is as before."""
-        record = dict(self.record)
-        record.update(changes)
-        record["format"] = FORMAT
-        data = encode(record, self._sequence + 1)
-        self._store.save(COPIES[self._next], data)
-        self.record = record
-        self._sequence += 1
-        self._next = 1 - self._next
-
-
-def load(store):
-    """The newest whole record, for tools that only look; {} when there is none."""
-    return Journal(store).record

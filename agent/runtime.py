@@ -21,7 +21,6 @@ import sys
 from agent import outbox
 from agent.clouds.decada import Decada
 from agent.errors import AgentError, DeviceError
-from agent.journal import Journal
 from agent.uplink import IDLE_MS, NEVER_MS, TURN_MS, Uplink
 
 RECOVER_MS = 30_000
@@ -33,16 +32,18 @@ class Agent:
     "download" and "activate", `on_command(name, args)` -> dict."""
 
     def __init__(self, platform, healthy=None, approve=None, on_command=None):
-        self._resident = set(sys.modules)
+        # What loaded the configuration and the like has done its work.
+        self._resident = set(sys.modules) - set(getattr(platform, "passing", ()))
         self._kept = 0  # modules that were left when we last forgot the others
         self.platform = platform
-        self.config = self._module("config").check(platform.config)
+        self.config = self.module("config").check(platform.config)
         self.cloud = Decada(self.config["product_key"], self.config["device_key"])
         self.chunk = getattr(platform, "chunk", 4096)
         self.healthy = healthy
         self.approve = approve
         self._on_command = on_command
-        self._book = None
+        self._requested = getattr(platform, "requested", None)
+        self._record = None
         self._tasks = []  # [generator, due]
         self._considering = None
         self.running_seq = 0  # the number that this boot's own report may use
@@ -50,6 +51,7 @@ class Agent:
         self.image = ""  # hash of the running image, measured at this boot
         self.verified = ""  # hash of the image that was read back from the spare slot since this boot
         self.uplink = Uplink(self)
+        self.forget()
 
     # What users call
 
@@ -84,6 +86,13 @@ class Agent:
         """Queue telemetry: a dict gives one measure point a member, anything else the point `name`."""
         self.uplink.telemetry.put(json.dumps(values if isinstance(values, dict) else {name: values}))
 
+    def install(self, path):
+        """Install the bundle in the file `path`: it is considered and agreed to like an offer.  Returns at once.
+
+        `status()`, the log and the reports tell the rest.  MisuseError("install_busy") while an update is under way.
+        """
+        self.module("request").put(self, path)
+
     def status(self):
         state = self.update_state
         return {
@@ -95,6 +104,7 @@ class Agent:
             "online": self.uplink.online,
             "reports": len(self.reports()),
             "floor": state["floor"],
+            "freshness": self.record.get("freshness", ""),
         }
 
     # What acts, tasks and the uplink use
@@ -107,19 +117,19 @@ class Agent:
             self.log_error(error)
             return False, str(error)
         except Exception as error:
-            reason = self._module("blame").where(error)
+            reason = self.module("blame").where(error)
             self.platform.log("error", {"code": "unexpected", "detail": reason})
             return False, reason
 
     @property
     def record(self):
         """The journal's record; read at its first use, since a constructor does no I/O."""
-        if self._book is None:
-            book = Journal(self.platform.store)
-            if "update" not in book.record:
-                book.record.update(self._module("begin").blank(self))
-            self._book = book
-        return self._book.record
+        if self._record is None:
+            record = self.module("journal").load(self.platform.store)
+            if "update" not in record:
+                record.update(self.module("begin").blank(self))
+            self._record = record
+        return self._record
 
     @property
     def identity(self):
@@ -130,7 +140,10 @@ class Agent:
         return self.record["update"]
 
     def save(self, **changes):
-        self._book.save(**changes)
+        record = dict(self.record)
+        record.update(changes)
+        self.module("journal").save(self.platform.store, record)
+        self._record = record
 
     def log_error(self, error):
         self.platform.log("error", {"code": error.code, "detail": error.detail})
@@ -152,15 +165,18 @@ class Agent:
         self.uplink.progress(80 * done // total, "downloading", release["job"])
 
     def update_event(self, event):
-        self._module("acts").update_event(self, event)
+        self.forget()
+        self.module("acts").update_event(self, event)
 
     def identity_event(self, event):
-        self._module("begin").identity_event(self, event)
+        self.forget()
+        self.module("begin").identity_event(self, event)
 
     def measured(self, image):
         """The running image's hash is known: now the machines hear that the device has started."""
         self.image = image
-        self._module("begin").started(self)
+        self.forget()
+        self.module("begin").started(self)
 
     def offered(self, offer):
         """An offer came.  It is considered unless it is the one at hand, or its outcome already waits to be told."""
@@ -192,13 +208,12 @@ class Agent:
         self.save(outbox=outbox.drop_report(self.reports(), claims["seq"]))
 
     def running_claims(self):
-        return self._module("claims").running(self)
+        return self.module("claims").running(self)
 
     def begin(self, name, *args):
         """Start the task agent/tasks/<name>.py."""
-        if not self._tasks:
-            self.forget()  # what the last task needed, the next may not
-        self._tasks.append([self._module("tasks." + name).run(self, *args), 0])
+        self.forget()  # what the last task needed, the next may not
+        self._tasks.append([self.module("tasks." + name).run(self, *args), 0])
 
     # The turn
 
@@ -206,7 +221,7 @@ class Agent:
         clock = self.platform.clock
         end = clock.ticks_ms() + budget_ms
         if not self._tasks and not self.image:
-            self._module("begin").start(self)
+            self.module("begin").start(self)
             self.begin("measure")
         self.platform.power.feed()
         look = 0  # when the uplink is tended next
@@ -216,6 +231,8 @@ class Agent:
             if tended:
                 rest = self.uplink.tend() if self.image else NEVER_MS
                 look = now + min(rest, TURN_MS)
+                if self.image and self._requested and self._requested():
+                    self.module("request").take(self)
             wait = self._work()
             if tended:
                 wait = min(wait, rest)
@@ -244,8 +261,7 @@ class Agent:
             entry[1] = now + pause
             self._tasks.append(entry)
             wait = min(wait, pause)
-        if not self._tasks:
-            self.forget()
+        self.forget()
         return wait
 
     def _recover(self):
@@ -253,16 +269,22 @@ class Agent:
         yield RECOVER_MS
         while self._tasks:
             yield RECOVER_MS
-        self._module("begin").started(self)
+        self.module("begin").started(self)
 
-    def _module(self, name):
+    def module(self, name):
+        """agent/<name>.py, loaded when it is asked for."""
         name = "agent." + name
         if name not in sys.modules:
             __import__(name)
         return sys.modules[name]
 
     def forget(self):
-        """Let go of every module of ours that was loaded since the agent was made."""
+        """Let go of every module of ours that was loaded since the agent was made, unless a task may need it.
+
+        For a board: called before something else is loaded, it keeps the two from being there together.
+        """
+        if self._tasks:
+            return
         if sys.implementation.name != "micropython" or len(sys.modules) == self._kept:
             return  # CPython has the room, and classes there are better not loaded twice
         passing = [

@@ -17,13 +17,13 @@ import sys
 import time
 from collections.abc import Callable
 
-import crypto
 import heap
 import imports
 import sizes
 import throughput
 from measure import BenchError, Figure
 
+import crypto
 import trust
 from trueboot.demo.story import micropython_lacks
 

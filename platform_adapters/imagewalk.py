@@ -11,7 +11,6 @@ time, from wherever the caller put it.
 import binascii
 
 from agent.errors import RefusedError
-from agent.wire import appimage
 
 INDEX = "index"  # (INDEX, bytes): the next piece of the index
 WHOLE = "whole"  # (WHOLE, index's bytes, image's bytes): the index is whole and good
@@ -31,6 +30,12 @@ def entries(file):
         yield path.decode(), int(length), binascii.unhexlify(digest)
 
 
+def _index():
+    from agent.wire import appimage  # a board that only reads a slot goes without
+
+    return appimage.Index()
+
+
 class Walk:
     """One pass over an image.  `lines()` opens the index that was handed out by INDEX steps."""
 
@@ -40,7 +45,7 @@ class Walk:
         self.path = None
         self.position = 0  # in the file `path`
         self._left = 0
-        self._index = appimage.Index()
+        self._index = _index()
         self._lines = lines
         self._entries = None
 
@@ -76,7 +81,7 @@ class Walk:
     def resume(self, offset):
         """Go to `offset`, at or behind the index's end."""
         with self._lines() as file:
-            self._index = appimage.Index()
+            self._index = _index()
             while not self._index.complete:
                 line = file.readline()
                 self.offset += self._index.feed(line)

@@ -18,13 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-
 from agent.errors import DeviceError, MisuseError, RefusedError
-from agent.wire import ecdsa, pem
+from agent.wire import pem
 from platform_adapters import linux_config, linux_reset
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
@@ -32,10 +27,10 @@ from platform_adapters.linux_http import RequestsHttp
 from platform_adapters.linux_mqtt import PahoMqtt
 from platform_adapters.linux_net import Net
 from platform_adapters.linux_slots import LinuxSlots
+from platform_adapters.linux_verify import verify
 
 TRUST_BYTES = 256 * 1024
-KEY_TYPES = ("ecdsa", "ecdsa-sha2-nistp256")
-SCHEME = "ecdsa-sha2-nistp256"
+LOOK_MS = 1000  # between two looks for a request of `trueboot-agent install`
 
 
 class Linux:
@@ -56,7 +51,9 @@ class Linux:
         self.clock = Clock()
         self.power = Power(self.config.get("reset", "exec"))
         self.chance = Chance()
+        self.verify = verify
         self._text = self.config.get("log") == "text"
+        self._look = 0
 
     def anchors(self) -> list[bytes]:
         name = self.config["ca_file"]
@@ -74,18 +71,12 @@ class Linux:
     def root(self) -> bytes:
         return _read("root_file", self.config["root_file"])
 
-    def verify(self, key_type: str, scheme: str, public: bytes, digest: bytes, signature: bytes) -> bool:
-        if key_type not in KEY_TYPES or scheme != SCHEME or len(digest) != 32:
+    def requested(self) -> bool:
+        now = self.clock.ticks_ms()
+        if now < self._look:
             return False
-        try:
-            ecdsa.signature_from_der(signature)  # the same strictness as on boards
-            if len(public) != 65 or public[0] != 4:
-                return False
-            key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
-            key.verify(signature, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
-        except (RefusedError, ValueError, InvalidSignature):
-            return False
-        return True
+        self._look = now + LOOK_MS
+        return os.path.exists(self.store.folder + "/install")
 
     def log(self, event: str, fields: dict[str, Any]) -> None:
         ticks = self.clock.ticks_ms()
@@ -131,8 +122,8 @@ class Clock:
     def wall(self) -> int:
         return max(int(time.time()), self._floor)
 
-    def raise_floor(self, seconds: int) -> None:
-        self._floor = max(self._floor, seconds)
+    def set_floor(self, seconds: int) -> None:
+        self._floor = seconds
 
 
 class Power:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""`trueboot-agent`: the trampoline on Linux, and a look at a device's state.
+"""`trueboot-agent`: the trampoline on Linux, a look at a device's state, and the way in for a bundle in a file.
 
 `run` is what boot.py is on boards: lock the state, choose the slot, count a
 trial's boot, and become the guard (`linux_guard.py`), which runs the slot.  It
-lives outside the slots and imports little.
+lives outside the slots and imports little.  `install` is in `linux_install`.
 
-Exit codes, for supervisors (restart on 1, 3, 69 and on signals; stop on 0, 2, 77, 78)
+Exit codes of `run`, for supervisors (restart on 1, 3, 69 and on signals; stop on 0, 2, 77, 78)
   0 ended   2 usage   3 please reset me (--exit-on-reset)   69 its surroundings fail it, say a folder not writable
   75 another agent runs on this state   77 revoked   78 wrong configuration   1 crashed
+Exit codes of `install`
+  0 the release is confirmed (with --no-wait: it is handed over)   1 refused, failed or rolled back: the line says why
+  2 usage   69 file or state cannot be read or written   75 not ended in time, or no agent runs: the request stays
+  78 wrong configuration
 """
 
 from __future__ import annotations
@@ -46,6 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.verb == "status":
             return status(options.config, options.json)
+        if options.verb == "install":
+            from platform_adapters import linux_install
+
+            config, _ = settings(options.config)
+            return linux_install.install(config, options.file, 0 if options.no_wait else options.timeout)
         return run(options.config, options.exit_on_reset)
     except Stop as stop:
         return complain(stop.code, stop.line)
@@ -64,12 +73,22 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="trueboot-agent", description="Runs a device's app from its slots.")
     top.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    about = {"run": "boot the device's app", "status": "tell what a device runs, without disturbing it"}
+    about = {
+        "run": "boot the device's app",
+        "status": "tell what a device runs, without disturbing it",
+        "install": "check a bundle and have the device's agent install it",
+    }
     for verb, text in about.items():
         one = verbs.add_parser(verb, help=text, description=text)
         one.add_argument("--config", metavar="FILE", help="agent.toml; without it TRUEBOOT_CONFIG names the file")
         if verb == "run":
             one.add_argument("--exit-on-reset", action="store_true", help="end with code 3 instead of starting again")
+        elif verb == "install":
+            one.add_argument("file", metavar="FILE", help="a bundle, made with `trueboot bundle make`")
+            one.add_argument(
+                "--timeout", metavar="SECONDS", type=float, default=600, help="how long to wait for the outcome"
+            )
+            one.add_argument("--no-wait", action="store_true", help="end once the file is checked and handed over")
         else:
             one.add_argument("--json", action="store_true", help="one JSON object")
     return top
@@ -153,6 +172,7 @@ def status(path: str | None, as_json: bool) -> int:
     owner = holder(state)
     record = bootrecord.load(state)
     slot = owner.get("slot", record["active"])
+    told = journal(state)
     found = {
         "running": bool(owner),
         "pid": owner.get("pid"),
@@ -161,7 +181,8 @@ def status(path: str | None, as_json: bool) -> int:
         "trial": record["trial"],
         "failure": record["failure"],
         "release": note(slots, slot),
-        "journal": journal(state),
+        "freshness": told.get("freshness", ""),
+        "journal": told,
     }
     if as_json:
         print(json.dumps(found, default=str))

@@ -32,10 +32,9 @@ Rules it keeps
 import hashlib
 import json
 
-from agent.crypto import p256
-from agent.crypto.verify import verify
+from agent.crypto import p256_sign
 from agent.errors import DeviceError, MisuseError
-from platform_adapters import bootrecord
+from platform_adapters import bootrecord, pinned
 from platform_adapters.filestore import NAME_CHARACTERS
 from platform_adapters.memory_cloud import Http, Mqtt, Peer
 from platform_adapters.memory_power import AFTER, BEFORE, TORN, Illegal, Life, PowerCut, Reset
@@ -121,6 +120,7 @@ class Memory:
     def __init__(self, life, slot, cause):
         device = life.device
         self._life = life
+        self._met = {}  # by `verify`
         self.config = dict(device.config)
         self.slots = Slots(life, slot)
         self.store = Store(life)
@@ -137,9 +137,9 @@ class Memory:
     def root(self):
         return self._life.device.root
 
-    def verify(self, key_type, scheme, public, digest, signature):
+    def verify(self, key_type, scheme, public, message, signature):
         self._life.check()
-        return verify(key_type, scheme, public, digest, signature)
+        return pinned.verify(self._met, self.store, key_type, scheme, public, message, signature)
 
     def log(self, event, fields):
         self._life.check()
@@ -196,7 +196,7 @@ class Keys:
         self._life.check()
         secrets = self._life.device.secrets
         if label not in secrets:
-            secret = p256.generate(self._chance.random)
+            secret = p256_sign.generate(self._chance.random)
 
             def make():
                 secrets[label] = secret
@@ -204,10 +204,10 @@ class Keys:
             self._life.effect("keys.make " + label, make)
 
     def public(self, label):
-        return p256.public(self._secret(label))
+        return p256_sign.public(self._secret(label))
 
     def sign(self, label, message):
-        return p256.sign(self._secret(label), hashlib.sha256(message).digest())
+        return p256_sign.sign(self._secret(label), hashlib.sha256(message).digest())
 
     def drop(self, label):
         secrets = self._life.device.secrets
@@ -242,8 +242,8 @@ class Clock:
         seconds = self.ticks_ms() // 1000 if device.epoch_s is None else device.epoch_s + device.now_ms // 1000
         return max(seconds, self._floor)
 
-    def raise_floor(self, seconds):
-        self._floor = max(self._floor, seconds)
+    def set_floor(self, seconds):
+        self._floor = seconds
 
 
 class Power:

@@ -1,118 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""What all platforms of the MicroPython family share: configuration, keys in files, clock, chance, log.
+"""What all platforms of the MicroPython family share, and keep loaded: clock, chance, log, parts that come late.
 
-A board's adapter puts these together and adds its own power and network.  A
-device's root, with all that is in it, is described in micropython/boot.py.
-A private key in a file can be read by whoever gets at the board's USB.
+A board's adapter puts these together and adds its own power and network.
+Configuration and keys are in `micropython_files`; asked for here, as in
+`base.read_config`, that file is loaded.
 """
 
-import hashlib
 import json
 import os
 import sys
 import time
 
-from agent.errors import DeviceError, MisuseError, RefusedError
-from platform_adapters import files
-from platform_adapters.filestore import FileStore
-
-CONFIG_BYTES = 16 * 1024
-TRUST_BYTES = 64 * 1024
-PATHS = {"ca_file": "ca.der", "root_file": "root.json", "state": "state", "slots": "slots"}
-FILE_SYSTEMS = ("VfsLfs2", "VfsPosix")  # those whose files are replaced in one step, tested; FAT is none of them
-FIXED = ("state", "slots")  # the trampoline reads no configuration
 _2000 = 946_684_800  # seconds from 1970 to 2000, where the clock of some ports begins
-
-
-def read_config(root):
-    """trueboot.json of the device's root, with absolute paths."""
-    data = read_trusted(root + "/trueboot.json", "the configuration", CONFIG_BYTES)
-    try:
-        config = json.loads(data)
-    except ValueError:
-        raise MisuseError("config", "trueboot.json is not JSON")
-    if not isinstance(config, dict):
-        raise MisuseError("config", "trueboot.json is not an object")
-    for key in PATHS:
-        value = config.get(key, PATHS[key])
-        if not isinstance(value, str) or (key in FIXED and value != PATHS[key]):
-            raise MisuseError("config", "key %s must be %r: boot.py knows no other" % (key, PATHS[key]))
-        config[key] = value if value.startswith("/") else root + "/" + value
-    return config
-
-
-def read_trusted(path, what, limit=TRUST_BYTES):
-    try:
-        data = files.read(path, limit)
-    except OSError as error:
-        raise MisuseError("config", "cannot read %s, %s: %s" % (what, path, error))
-    if data is None or len(data) > limit:
-        raise MisuseError("config", "%s, %s, is %s" % (what, path, "missing" if data is None else "too big"))
-    return data
-
-
-def check_file_systems(config):
-    """DeviceError("file_system") unless state and slots lie where a power cut leaves the old file or the new one."""
-    import vfs
-
-    mounted = vfs.mount()
-    for folder in (config["state"], config["slots"]):
-        point, kind = "", "no file system"
-        for system, at in mounted:
-            if (folder + "/").startswith(at.rstrip("/") + "/") and len(at) > len(point):
-                point, kind = at, type(system).__name__
-        if kind not in FILE_SYSTEMS:
-            raise DeviceError(
-                "file_system", "%s lies on %s, which a power cut can damage: use littlefs" % (folder, kind)
-            )
-
-
-class FileKeys:
-    """One PKCS #8 file a label, made whole or not at all.  P-256 is loaded when it is used: see `Late`."""
-
-    def __init__(self, folder):
-        self._files = FileStore(folder)
-
-    def has(self, label):
-        return self._files.load(label + ".der") is not None
-
-    def make(self, label):
-        if self.has(label):
-            return
-        from agent.crypto import p256
-        from agent.wire import ecdsa
-
-        secret = p256.generate(os.urandom)
-        self._files.save(label + ".der", ecdsa.secret_to_der(secret, p256.public(secret)))
-
-    def public(self, label):
-        return self._key(label)[1]
-
-    def sign(self, label, message):
-        from agent.crypto import p256
-
-        return p256.sign(self._key(label)[0], hashlib.sha256(message).digest(), os.urandom(32))
-
-    def drop(self, label):
-        self._files.drop(label + ".der")
-
-    def der(self, label):
-        """For TLS, which signs by itself."""
-        data = self._files.load(label + ".der")
-        if data is None:
-            raise MisuseError("no_key", "the key store has no key %r" % label)
-        return data
-
-    def credentials(self, identity):
-        return None if identity is None else (self.der(identity[0]), identity[1])
-
-    def _key(self, label):
-        from agent.wire import ecdsa
-
-        try:
-            return ecdsa.secret_from_der(self.der(label))
-        except RefusedError as error:
-            raise DeviceError("key_store", "key %s: %s" % (label, error.detail))
 
 
 class Clock:
@@ -138,8 +37,8 @@ class Clock:
     def wall(self):
         return max(int(time.time()) + self._epoch, self._floor)
 
-    def raise_floor(self, seconds):
-        self._floor = max(self._floor, seconds)
+    def set_floor(self, seconds):
+        self._floor = seconds
 
 
 class Chance:
@@ -168,11 +67,23 @@ class Late:
             made.close()
 
 
-def verify(key_type, scheme, public, digest, signature):
-    """The port `verify`, loaded when it is used."""
-    from agent.crypto.verify import verify
+def __getattr__(name):
+    from platform_adapters import micropython_files
 
-    return verify(key_type, scheme, public, digest, signature)
+    return getattr(micropython_files, name)
+
+
+class Verify:
+    """The port `verify`, loaded when it is used; what stays is which key it met last."""
+
+    def __init__(self, store):
+        self._store = store
+        self._met = {}
+
+    def __call__(self, key_type, scheme, public, message, signature):
+        from platform_adapters import pinned
+
+        return pinned.verify(self._met, self._store, key_type, scheme, public, message, signature)
 
 
 def log_line(event, ticks_ms, fields, text):

@@ -8,20 +8,11 @@ repeat is the agent's to know.  Source: MQTT 3.1.1, 3.1.2.10 and 4.4.
 
 import time
 
-from agent.errors import AgentError, RefusedError, UnreachableError
+from agent.errors import AgentError, UnreachableError
 from agent.wire import mqtt
 from platform_adapters.micropython_net import LIMIT_MS, Connection
 
 READ_BYTES = 512
-SERVER_UNAVAILABLE = 3
-MEANINGS = (
-    "",
-    "unsupported protocol version",
-    "client id",
-    "server unavailable",
-    "user name or password",
-    "not authorized",
-)
 
 
 class Mqtt:
@@ -36,6 +27,8 @@ class Mqtt:
         self._last_id = 0
 
     def connect(self, host, port, client_id, username, password, keepalive_s, identity):
+        from platform_adapters import micropython_dial
+
         self.close()
         hello = mqtt.connect(client_id, username, password, keepalive_s)
         self._failure = None
@@ -46,17 +39,8 @@ class Mqtt:
         connection = Connection(host, port, self._anchors(), self._credentials(identity), self._limit_ms)
         try:
             connection.send(hello)
-            self._sent = started = time.ticks_ms()
-            event = None
-            while event is None:
-                left = self._limit_ms - time.ticks_diff(time.ticks_ms(), started)
-                if left <= 0:
-                    raise UnreachableError("timeout", "%s:%d sends no CONNACK" % (host, port))
-                event = self._receive(connection, left)
-            if event[1]:
-                meaning = MEANINGS[event[1]] if event[1] < len(MEANINGS) else "unknown"
-                kind = UnreachableError if event[1] == SERVER_UNAVAILABLE else RefusedError
-                raise kind("mqtt_refused", "%s:%d answers CONNACK %d (%s)" % (host, port, event[1], meaning))
+            self._sent = time.ticks_ms()
+            micropython_dial.await_connack(lambda left: self._receive(connection, left), self._limit_ms, host, port)
             self._connection = connection
         finally:
             if self._connection is None:

@@ -9,26 +9,28 @@ import os
 import sys
 
 from platform_adapters import micropython_base as base
-from platform_adapters.filestore import FileStore
 from platform_adapters.micropython_mqtt import Mqtt
 
 RESET_CODE = 3
 
 
 class MicroPythonUnix:
+    chunk = 1024  # bytes that are read from a slot or a socket at a time
+    passing = ("platform_adapters.micropython_files", "platform_adapters.filestore", "platform_adapters.files")
+
     def __init__(self, root=None):
         root = os.getcwd() if root is None else root
         self.config = config = base.read_config(root)
         base.check_file_systems(config)
         self.slots = base.Late(self._make_slots)
         self.http = base.Late(self._make_http)
-        self.store = FileStore(config["state"] + "/store")
-        self.keys = base.FileKeys(config["state"] + "/keys")
-        self.mqtt = Mqtt(self.anchors, self.keys.credentials)
+        self.store = base.Late(self._make_store)
+        self.keys = base.Late(self._make_keys)
+        self.mqtt = Mqtt(self.anchors, self._credentials)
         self.clock = base.Clock()
         self.power = Power()
         self.chance = base.Chance()
-        self.verify = base.verify
+        self.verify = base.Verify(self.store)
 
     def _make_slots(self):
         from platform_adapters.dirslots import DirSlots
@@ -38,11 +40,20 @@ class MicroPythonUnix:
     def _make_http(self):
         from platform_adapters.micropython_http import Http
 
-        return Http(self.anchors, self.keys.credentials)
+        return Http(self.anchors, self._credentials)
+
+    def _make_store(self):
+        return base.FileStore(self.config["state"] + "/store")
+
+    def _make_keys(self):
+        return base.FileKeys(self.config["state"] + "/keys")
+
+    def _credentials(self, identity):
+        return self.keys.credentials(identity)
 
     def idle(self):
-        self.slots.let_go()
-        self.http.let_go()
+        for part in (self.slots, self.http, self.store, self.keys):
+            part.let_go()
 
     def anchors(self):
         return [base.read_trusted(self.config["ca_file"], "ca_file")]

@@ -12,6 +12,7 @@ device's own parts, `MisuseError` for a wrong call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 Identity = tuple[str, list[bytes]]
@@ -155,8 +156,8 @@ class Clock(Protocol):
     def wall(self) -> int:
         """Seconds since 1970 (UTC), never before the floor."""
 
-    def raise_floor(self, seconds: int) -> None:
-        """`wall` is never again before `seconds`.  Kept in RAM: the agent stores the floor."""
+    def set_floor(self, seconds: int) -> None:
+        """From now on `wall` is never before `seconds`; a later call may lower that.  Kept in RAM: the agent stores the floor."""
 
 
 class Power(Protocol):
@@ -173,6 +174,15 @@ class Power(Protocol):
 class Chance(Protocol):
     def random(self, size: int) -> bytes:
         """Cryptographically strong."""
+
+
+class Message(Protocol):
+    """What was signed; `agent.crypto.verify.Whole` is one for bytes in memory."""
+
+    def sha256(self) -> bytes: ...
+
+    def emit(self, update: Callable[[bytes], object]) -> None:
+        """Call `update(piece)` for all of its bytes, in order; any number of times."""
 
 
 class Platform(Protocol):
@@ -192,10 +202,21 @@ class Platform(Protocol):
     def root(self) -> bytes:
         """The provisioned TUF root metadata, verbatim."""
 
-    def verify(self, key_type: str, scheme: str, public: bytes, digest: bytes, signature: bytes) -> bool:
-        """True only for a valid signature of what has the SHA-256 `digest` (32 bytes; messages are hashed as they stream).
-        ("ecdsa", "ecdsa-sha2-nistp256"): uncompressed point, DER signature.  Never raises for what it does not know
-        or cannot read: an unknown key type or scheme is False."""
+    def verify(self, key_type: str, scheme: str, public: bytes, message: Message, signature: bytes) -> bool:
+        """True only for a valid signature of `message`.  Never raises for what it does not know or cannot read: an
+        unknown key type or scheme is False.  By key type and scheme, which are TUF's words:
+
+        "ecdsa" or, in older repositories, "ecdsa-sha2-nistp256"; "ecdsa-sha2-nistp256"
+            public: the uncompressed point, 65 bytes; signature: DER
+        "ed25519"; "ed25519"
+            public: 32 bytes; signature: 64 bytes
+        "rsa"; "rsassa-pss-sha256"
+            public: SubjectPublicKeyInfo in DER, 2048 to 4096 bits; signature: as long as the modulus, salt of any length
+        """
+
+    def requested(self) -> bool:
+        """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its
+        store's record "install".  Cheap: it is asked at every turn."""
 
     def idle(self) -> None:
         """Optional.  Nothing is under way: let go of what can be made again at its next use."""

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trueboot import mpy
+from trueboot import mpy, shorten
 
 DEFAULT_HEAP = "400k"
 DEFAULT_TIMEOUT_S = 60
@@ -66,7 +66,7 @@ class Board:
 
     def __init__(self, folder: Path, portable: Path):
         self.folder = folder
-        mpy.build(folder)
+        mpy.build(folder, keep=shorten.words(*(source.read_text("utf-8") for source in portable.glob("*.py"))))
         for source in portable.glob("*.py"):
             mpy.compile_file(source, (folder / source.name).with_suffix(".mpy"), "tests/portable/" + source.name)
         self._runner = folder / "run_tests.py"

@@ -25,7 +25,12 @@ RULES = (
     ("agent/crypto/*.py", ("agent.errors", "agent.wire", "agent.crypto"), STANDARD),
     ("agent/journal.py", ("agent.errors",), ("struct", "json", "binascii")),
     ("agent/config.py", ("agent.errors", "agent.version", "agent.wire"), ("json",)),
-    ("agent/trust/*.py", ("agent.errors", "agent.version", "agent.trust"), ("json", "hashlib", "binascii")),
+    (
+        "agent/trust/artifact.py",  # boards have no SHA-512 of their own
+        ("agent.errors", "agent.crypto.sha512"),
+        ("hashlib", "binascii"),
+    ),
+    ("agent/trust/*.py", ("agent.errors", "agent.version", "agent.trust", "agent.wire"), ("hashlib", "binascii")),
     (
         "agent/clouds/*.py",
         ("agent.errors", "agent.version", "agent.wire", "agent.clouds"),
@@ -38,10 +43,13 @@ RULES = (
     ("agent/outbox.py", ("agent.errors", "agent.version"), ()),
     # The shell: the only code of the agent that does things.  Never a platform.
     ("agent/runtime.py", ("agent",), ("gc", "json", "sys", "asyncio")),
-    ("agent/uplink.py", ("agent",), ("gc", "json")),
+    ("agent/uplink.py", ("agent",), ("json",)),
+    ("agent/talk.py", ("agent",), ("gc",)),
     ("agent/acts.py", ("agent",), ("json",)),
     ("agent/begin.py", ("agent",), ("json",)),
     ("agent/claims.py", (), ()),
+    ("agent/rules.py", ("agent.errors", "agent.version"), ()),
+    ("agent/request.py", ("agent.errors",), ("json", "binascii")),
     ("agent/blame.py", (), ("io", "sys")),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
@@ -55,13 +63,14 @@ RULES = (
         + tuple("platform_adapters.raspberry_pi_" + part for part in ("boot", "files", "image")),
         None,
     ),
+    ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),
     # The demo's app runs on devices, and is what a user of the agent writes.
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
     (
         "tools/trueboot*/*.py",
-        ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token")
+        ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")
         + ("trueboot", "trueboot_server"),
         None,
     ),

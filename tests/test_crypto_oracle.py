@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.crypto import p256, verify
+from agent.crypto import p256, p256_comb, p256_sign, verify
 from agent.wire import csr, ecdsa, pem, x509
 
 SECRETS = st.integers(1, p256.N - 1).map(lambda d: d.to_bytes(32, "big"))
@@ -32,13 +32,13 @@ def _point(key):
 @given(SECRETS)
 @settings(max_examples=30)
 def test_public_keys_agree(secret):
-    assert p256.public(secret) == _point(_key(secret).public_key())
+    assert p256_sign.public(secret) == _point(_key(secret).public_key())
 
 
 @given(SECRETS, st.binary(), st.binary(max_size=32))
 @settings(max_examples=30)
 def test_the_reference_takes_our_signatures(secret, message, extra):
-    raw = p256.sign(secret, hashlib.sha256(message).digest(), extra)
+    raw = p256_sign.sign(secret, hashlib.sha256(message).digest(), extra)
     _key(secret).public_key().verify(ecdsa.signature_to_der(raw), message, ECDSA)
 
 
@@ -46,7 +46,7 @@ def test_the_reference_takes_our_signatures(secret, message, extra):
 @settings(max_examples=30)
 def test_our_deterministic_signatures_are_those_of_the_reference(secret, message):
     theirs = _key(secret).sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
-    assert ecdsa.signature_to_der(p256.sign(secret, hashlib.sha256(message).digest())) == theirs
+    assert ecdsa.signature_to_der(p256_sign.sign(secret, hashlib.sha256(message).digest())) == theirs
 
 
 @given(SECRETS, st.binary(), st.integers(0, 80), st.integers(0, 255))
@@ -61,31 +61,31 @@ def test_both_say_the_same_of_damaged_signatures(secret, message, at, value):
     except InvalidSignature:
         verdict = False
     point = _point(key.public_key())
-    assert verify.verify_message("ecdsa", "ecdsa-sha2-nistp256", point, message, bytes(signature)) is verdict
+    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", point, verify.Whole(message), bytes(signature)) is verdict
     if verdict:
         raw = ecdsa.signature_from_der(bytes(signature))
-        assert p256.verify_pinned(p256.comb(point), hashlib.sha256(message).digest(), raw)
+        assert p256_comb.verify(p256_comb.make(point), hashlib.sha256(message).digest(), raw)
 
 
 @given(SECRETS)
 @settings(max_examples=20)
 def test_private_keys_go_there_and_back(secret):
     key = _key(secret)
-    ours = ecdsa.secret_to_der(secret, p256.public(secret))
+    ours = ecdsa.secret_to_der(secret, p256_sign.public(secret))
     assert serialization.load_der_private_key(ours, None).private_numbers() == key.private_numbers()
     for form in (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL):
         theirs = key.private_bytes(serialization.Encoding.DER, form, serialization.NoEncryption())
-        assert ecdsa.secret_from_der(theirs) == (secret, p256.public(secret))
+        assert ecdsa.secret_from_der(theirs) == (secret, p256_sign.public(secret))
 
 
 @given(SECRETS, st.text(min_size=1, max_size=16))
 @settings(max_examples=20)
 def test_the_reference_reads_our_requests(secret, name):
-    request = csr.build(name, p256.public(secret), lambda m: p256.sign(secret, hashlib.sha256(m).digest()))
+    request = csr.build(name, p256_sign.public(secret), lambda m: p256_sign.sign(secret, hashlib.sha256(m).digest()))
     read = reference.load_der_x509_csr(request)
     assert read.is_signature_valid
     assert [part.value for part in read.subject] == [name]
-    assert _point(read.public_key()) == p256.public(secret)
+    assert _point(read.public_key()) == p256_sign.public(secret)
     (extension,) = read.extensions
     assert extension.critical and extension.value.digital_signature
     assert not extension.value.key_cert_sign and not extension.value.key_agreement

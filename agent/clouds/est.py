@@ -8,12 +8,9 @@ secret.  What comes back must fit the device's key and chain to a trust anchor;
 """
 
 import binascii
-import hashlib
 
 from agent.errors import RefusedError
-from agent.wire import pem, x509
 
-MAX_ANSWER_BYTES = 8192
 _ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2"
 
 
@@ -31,6 +28,8 @@ def request(product_key, device_key, device_secret, csr):
 
 def answer(body):
     """The certificates (DER) of an answer's body."""
+    from agent.wire import pem, x509
+
     return x509.certificates_of_pkcs7(pem.from_base64(body))
 
 
@@ -39,18 +38,20 @@ def check(certificates, public, anchors, verify):
 
     The leaf must hold `public`; it must be signed by an anchor, by name and
     by signature (RFC 5280, 6.1, for a chain of one: our profile has no intermediates).
+    `verify(key type, scheme, public, data, signature)` -> bool, data: the bytes that were signed.
     """
+    from agent.wire import x509
+
     for der in certificates:
         leaf = x509.read(der)
         if leaf.public != public:
             continue
         if leaf.is_ca or leaf.unknown_critical or leaf.signature_algorithm != _ECDSA_WITH_SHA256:
             raise RefusedError("certificate", "it is of a kind that a device does not use")
-        digest = hashlib.sha256(leaf.tbs).digest()
         for anchor in anchors:
             issuer = x509.read(anchor)
             if issuer.subject == leaf.issuer and issuer.is_ca and issuer.public:
-                if verify("ecdsa", "ecdsa-sha2-nistp256", issuer.public, digest, leaf.signature):
+                if verify("ecdsa", "ecdsa-sha2-nistp256", issuer.public, leaf.tbs, leaf.signature):
                     return [der]
         raise RefusedError("certificate", "no trust anchor signed it")
     raise RefusedError("certificate", "it is not for this device's key")

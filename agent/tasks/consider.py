@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of an offer: the signed metadata are fetched, and decide.
+"""What becomes of an offer: signed metadata are read, and decide.
 
-The offer is a hint.  Which release it is about, how long the image is and what
-its hash must be come from TUF metadata alone; what the offer says of version,
-length and digest must agree, or the offer is turned down.
+The offer is a hint.  Which release it is about, what it may be installed on, how
+long the image is and what its hash must be come from TUF metadata alone; what
+the offer says must agree with them, or it is turned down.  Two roads:
+
+ * It names a target: the metadata come from the repository of the configured server.
+ * It names none, as a cloud does that passes one URL, or a file on the device:
+   then the file must be a bundle.  Its metadata part is streamed through the walk
+   and let go; nothing of the image is read before consent.
 """
 
-from agent import session
-from agent.errors import AgentError, RefusedError, UnreachableError
+from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
 from agent.tasks import read_body
-from agent.trust.refresh import Refresh
 
 MAX_TRIES = 3
-MAX_TARGET_CHARACTERS = 128
+PIECE_BYTES = 1024
 
 
 def run(agent, offer):
@@ -20,54 +23,73 @@ def run(agent, offer):
     tries = 0
     while True:
         try:
-            refresh = yield from _refresh(agent)
-            release = _release(agent, offer, refresh)
+            release = yield from (_look_up(agent, offer) if offer.get("target") else _open(agent, offer))
             break
         except AgentError as error:
             agent.log_error(error)
             tries += 1
             if isinstance(error, UnreachableError) and tries < MAX_TRIES:
-                yield session.wait_ms(tries, agent.platform.chance.random(1)[0], False)
+                from agent import session
+
+                # A stick that was pulled takes longer to come back than a network.
+                yield session.wait_ms(tries, agent.platform.chance.random(1)[0], "file" in offer)
                 continue
-            step = -2 if isinstance(error, UnreachableError) else -3
-            agent.considered()
-            agent.update_event(("rejected", offer, step, str(error)[:120]))
+            step = -2 if isinstance(error, UnreachableError) else -4 if isinstance(error, DeviceError) else -3
+            _end(agent, offer, ("rejected", offer, step, str(error)[:120]))
             return
+    for name in ("job", "nonce", "request"):
+        release[name] = offer.get(name)
+    _end(agent, offer, ("offered", release))
+
+
+def _end(agent, offer, event):
+    # Nothing of this file holds on to the walk, so that it is forgotten before the machine is loaded.
     agent.considered()
-    agent.update_event(("offered", release))
+    agent.update_event(event)
+    if offer.get("request"):
+        from agent import request
+
+        request.drop(agent, offer["request"])
 
 
-def _refresh(agent):
-    """Walk the repository; store what is trusted now."""
-    platform = agent.platform
-    stored = platform.store.load("root")
-    walk = _start(agent, stored)
+def _look_up(agent, offer):
+    """The release that the repository's metadata describe."""
+    from agent.tasks import trusted
+
+    path = offer["target"]
+    walk = trusted.start(agent)
+    yield from _feed(agent, walk)
+    walk.seek(path)
+    yield from _feed(agent, walk)
+    trusted.settle(agent, walk, "repository")
+    if walk.target is None:
+        raise RefusedError("not_signed", "no signed metadata for " + path)
+    target, address = walk.target, walk.file(path)
+    walk = trusted = None
+    agent.forget()  # what the walk took makes room for the slots and the rules
+    from agent import rules
+
+    release = _judge(agent, path, target)
+    release["address"] = address
+    rules.agree(offer, version=release["version"], length=release["length"])
+    if offer.get("method") == "sha256":
+        rules.agree(offer, digest=release["sha256"])
+    return release
+
+
+def _feed(agent, walk):
+    from agent.tasks import trusted
+
     wanted = walk.wanted()
     while wanted:
         walk.feed((yield from _get(agent, wanted[0], wanted[1])))
+        trusted.keep(agent, walk)
         wanted = walk.wanted()
         yield 0
-    # Versions first: a root that reset them is met again after a cut, but not once it is stored.
-    versions = {role: walk.trusted[role] for role in ("timestamp", "snapshot", "targets")}
-    if versions != agent.record.get("trust"):
-        agent.save(trust=versions)
-    if walk.trusted["root"] != (stored or platform.root()):
-        platform.store.save("root", walk.trusted["root"])
-    return walk
-
-
-def _start(agent, stored):
-    """A walk from the newest root that is known."""
-    platform, versions = agent.platform, agent.record.get("trust", {})
-    if stored:
-        try:
-            return Refresh(dict(versions, root=stored), platform.clock.wall(), platform.verify)
-        except RefusedError as error:
-            agent.log_error(error)  # spoilt on the device: the chain from the provisioned root leads to it again
-    return Refresh(dict(versions, root=platform.root()), platform.clock.wall(), platform.verify)
 
 
 def _get(agent, name, limit):
+    """A file of the repository, or None when it has none of that name."""
     url = agent.config["https"] + "/repo/metadata/" + name
     response = agent.platform.http.open("GET", url, {}, b"", None)
     try:
@@ -80,43 +102,77 @@ def _get(agent, name, limit):
         response.close()
 
 
-def _release(agent, offer, refresh):
-    """The trusted release that the offer is about."""
-    path = offer["target"]
-    if not path or len(path) > MAX_TARGET_CHARACTERS:
-        raise RefusedError("offer", "it names no target")
-    target = refresh.target(path)
-    if target is None:
-        raise RefusedError("not_signed", "no signed metadata for " + path)
+def _open(agent, offer):
+    """The release that the offered bundle describes."""
+    from agent.tasks import trusted
+    from agent.trust.bundle import Bundle
+
+    walk = trusted.start(agent, False)
+    bundle = Bundle(walk)
+    size = yield from read_bundle(agent, offer, bundle, lambda: trusted.keep(agent, walk, "bundle"))
+    trusted.settle(agent, walk)
+    target, path, prefix = walk.target, bundle.path, bundle.prefix
+    walk = bundle = None
+    agent.forget()
+    return judge_bundle(agent, offer, path, target, prefix, size)
+
+
+def read_bundle(agent, offer, bundle, keep):
+    """Feed `bundle` with the offered file, up to its image; `keep()` is called after each piece.
+
+    Gives the file's length, as far as it is known, else what the offer says.
+    """
+    from agent.tasks import source
+
+    response = source.open_bundle(agent, offer)
     try:
-        custom = target["custom"]
-        release = {
-            "target": path,
-            "length": target["length"],
-            "sha256": target["hashes"]["sha256"],
-            "version": custom["version"],
-            "kind": custom["kind"],
-            "security": custom["security"],
-        }
-        hardware = custom["hardware"]
-        numbers = (release["length"], release["security"])
-        texts = (release["sha256"], release["version"], release["kind"])
-    except (KeyError, TypeError):
-        raise RefusedError("release", "its signed metadata lack a field")
-    if [n for n in numbers if type(n) is not int or n < 0] or [t for t in texts if not isinstance(t, str)]:
-        raise RefusedError("release", "its signed metadata have a field of the wrong type")
-    if release["kind"] != "app":
-        raise RefusedError("release_kind", "%s is no app" % path)
-    if not isinstance(hardware, list) or agent.config["hardware"] not in hardware:
-        raise RefusedError("release_hardware", "not made for " + agent.config["hardware"])
-    for name, said, signed in (
-        ("version", offer["version"], release["version"]),
-        ("length", offer["length"], release["length"]),
-    ):
-        if said != signed:
-            raise RefusedError("offer", "its %s %s is not the signed %s" % (name, said, signed))
-    if offer["method"] == "sha256" and offer["digest"] != release["sha256"]:
-        raise RefusedError("offer", "its digest is not the signed one")
-    release["job"] = offer["job"]
-    release["nonce"] = offer["nonce"]
+        while True:
+            data = response.read(PIECE_BYTES)
+            if data is None:
+                yield 5
+                continue
+            if not data:
+                bundle.ended()
+            whole = bundle.feed(data)
+            keep()
+            if whole:
+                return response.length if "file" in offer else offer["length"]
+            yield 0
+    except RefusedError as error:
+        if error.code == "no_bundle" and "file" not in offer:
+            raise RefusedError("no_bundle", "the offer names no signed target, and its file is no bundle")
+        raise
+    finally:
+        response.close()
+
+
+def judge_bundle(agent, offer, path, target, prefix, size):
+    """The release of a bundle whose walk ended well, and where its image lies; `size`: bytes of the whole file."""
+    from agent import rules
+
+    release = _judge(agent, path, target)
+    rules.agree(offer, version=release["version"])
+    if size != prefix + release["length"]:
+        raise RefusedError(
+            "bundle_length", "%d bytes, of which its entries are %d" % (size, prefix + release["length"])
+        )
+    source = {"prefix": prefix, "length": size, "sha256": None}
+    if "file" in offer:
+        source["file"] = offer["file"]
+    else:
+        source["url"] = offer["url"]
+        if offer["method"] == "sha256":
+            source["sha256"] = offer["digest"]
+    release["source"] = source
     return release
+
+
+def _judge(agent, path, target):
+    from agent import rules
+
+    device = {
+        "hardware": agent.config["hardware"],
+        "version": agent.update_state["version"],
+        "capacity": agent.platform.slots.capacity(),
+    }
+    return rules.release(path, target, device)

@@ -8,12 +8,12 @@ key stays in the key store; what leaves the device is the CSR.
 
 from agent import identity, session
 from agent.clouds import decada
-from agent.config import address
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.tasks import read_body
 
 ANSWER_MS = 30_000
 CLOSE_MS = 5_000
+MAX_ANSWER_BYTES = 8192
 MAX_CERTIFICATE_BYTES = 4096
 
 
@@ -43,6 +43,8 @@ def _register(agent):
     config, platform = agent.config, agent.platform
     if not config["product_secret"] or not config["mqtt_activate"]:
         raise RefusedError("not_provisioned", "neither a device secret nor a product secret: provision the device")
+    from agent.config import address
+
     host, port = address(config["mqtt_activate"])
     cloud = agent.cloud
     client, user, password = cloud.login(decada.DYNAMIC, config["product_secret"], platform.clock.wall() * 1000)
@@ -89,20 +91,36 @@ def _await(agent, limit_ms, wanted):
 
 
 def _certify(agent):
-    """CSR out, certificate in, checked against our key and anchors before it is stored."""
+    """CSR out, certificate in, checked against our key and anchors before it is stored.
+
+    What one step has loaded is forgotten before the next.
+    """
+    platform, label = agent.platform, agent.identity["label"]
+    request = _request(agent, label)
+    agent.forget()
+    answer = yield from _post(agent, *request)
+    agent.forget()
+    certificate = _checked(agent, label, answer)
+    platform.store.save("cert." + label, certificate)
+    agent.identity_event(("issued",))
+
+
+def _request(agent, label):
+    """(path, headers, body) of the certificate request."""
     from agent.clouds import est
     from agent.wire import csr
 
-    config, platform = agent.config, agent.platform
-    label = agent.identity["label"]
-    public = platform.keys.public(label)
+    config, keys = agent.config, agent.platform.keys
     name = "%s/%s" % (config["product_key"], config["device_key"])
-    request = csr.build(name, public, lambda message: platform.keys.sign(label, message))
-    path, headers, body = est.request(config["product_key"], config["device_key"], agent.device_secret(), request)
-    platform.log("identity.csr_sent", {"subject": name})
-    response = platform.http.open("POST", config["https"] + path, headers, body, None)
+    request = csr.build(name, keys.public(label), lambda message: keys.sign(label, message))
+    agent.platform.log("identity.csr_sent", {"subject": name})
+    return est.request(config["product_key"], config["device_key"], agent.device_secret(), request)
+
+
+def _post(agent, path, headers, body):
+    response = agent.platform.http.open("POST", agent.config["https"] + path, headers, body, None)
     try:
-        answer = yield from read_body(response, est.MAX_ANSWER_BYTES)
+        answer = yield from read_body(response, MAX_ANSWER_BYTES)
     finally:
         response.close()
     if response.status != 200:
@@ -110,8 +128,20 @@ def _certify(agent):
         if response.status >= 500 or response.status in (408, 429):
             raise UnreachableError("http_status", text)
         raise RefusedError("enrol_refused", text + ": check device key and secret, or whether it has another key")
-    chain = est.check(est.answer(answer), public, platform.anchors(), platform.verify)
+    return answer
+
+
+def _checked(agent, label, answer):
+    from agent.clouds import est
+    from agent.crypto.verify import Whole
+
+    platform = agent.platform
+    public = platform.keys.public(label)
+
+    def verify(key_type, scheme, issuer, data, signature):
+        return platform.verify(key_type, scheme, issuer, Whole(data), signature)
+
+    chain = est.check(est.answer(answer), public, platform.anchors(), verify)
     if len(chain[0]) > MAX_CERTIFICATE_BYTES:
         raise RefusedError("certificate", "larger than %d bytes" % MAX_CERTIFICATE_BYTES)
-    platform.store.save("cert." + label, chain[0])
-    agent.identity_event(("issued",))
+    return chain[0]

@@ -5,6 +5,11 @@ The download resumes, also over a reset: what the slot durably holds is hashed
 again from the slot, never believed, and the rest is asked for by Range.  Length
 and hash are checked while streaming and once more from the slot; only then does
 the update machine hear "fetched".
+
+Out of a bundle the image is taken without a temporary copy: from an empty slot
+on the whole file is read, its metadata part is passed over, and the offer's
+digest of the file is checked too.  A resumed download begins within the image,
+so there the signed hash of the image decides alone.
 """
 
 import hashlib
@@ -12,7 +17,7 @@ import hashlib
 from agent import session
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.tasks.readback import hexdigest, rehash, verify
-from agent.wire.http import content_range
+from agent.tasks.source import open_image
 
 SILENT_MS = 10
 
@@ -20,7 +25,9 @@ SILENT_MS = 10
 def run(agent, release, tries):
     """Ends in the update machine's event "fetched" or "failed"."""
     if tries:
-        yield session.wait_ms(tries, agent.platform.chance.random(1)[0], False)
+        # A stick that was pulled takes longer to come back than a network.
+        slow = "file" in (release.get("source") or ())
+        yield session.wait_ms(tries, agent.platform.chance.random(1)[0], slow)
     try:
         yield from _fill(agent, release)
         yield from verify(agent, release)
@@ -49,13 +56,13 @@ def _fill(agent, release):
     if offset:
         offset = yield from rehash(agent, slots.spare(), hasher, offset)
     if offset < length:
-        response = _open(agent, release, offset)
+        response, skip = open_image(agent, release, offset)
         try:
             if response.status == 200 and offset:
                 # The server ignored the Range: what it sends begins at zero, so we do too.
                 slots.begin(_note(release))
                 offset, hasher = 0, hashlib.sha256()
-            yield from _stream(agent, release, response, offset, hasher)
+            yield from _stream(agent, release, response, skip, offset, hasher)
         except AgentError:
             slots.sync()  # what came is kept: the next try goes on from there
             raise
@@ -67,27 +74,11 @@ def _fill(agent, release):
         raise RefusedError("image_hash", "the image is not the one that was signed")
 
 
-def _open(agent, release, offset):
-    folder, _, name = release["target"].rpartition("/")
-    # Consistent snapshots put the hash before the name (TUF 1.0.x, 6.2).
-    url = "%s/repo/targets/%s/%s.%s" % (agent.config["https"], folder, release["sha256"], name)
-    headers = {"Range": "bytes=%d-" % offset} if offset else {}
-    response = agent.platform.http.open("GET", url, headers, b"", agent.credentials())
-    problem = None
-    if response.status == 206 and offset:
-        first, last, total = content_range(response.headers.get("content-range", ""))
-        if (first, last, total) != (offset, release["length"] - 1, release["length"]):
-            problem = UnreachableError("http_range", "the server answered with another range")
-    elif response.status != 200:
-        problem = UnreachableError("http_status", "%d for the image" % response.status)
-    if problem:
-        response.close()
-        raise problem
-    return response
-
-
-def _stream(agent, release, response, offset, hasher):
+def _stream(agent, release, response, skip, offset, hasher):
+    """`skip`: bytes of the response that come before the image's `offset`."""
     slots, length, chunk = agent.platform.slots, release["length"], agent.chunk
+    said = skip and release["source"]["sha256"]
+    whole = hashlib.sha256() if said else None
     told = 10 * offset // length
     while True:
         data = response.read(chunk)
@@ -96,14 +87,23 @@ def _stream(agent, release, response, offset, hasher):
             continue
         if not data:
             break
+        if whole:
+            whole.update(data)
+        if skip:
+            first = min(skip, len(data))
+            skip -= first
+            data = data[first:]
         if offset + len(data) > length:
             raise RefusedError("image_length", "the server sends more than the signed %d bytes" % length)
-        slots.write(offset, data)
-        hasher.update(data)
-        offset += len(data)
+        if data:
+            slots.write(offset, data)
+            hasher.update(data)
+            offset += len(data)
         if 10 * offset // length > told:
             told = 10 * offset // length
             agent.progress(offset, length, release)
         yield 0
     if offset != length:
         raise UnreachableError("http_truncated", "%d of %d bytes" % (offset, length))
+    if whole and hexdigest(whole) != said:
+        raise RefusedError("offer", "its digest is not that of the file")

@@ -7,18 +7,21 @@ into objects but the small parts that a caller asks for.
 
 Canonical form (OLPC, as python-tuf and securesystemslib write it): no white
 space, keys in ascending order, integers only, in strings only `"` and `\\` are
-escaped.  Input may be formatted freely, but keys must be strictly ascending:
-a document with other order or with a duplicate key is refused.
+escaped.  Input may be formatted freely.  Keys that ascend strictly cost
+nothing; other documents `ordered` writes anew once.  Duplicate keys are refused.
 
-Limits: depth, digits; the caller bounds the size.  Errors: RefusedError("metadata_json").
+Limits: depth, digits; the caller bounds the size.  Errors: RefusedError("metadata_json"), "utf8".
 """
 
 from agent.errors import RefusedError
+from agent.wire.utf8 import decode
 
 MAX_DEPTH = 12
 MAX_DIGITS = 18
+OBJECT = 0x7B
+ARRAY = 0x5B  # what closes either is two higher
 _SPACE = b" \t\r\n"
-_ESCAPES = {0x22: '"', 0x5C: "\\", 0x2F: "/", 0x62: "\b", 0x66: "\f", 0x6E: "\n", 0x72: "\r", 0x74: "\t"}
+_ESCAPES = b'""\\\\//b\bf\fn\nr\rt\t'  # letter, meaning, letter, meaning ...
 
 
 def _bad(what):
@@ -27,48 +30,47 @@ def _bad(what):
 
 def _space(data, at):
     size = len(data)
-    while at < size and data[at] in _SPACE:
+    while at < size:
+        if data[at] not in _SPACE:
+            return at
         at += 1
-    if at >= size:
-        raise _bad("ends too early")
-    return at
+    raise _bad("ends too early")
 
 
 def string(data, at):
     """(text, position after it) of the string that begins at `at`."""
     if data[at] != 0x22:
         raise _bad("a string is missing")
-    start = at = at + 1
-    parts = []
-    size = len(data)
+    at += 1
+    end = 0
+    whole = b""
     while True:
-        while at < size and data[at] != 0x22 and data[at] != 0x5C:
-            if data[at] < 0x20 and data[at] != 0x0A:
-                raise _bad("a control character in a string")
-            at += 1
-        if at >= size:
-            raise _bad("ends in a string")
-        parts.append(_text(data[start:at]))
-        if data[at] == 0x22:
-            return "".join(parts), at + 1
-        letter = data[at + 1] if at + 1 < size else 0
+        if end < at:
+            end = data.find(b'"', at)
+            if end < 0:
+                raise _bad("ends in a string")
+        stop = data.find(b"\\", at, end)
+        raw = data[at : end if stop < 0 else stop]
+        if raw and min(raw) < 0x20 and min(raw.replace(b"\n", b" ")) < 0x20:
+            raise _bad("a control character in a string")
+        if stop < 0:
+            whole = whole + raw if whole else raw
+            # All of ASCII is well-formed; what else there is, is looked at.
+            return (str(whole, "utf-8") if not whole or max(whole) < 0x80 else decode(bytes(whole))), end + 1
+        whole = whole or bytearray()
+        whole += raw
+        letter = data[stop + 1]
+        at = stop + 2
         if letter == 0x75:
-            code, at = _unicode(data, at + 2)
-            parts.append(chr(code))
-        elif letter in _ESCAPES:
-            parts.append(_ESCAPES[letter])
-            at += 2
+            code, at = _unicode(data, at)
+            whole += chr(code).encode()
+            continue
+        for known in range(0, len(_ESCAPES), 2):
+            if _ESCAPES[known] == letter:
+                whole.append(_ESCAPES[known + 1])
+                break
         else:
             raise _bad("an unknown escape")
-        start = at
-
-
-def _text(raw):
-    try:
-        return str(raw, "utf-8")
-    except ValueError:  # UnicodeError is one, on both interpreters
-        pass
-    raise _bad("not UTF-8")
 
 
 def _unicode(data, at):
@@ -93,38 +95,75 @@ def _hex4(data, at):
     return int(digits, 16)
 
 
+def _next(data, at, before, close, in_order=True):
+    """(key, position of its value) of the next member or element; (None, position behind) at the end of them.
+
+    `before`: the last key, None at first.  The key of an element is "".
+    """
+    at = _space(data, at)
+    if data[at] == close:
+        return None, at + 1
+    if before is not None:
+        if data[at] != 0x2C:
+            raise _bad("a comma is missing")
+        at = _space(data, at + 1)
+    if close == ARRAY + 2:
+        return "", at
+    key, at = string(data, at)
+    if in_order and before is not None and not before < key:
+        raise _bad("keys are not in ascending order at " + repr(key[:32]))
+    at = _space(data, at)
+    if data[at] != 0x3A:
+        raise _bad("a colon is missing")
+    return key, _space(data, at + 1)
+
+
 def skip(data, at, emit, depth=0):
     """Walk over the value at `at`; return the position after it.  `emit`, if given, receives its canonical bytes."""
     at = _space(data, at)
     if depth > MAX_DEPTH:
         raise _bad("nested too deep")
     first = data[at]
-    if first == 0x7B:
-        return _skip_object(data, at, emit, depth)
-    if first == 0x5B:
-        return _skip_array(data, at, emit, depth)
     if first == 0x22:
         text, at = string(data, at)
         if emit:
-            _emit_string(text, emit)
+            emit(_quoted(text))
         return at
-    for word in (b"true", b"false", b"null"):
-        if data[at : at + len(word)] == word:
+    if first != OBJECT and first != ARRAY:
+        end = _skip_word(data, at)
+        if emit:
+            emit(data[at:end])
+        return end
+    if emit:
+        emit(data[at : at + 1])
+    before = None
+    at += 1
+    while True:
+        key, at = _next(data, at, before, first + 2)
+        if key is None:
             if emit:
-                emit(word)
-            return at + len(word)
-    return _skip_integer(data, at, emit)
+                emit(data[at - 1 : at])
+            return at
+        if emit:
+            if before is not None:
+                emit(b",")
+            if first == OBJECT:
+                emit(_quoted(key))
+                emit(b":")
+        at = skip(data, at, emit, depth + 1)
+        before = key
 
 
-def _emit_string(text, emit):
-    emit(b'"')
+def _quoted(text):
     if "\\" in text or '"' in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
-    emit(text.encode())
-    emit(b'"')
+    return b'"' + text.encode() + b'"'
 
 
-def _skip_integer(data, at, emit):
+def _skip_word(data, at):
+    for word in (b"true", b"false", b"null"):
+        if data[at : at + len(word)] == word:
+            return at + len(word)
     start = at
     if data[at] == 0x2D:
         at += 1
@@ -136,113 +175,70 @@ def _skip_integer(data, at, emit):
         raise _bad("a bad number")
     if at < len(data) and data[at] in b".eE":
         raise _bad("a number that is not an integer")
-    if emit:
-        emit(data[start:at])
     return at
-
-
-def _next_key(data, at, before):
-    """The key after `before` and the position of its value; (None, position after the object) at its end."""
-    at = _space(data, at)
-    if data[at] == 0x7D:
-        return None, at + 1
-    if before is not None:
-        if data[at] != 0x2C:
-            raise _bad("a comma is missing")
-        at = _space(data, at + 1)
-    key, at = string(data, at)
-    if before is not None and not before < key:
-        raise _bad("keys are not in ascending order at " + repr(key[:32]))
-    at = _space(data, at)
-    if data[at] != 0x3A:
-        raise _bad("a colon is missing")
-    return key, _space(data, at + 1)
-
-
-def _skip_object(data, at, emit, depth):
-    if emit:
-        emit(b"{")
-    at += 1
-    before = None
-    while True:
-        key, at = _next_key(data, at, before)
-        if key is None:
-            break
-        if emit:
-            if before is not None:
-                emit(b",")
-            _emit_string(key, emit)
-            emit(b":")
-        at = skip(data, at, emit, depth + 1)
-        before = key
-    if emit:
-        emit(b"}")
-    return at
-
-
-def _skip_array(data, at, emit, depth):
-    if emit:
-        emit(b"[")
-    at = _space(data, at + 1)
-    first = True
-    while data[at] != 0x5D:
-        if not first:
-            if data[at] != 0x2C:
-                raise _bad("a comma is missing")
-            at += 1
-            if emit:
-                emit(b",")
-        at = _space(data, skip(data, at, emit, depth + 1))
-        first = False
-    if emit:
-        emit(b"]")
-    return at + 1
 
 
 def check(data):
-    """Refuse what is not exactly one well-formed value."""
+    """Refuse what is not exactly one well-formed value with ordered keys."""
     at = skip(data, 0, None)
     if data[at:].strip():
         raise _bad("something follows the document")
 
 
-def members(data, at):
-    """Yield (key, position of its value) for each member of the object at `at`."""
-    at = _space(data, at)
-    if data[at] != 0x7B:
-        raise _bad("an object is missing")
+def ordered(data):
+    """`data` if its keys ascend; else, once and in a bounded way, the same document with keys that do."""
+    try:
+        check(data)
+        return data
+    except RefusedError:
+        pass
+    text, at = _sorted(data, _space(data, 0), 0)
+    text += data[at:]
+    check(text)  # what is wrong otherwise, or has a key twice, is refused here at the latest
+    return text
+
+
+def _sorted(data, at, depth):
+    first = data[at]
+    if depth > MAX_DEPTH or first not in (OBJECT, ARRAY):
+        end = skip(data, at, None, depth)
+        return data[at:end], end
+    parts = []
+    key = None
     at += 1
-    before = None
     while True:
-        key, at = _next_key(data, at, before)
+        start = at
+        key, at = _next(data, at, key, first + 2, False)
+        if key is None:
+            break
+        start = data.find(b'"', start)
+        name = data[start:at] if first == OBJECT else b""
+        value, at = _sorted(data, at, depth + 1)
+        parts.append((key, name + value))
+    if first == OBJECT:
+        parts.sort()
+    return bytes((first,)) + b",".join([part for _, part in parts]) + bytes((first + 2,)), at
+
+
+def items(data, at, opening=OBJECT):
+    """Yield (key, position of its value) for each member of the object at `at`; with ARRAY, ("", position) of elements."""
+    if at is None or data[_space(data, at)] != opening:
+        raise RefusedError("metadata_field", "an object or a list is missing")
+    at = _space(data, at)
+    key = None
+    at += 1
+    while True:
+        key, at = _next(data, at, key, opening + 2)
         if key is None:
             return
         yield key, at
         at = skip(data, at, None)
-        before = key
-
-
-def elements(data, at):
-    """Yield the position of each element of the array at `at`."""
-    at = _space(data, at)
-    if data[at] != 0x5B:
-        raise _bad("a list is missing")
-    at = _space(data, at + 1)
-    first = True
-    while data[at] != 0x5D:
-        if not first:
-            at = _space(data, at + 1)
-        yield at
-        at = _space(data, skip(data, at, None))
-        if data[at] not in b",]":
-            raise _bad("a comma is missing")
-        first = False
 
 
 def find(data, at, *path):
     """Position of the value under `path` (keys from the object at `at` down), or None."""
     for key in path:
-        for name, where in members(data, at):
+        for name, where in items(data, at):
             if name == key:
                 at = where
                 break
@@ -257,14 +253,13 @@ def load(data, at, depth=0):
     if depth > MAX_DEPTH:
         raise _bad("nested too deep")
     first = data[at]
-    if first == 0x7B:
-        return {key: load(data, where, depth + 1) for key, where in members(data, at)}
-    if first == 0x5B:
-        return [load(data, where, depth + 1) for where in elements(data, at)]
+    if first == OBJECT:
+        return {key: load(data, where, depth + 1) for key, where in items(data, at)}
+    if first == ARRAY:
+        return [load(data, where, depth + 1) for _, where in items(data, at, ARRAY)]
     if first == 0x22:
         return string(data, at)[0]
-    end = skip(data, at, None, depth)
-    word = data[at:end]
+    word = data[at : _skip_word(data, at)]
     if word == b"true":
         return True
     if word == b"false":

@@ -13,6 +13,7 @@ MAX_HOST_CHARS = 255  # RFC 1035, 2.3.4
 MAX_DIGITS = 15
 
 _HOST = "abcdefghijklmnopqrstuvwxyz0123456789-._"
+_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
 _ADDRESS = "0123456789abcdef:."
 
 
@@ -51,6 +52,13 @@ def host_header(host: str, port: int) -> str:
     """Host and port as `request` wants its authority."""
     name = "[%s]" % host if ":" in host else host
     return name if port == 443 else "%s:%d" % (name, port)
+
+
+def quote(text: str, safe: str = "") -> str:
+    """Percent-encoded (RFC 3986, 2.1), but for unreserved characters and those in `safe`: by default one component of a path."""
+    return "".join(
+        [chr(byte) if chr(byte) in safe or chr(byte) in _UNRESERVED else "%%%02X" % byte for byte in text.encode()]
+    )
 
 
 def is_plain(text: str, least: int) -> bool:

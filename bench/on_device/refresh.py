@@ -4,7 +4,7 @@
 import json
 import sys
 
-from agent.trust.refresh import Refresh
+from agent.trust.walk import Walk
 
 if sys.implementation.name == "micropython":
     from platform_adapters.micropython_unix import MicroPythonUnix
@@ -22,12 +22,11 @@ else:
 def walk(folder, https, trusted):
     """(what is trusted now, bytes, requests, milliseconds), over a connection of its own."""
     platform = platform_of(folder)
-    if trusted is None:
-        trusted = {"root": platform.root()}
+    trusted = trusted or {"root": platform.root()}
     start = platform.clock.ticks_ms()
-    refresh = Refresh(trusted, platform.clock.wall(), platform.verify)
+    walk = Walk(trusted, platform.clock.wall(), platform.verify)
     fetched = requests = 0
-    wanted = refresh.wanted()
+    wanted = walk.wanted()
     while wanted:
         response = platform.http.open("GET", https + "/repo/metadata/" + wanted[0], {}, b"", None)
         body = bytearray()
@@ -36,12 +35,13 @@ def walk(folder, https, trusted):
             if data == b"":
                 break
             body += data or b""
-        refresh.feed(bytes(body) if response.status == 200 else None)
+        walk.feed(bytes(body) if response.status == 200 else None)
         response.close()
         fetched += len(body)
         requests += 1
-        wanted = refresh.wanted()
-    return refresh.trusted, fetched, requests, platform.clock.ticks_ms() - start
+        wanted = walk.wanted()
+    trusted.update(dict(walk.take()))
+    return trusted, fetched, requests, platform.clock.ticks_ms() - start
 
 
 def main():

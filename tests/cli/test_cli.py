@@ -19,7 +19,12 @@ VERBS = [
     "release add",
     "deploy",
     "status",
-    "keys init",
+    *(
+        f"keys {verb}"
+        for verb in ("init", "make", "show", "add", "remove", "rotate", "renew", "sign", "pull", "publish")
+    ),
+    *(f"release {verb}" for verb in ("revoke", "sign", "publish")),
+    *(f"bundle {verb}" for verb in ("make", "show", "verify")),
 ]
 VERBS += ["image build", "image show", "explain"]
 
@@ -137,14 +142,14 @@ def online(tmp_path):
 
 def test_keys_are_private_and_never_overwritten(tmp_path, online):
     folder = tmp_path / "keys"
-    done = trueboot("keys", "init", str(folder), "--online", str(online), "--json")
+    done = trueboot("keys", "init", str(folder), "--online", str(online), "--no-password", "--json")
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
-    assert len(set(made["keyids"].values())) == 3
-    for name in ("root.pem", "targets.pem"):
+    assert len({keyid for keyids in made["keyids"].values() for keyid in keyids}) == 4
+    for name in ("root.pem", "targets.pem", "release.pem"):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
     before = (folder / "root.pem").read_bytes()
-    again = trueboot("keys", "init", str(folder), "--online", str(online))
+    again = trueboot("keys", "init", str(folder), "--online", str(online), "--no-password")
     assert again.returncode == 1
     assert "[keys_exist]" in again.stderr
     assert (folder / "root.pem").read_bytes() == before
@@ -153,7 +158,7 @@ def test_keys_are_private_and_never_overwritten(tmp_path, online):
 def test_first_root_is_valid_tuf(tmp_path, online):
     from tuf.api.metadata import Metadata
 
-    trueboot("keys", "init", str(tmp_path / "keys"), "--online", str(online))
+    trueboot("keys", "init", str(tmp_path / "keys"), "--online", str(online), "--no-password")
     root = Metadata.from_file(str(tmp_path / "keys" / "1.root.json"))
     root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
     assert {key.scheme for key in root.signed.keys.values()} == {"ecdsa-sha2-nistp256"}
@@ -163,7 +168,7 @@ def test_first_root_is_valid_tuf(tmp_path, online):
 
 def test_keys_need_a_usable_online_key(tmp_path):
     (tmp_path / "online.pub").write_text("nonsense")
-    done = trueboot("keys", "init", str(tmp_path / "keys"), "--online", str(tmp_path / "online.pub"))
+    done = trueboot("keys", "init", str(tmp_path / "keys"), "--online", str(tmp_path / "online.pub"), "--no-password")
     assert done.returncode == 78
     assert not (tmp_path / "keys").exists()
 

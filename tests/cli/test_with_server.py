@@ -67,7 +67,7 @@ def test_a_version_never_names_two_images(trueboot, app):
 
 def test_foreign_keys_sign_nothing(trueboot, app, server, tmp_path):
     online = os.path.join(server["state"], "online.pub")
-    assert trueboot("keys", "init", str(tmp_path / "mine"), "--online", online).returncode == 0
+    assert trueboot("keys", "init", str(tmp_path / "mine"), "--online", online, "--no-password").returncode == 0
     done = trueboot("release", "add", str(app), "--version", "2.2.0", "--keys", str(tmp_path / "mine"))
     assert done.returncode == 77
     assert "[key_not_authorised]" in done.stderr
@@ -134,8 +134,8 @@ def test_without_dev_the_developer_brings_the_root(trueboot, app, tmp_path):
     first = trueboot("server", "--state", str(state), "--port", "0", "--mqtt-port", "0")
     assert first.returncode == 78
     assert "1.root.json" in first.stderr
-    keys = tmp_path / "keys"
-    assert trueboot("keys", "init", str(keys), "--online", str(state / "online.pub")).returncode == 0
+    keys = tmp_path / "ours"
+    assert trueboot("keys", "init", str(keys), "--online", str(state / "online.pub"), "--no-password").returncode == 0
     (state / "repo" / "metadata" / "1.root.json").write_bytes((keys / "1.root.json").read_bytes())
     with live_server(state, dev=False):
         own = {"TRUEBOOT_STATE": str(state)}

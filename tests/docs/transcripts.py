@@ -31,7 +31,7 @@ VOLATILE = [
     (re.compile(r"^ *\d+\.\d\d  ", re.M), "<at>  "),
     (re.compile(r"\b\d+\.\d+ s\b"), "<seconds>"),
     (re.compile(r"\b\d+ bytes\b"), "<bytes>"),
-    (re.compile(r"^(length +)\d+", re.M), r"\1<bytes>"),
+    (re.compile(r"^((?:length|bytes) +)\d+", re.M), r"\1<bytes>"),
     (re.compile(r"\b\d+ KiB\b"), "<size>"),
     (re.compile(r"(main\.py:)\d+"), r"\1<line>"),
     (re.compile(r"[ \t]+$", re.M), ""),

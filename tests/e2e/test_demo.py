@@ -25,6 +25,7 @@ UPDATE = ["update.offered", "update.consented", "update.staged", "update.consent
 UPDATE += ["update.confirmed", "report.accepted", "version.reported"]
 ROLLBACK = ["update.offered", "update.consented", "update.staged", "update.consented", "update.activated"]
 ROLLBACK += ["update.rolled_back", "report.accepted"]
+ATTACK = ["update.failed", "report.accepted"]
 RUNTIMES = ["cpython", "micropython"]
 
 
@@ -64,8 +65,8 @@ def in_order(events, names):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_whole_life_in_order(life, runtime):
-    found = in_order(of(life[0], runtime), FIRST_BOOT + UPDATE + ROLLBACK)
-    first, update, rollback = found[:5], found[5:14], found[14:]
+    found = in_order(of(life[0], runtime), FIRST_BOOT + UPDATE + ROLLBACK + ATTACK)
+    first, update, rollback, attack = found[:5], found[5:14], found[14:21], found[21:]
     assert first[3]["tls"] == "mutual"
     assert first[4]["version"] == "1.0.0"
     assert [update[index]["version"] for index in (0, 2, 5, 6)] == ["1.1.0"] * 4
@@ -75,19 +76,43 @@ def test_whole_life_in_order(life, runtime):
     assert rollback[0]["version"] == "1.2.0"
     assert re.fullmatch(r"(ImportError|ModuleNotFoundError) main\.py:\d+", rollback[5]["reason"])
     assert rollback[6]["outcome"] == "rolled_back"
+    assert attack[0]["version"] == "1.3.0"
+    assert re.fullmatch(r"metadata_signature: bin-.. version \d+: 0 of 1 signatures", attack[0]["reason"])
+    assert attack[1]["outcome"] == "failed"
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_server_proves_then_hears_the_reason(life, runtime):
     found = in_order(
         of(life[0], runtime, "server"),
-        ["certificate.issued", "device.online", "attempt.updated", "attempt.rolled_back"],
+        ["certificate.issued", "device.online", "attempt.updated", "attempt.rolled_back", "attempt.failed"],
     )
-    assert "main.py" in found[-1]["reason"]
+    assert "main.py" in found[3]["reason"]
+    assert "0 of 1 signatures" in found[4]["reason"]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_thief_of_the_server_gets_nothing_onto_a_device(life, runtime):
+    events, folder = life
+    stolen = next(event for event in events if event["event"] == "server.stolen")
+    after = events[events.index(stolen) :]
+    assert not [e for e in of(after, runtime) if e["event"] in UPDATE[:7]]
+    answer = next(e for e in after if e["runtime"] == runtime and e["event"] == "command.answered")
+    assert answer["data"]["app"] == "1.1.0"
+    slots = folder / "devices" / f"{runtime}-1" / "slots"
+    assert list(slots.rglob("app_version.py"))
+    assert not [path for path in slots.rglob("app_version.py") if "thief" in path.read_text()]
+    # And he had done his work well: all but the one signature is as it should be.
+    image = list((folder / "server" / "repo" / "targets").rglob(f"{stolen['sha256']}.app.img"))
+    assert len(image) == 1 and b"the thief's" in image[0].read_bytes()
 
 
 def test_first_failure_halts_the_job(life):
-    assert [e["event"] for e in life[0] if e["event"] in ("job.done", "job.halted")] == ["job.done", "job.halted"]
+    assert [e["event"] for e in life[0] if e["event"] in ("job.done", "job.halted")] == [
+        "job.done",
+        "job.halted",
+        "job.done",
+    ]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

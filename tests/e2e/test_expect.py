@@ -60,3 +60,28 @@ def test_a_rollback_without_a_reason_is_not_enough():
         event("update.rolled_back", version="1.2.0", reason=""),
     ]
     assert any("reason" in line for line in expect.missing(events, expect.bad_update("1.2.0")))
+
+
+def attack(reason="metadata_signature: bin-08 version 2: 0 of 1 signatures", app="1.1.0"):
+    return [
+        event("server.stolen", "demo", version="1.3.0"),
+        event("update.failed", version="1.3.0", reason=reason),
+        event("command.answered", "demo", data={"app": app, "blinked": 3}),
+    ]
+
+
+def test_a_refusal_counts_for_its_reason_and_while_the_good_version_runs():
+    steps = expect.attack("1.3.0", "1.1.0")
+    assert expect.missing(attack(), steps) == []
+    assert expect.missing(attack(reason="http_status: 503"), steps) != []
+    assert expect.missing(attack(app="1.3.0"), steps) != []
+    failed = [event("attempt.pushed", "server"), event("attempt.failed", "server", reason="timed out")]
+    assert expect.missing(failed, expect.server_attack()) != []
+
+
+def test_whatever_is_done_with_a_version_to_be_refused_is_named():
+    assert expect.taken(attack(), "d", "1.3.0") == []
+    for step in update("1.3.0"):
+        if "version" in step and step["event"] != "report.accepted":
+            assert expect.taken([step], "d", "1.3.0") != [], step
+            assert expect.taken([step], "d", "1.4.0") == expect.taken([step], "another", "1.3.0") == []

@@ -15,8 +15,8 @@ from trueboot import mpy
 
 NEXT = "99.0.0"
 KEY = "knowledge_of_the_next_agent"
-SAVE = '        record["format"] = FORMAT\n'
-LEARNT = f'        record["{KEY}"] = {{"since": [9, 9], "boot": record.get("boot", 0)}}\n'
+SAVE = '    record["format"] = FORMAT\n'
+LEARNT = f'    record["{KEY}"] = {{"since": [9, 9], "boot": record.get("boot", 0)}}\n'
 
 
 def replaced(path: Path, old: str, new: str) -> None:

@@ -12,8 +12,8 @@ import binascii
 import hashlib
 import json
 
-from agent.crypto import p256
-from agent.crypto.verify import verify
+from agent.crypto import p256_sign
+from agent.crypto.verify import Whole, verify
 from agent.wire import ecdsa
 from platform_adapters.memory import Peer
 
@@ -22,7 +22,11 @@ SYS = "/sys/pk/dk/"
 
 class Cloud(Peer):
     def __init__(self, world):
-        """`world`: files {name: bytes}, image, sha256, version and target of the release, see `sweep.py`."""
+        """`world`: files {name: bytes}, image, sha256, version and target of the release, see `sweep.py`.
+
+        "offer": members of the pushed offer that differ, None for one that is not there
+        "urls": {url: (status, headers, body)} beside the repository; a body is served with Range, too
+        """
         self.world = world
         self.lies = []
         self.told = []  # what the server was told, in order: (kind, value)
@@ -30,6 +34,7 @@ class Cloud(Peer):
         self.last_seq = 0
         self.last_claims = None
         self.pushes = 0
+        self.requests = []  # (url, identity)
 
     # The peer of the memory platform
 
@@ -39,7 +44,9 @@ class Cloud(Peer):
         return 0
 
     def on_subscribe(self, device, topics):
-        if self.job["state"] in ("queued", "pushed"):  # a server pushes again at every connect
+        if self.job["state"] in ("queued", "pushed") and not self.world.get(
+            "silent"
+        ):  # a server pushes again at every connect
             device.push(*self._push())
         return [1] * len(topics)
 
@@ -57,19 +64,20 @@ class Cloud(Peer):
         device.push(topic + "_reply", json.dumps(reply).encode())
 
     def http(self, device, method, url, headers, body, identity):
+        self.requests.append((url, identity))
+        if url in self.world.get("urls", ()):
+            status, more, body = self.world["urls"][url]
+            return _ranged(headers, body) if status == 200 else (status, more, body)
+        if not url.startswith("https://cloud:1/"):
+            self.lies.append("a request to " + url)
+            return 404, {}, b""
         path = url.split("/", 3)[3]
         if path.startswith("repo/metadata/"):
             data = self.world["files"].get(path[14:])
             return (404, {}, b"") if data is None else (200, {}, data)
         folder, _, name = self.world["target"].rpartition("/")
         if path == "repo/targets/%s/%s.%s" % (folder, self.world["sha256"], name):
-            image = self.world["image"]
-            if "Range" in headers:
-                first = int(headers["Range"][6:-1])
-                if first >= len(image):
-                    return 416, {}, b""
-                return 206, {"content-range": "bytes %d-%d/%d" % (first, len(image) - 1, len(image))}, image[first:]
-            return 200, {}, image
+            return _ranged(headers, self.world["image"])
         return 404, {}, b""
 
     # What a server would do
@@ -82,6 +90,9 @@ class Cloud(Peer):
         params["fileUrl"] = "https://cloud:1/x"
         params["fileSize"] = len(world["image"])
         params.update({"target": world["target"], "job": self.job["id"], "nonce": self.job["nonce"]})
+        params.update(world.get("offer", {}))
+        params = {name: params[name] for name in params if params[name] is not None}
+        self.job["pushed"] = (params.get("job"), params.get("nonce"))
         return SYS + "ota/device/upgrade", json.dumps({"id": "901", "params": params}).encode()
 
     def _inform(self, device, params):
@@ -96,9 +107,9 @@ class Cloud(Peer):
 
     def _report(self, device, jws):
         head, claims, signature = jws.split(".")
-        digest = hashlib.sha256((head + "." + claims).encode()).digest()
+        signed = Whole((head + "." + claims).encode())
         der = ecdsa.signature_to_der(_from_base64url(signature))
-        if not verify("ecdsa", "ecdsa-sha2-nistp256", p256.public(device.secrets["a"]), digest, der):
+        if not verify("ecdsa", "ecdsa-sha2-nistp256", p256_sign.public(device.secrets["a"]), signed, der):
             self.lies.append("a report with a bad signature")
             return 400
         claims = json.loads(_from_base64url(claims))
@@ -113,11 +124,21 @@ class Cloud(Peer):
         self.told.append((claims["outcome"], claims["reason"]))
         if not runs_confirmed(device, claims["image"]):
             self.lies.append("a report of an image that does not run confirmed: " + claims["outcome"])
-        if claims["job"] == self.job["id"] and claims["nonce"] == self.job["nonce"] and self.job["state"] != "updated":
+        mine = (claims["job"], claims["nonce"]) == self.job.get("pushed") and claims["outcome"] != "running"
+        if mine and self.job["state"] != "updated":
             self.job["state"] = claims["outcome"]
             if claims["outcome"] == "updated" and claims["image"] != self.world["sha256"]:
                 self.lies.append("updated to another image")
         return 200
+
+
+def _ranged(headers, body):
+    if "Range" not in headers:
+        return 200, {}, body
+    first = int(headers["Range"][6:-1])
+    if first >= len(body):
+        return 416, {}, b""
+    return 206, {"content-range": "bytes %d-%d/%d" % (first, len(body) - 1, len(body))}, body[first:]
 
 
 def runs_confirmed(device, sha256):

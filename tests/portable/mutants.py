@@ -1,12 +1,36 @@
 # SPDX-License-Identifier: MIT
-"""Planted defects, each of them once somebody's real one.  The sweep must catch every one."""
+"""Planted defects, each of them once somebody's real one.
 
-from agent import acts, begin, journal, outbox, update
-from agent.clouds.decada import Decada
+DEFECTS are for the sweep to catch, in the world that is named; TRUST_DEFECTS
+for a test of test_offers.py, since no cut is needed to show them.
+"""
+
+import json
+
+from agent import acts, begin, journal, outbox, request, rules, update
+from agent.clouds import decada_words
+from agent.tasks import fetch, source, trial, trusted
+from agent.trust.metadata import Metadata
+from agent.trust.walk import Walk
 
 
 def plant(name):
-    DEFECTS[name]()
+    (DEFECTS.get(name) or TRUST_DEFECTS[name])[0]()
+
+
+def try_out(name):
+    """Print whether the defect's test fails once it is planted, and passes before."""
+    import test_offers
+
+    test = getattr(test_offers, TRUST_DEFECTS[name][1])
+    test()
+    plant(name)
+    try:
+        test()
+    except AssertionError:
+        print(json.dumps(True))
+    else:
+        print(json.dumps(False))
 
 
 def _confirm_after_save():
@@ -44,14 +68,14 @@ def _refusal_forgotten():
 
 
 def _version_told_on_trial():
-    progress = Decada.progress
+    progress = decada_words.progress
 
-    def early(self, step, text, job, report):
+    def early(cloud, step, text, job, report):
         if step == 90:
-            return self.report_version("1.1.0", "")
-        return progress(self, step, text, job, report)
+            return cloud.report_version("1.1.0", "")
+        return progress(cloud, step, text, job, report)
 
-    Decada.progress = early
+    decada_words.progress = early
 
 
 def _reports_lost_on_reset():
@@ -80,14 +104,138 @@ def _report_dropped_unacknowledged():
     outbox.add_report = lambda reports, report: []
 
 
+def _root_after_versions():
+    take = Walk.take
+    held = []
+
+    def late(self):
+        found = take(self)
+        held.extend([one for one in found if one[0] == "root"])
+        found = [one for one in found if one[0] != "root"]
+        if "targets" in [name for name, _ in found]:
+            found += held
+            held.clear()
+        return found
+
+    Walk.take = late
+
+
+def _clock_kept_for_new_keys():
+    keep = trusted.keep
+
+    def stubborn(agent, walk, freshness=None):
+        walk.rekeyed = False
+        keep(agent, walk, freshness)
+
+    trusted.keep = stubborn
+
+
+def _floor_raised_on_trial():
+    run = trial.run
+
+    def hasty(agent):
+        agent.save(clock=agent.record.get("clock", 0) + 1)
+        yield from run(agent)
+
+    trial.run = hasty
+
+
+def _request_forgotten_when_read():
+    load = request._load
+
+    def once(agent):
+        found = load(agent)
+        agent.platform.store.drop(request.RECORD)
+        return found
+
+    request._load = once
+
+
+def _expiry_ignored():
+    Metadata.check_expiry = lambda self, now: None
+
+
+def _requires_ignored():
+    rules._follows = lambda custom, running: None
+
+
+def _hardware_ignored():
+    release = rules.release
+
+    def any_board(path, target, device):
+        return release(path, target, dict(device, hardware=target["custom"]["hardware"][0]))
+
+    rules.release = any_board
+
+
+def _hints_ignored():
+    rules.agree = lambda offer, **facts: None
+
+
+def _credentials_for_everybody():
+    split = source.split_url
+    source.split_url = lambda url: split("https://cloud:1/x") if split(url) else None
+
+
+def _redirect_is_an_answer():
+    source.REDIRECTS = ()
+
+
+def _older_bundle_stored():
+    keep = Walk._keep
+
+    def any_version(self, role, new):
+        was, self._is_old = self._is_old, False
+        keep(self, role, new)
+        self._is_old = was
+
+    Walk._keep = any_version
+
+
+def _bundle_digest_ignored():
+    stream = fetch._stream
+
+    def careless(agent, release, response, skip, offset, hasher):
+        if skip:
+            release = dict(release, source=dict(release["source"], sha256=None))
+        return stream(agent, release, response, skip, offset, hasher)
+
+    fetch._stream = careless
+
+
+def _request_done_twice():
+    request.known = lambda record, identifier: False
+
+
 DEFECTS = {
-    "confirm after save": _confirm_after_save,
-    "activate before save": _activate_before_save,
-    "one journal copy": _one_journal_copy,
-    "a cut condemns": _cut_condemns,
-    "refusal forgotten": _refusal_forgotten,
-    "version told on trial": _version_told_on_trial,
-    "reports lost on reset": _reports_lost_on_reset,
-    "report saved apart": _report_saved_apart,
-    "report dropped unacknowledged": _report_dropped_unacknowledged,
+    "confirm after save": (_confirm_after_save, "repository"),
+    "activate before save": (_activate_before_save, "repository"),
+    "one journal copy": (_one_journal_copy, "repository"),
+    "a cut condemns": (_cut_condemns, "repository"),
+    "refusal forgotten": (_refusal_forgotten, "repository"),
+    "version told on trial": (_version_told_on_trial, "repository"),
+    "reports lost on reset": (_reports_lost_on_reset, "repository"),
+    "report saved apart": (_report_saved_apart, "repository"),
+    "report dropped unacknowledged": (_report_dropped_unacknowledged, "repository"),
+    "root after versions": (_root_after_versions, "rotated"),
+    "clock kept for new keys": (_clock_kept_for_new_keys, "rotated"),
+    "floor raised on trial": (_floor_raised_on_trial, "repository"),
+    "request forgotten when read": (_request_forgotten_when_read, "file"),
+}
+TRUST_DEFECTS = {
+    "expired targets in a bundle": (
+        _expiry_ignored,
+        "test_an_expired_bundle_is_refused_and_an_expired_timestamp_in_it_is_not",
+    ),
+    "requires ignored": (_requires_ignored, "test_release_rules"),
+    "hardware ignored": (_hardware_ignored, "test_release_rules"),
+    "hints ignored": (_hints_ignored, "test_hints_that_disagree_with_what_is_signed"),
+    "credentials for everybody": (_credentials_for_everybody, "test_a_bundle_from_another_origin_gets_no_credentials"),
+    "older bundle stored": (_older_bundle_stored, "test_an_older_bundle_whose_release_still_stands"),
+    "digest of the bundle ignored": (
+        _bundle_digest_ignored,
+        "test_what_the_offer_says_of_a_bundle_must_agree_with_the_file",
+    ),
+    "redirect taken for a fault": (_redirect_is_an_answer, "test_a_redirect_is_not_followed"),
+    "request done twice": (_request_done_twice, "test_a_request_is_done_once_though_the_power_goes"),
 }

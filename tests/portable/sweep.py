@@ -5,9 +5,11 @@ A clean life is counted first; then the same life is lived once per effect and
 per way of cutting it (before, after, inside), and with a second cut while it
 recovers.  After each: a whole image boots (the platform crashes otherwise), the
 right one; the server was told the truth, and everything; the device rests in a
-bounded number of boots; a good release is not condemned, a bad one is refused.
+bounded number of boots; a good release is not condemned, a bad one is refused;
+what is trusted is stored root first, and none of it changes on trial.
 
-Runs on both interpreters: `main` prints one JSON object for each of the two releases.
+The worlds are those of tests/sweep/world.py.  Runs on both interpreters: `main`
+prints one JSON object for each kind of release.
 """
 
 import binascii
@@ -16,32 +18,31 @@ import hashlib
 import json
 
 import decada_cloud
+import enrolled
 import mutants
-from agent.crypto import p256
+from agent.crypto import p256, p256_comb, p256_sign
 from agent.runtime import Agent
 from platform_adapters import memory
 
 MAX_BOOTS = 24
 MAX_STEPS = 600
 WAYS = (memory.BEFORE, memory.AFTER, memory.TORN)
-CONFIG = {
-    "product_key": "pk",
-    "device_key": "dk",
-    "device_secret": "secret",
-    "https": "https://cloud:1",
-    "mqtt": "mqtts://cloud:2",
-    "hardware": "sim",
-    "trial_timeout_ms": 5000,
-}
+VERSIONS = ("timestamp", "snapshot", "targets")
 
 
 def load_world(path):
     with open(path) as file:
         world = json.load(file)
     world["files"] = {name: binascii.unhexlify(world["files"][name]) for name in world["files"]}
-    for name in ("image", "factory", "root"):
+    world["trust"] = {name: binascii.unhexlify(world["trust"][name]) for name in world["trust"]}
+    for name in ("image", "factory", "root", "newest", "bundle"):
         world[name] = binascii.unhexlify(world[name])
     world["sha256"] = digest(world["image"])
+    if world["kind"] == "bundle":  # a cloud that knows no targets
+        data = world["bundle"]
+        world["urls"] = {world["url"]: (200, {}, data)}
+        world["offer"] = {"target": None, "fileUrl": world["url"], "fileSize": len(data), "sign": digest(data)}
+    world["silent"] = world["kind"] == "file"
     return world
 
 
@@ -65,9 +66,11 @@ class Remembered:
 
 
 def remember_signatures():
-    p256.public = Remembered(p256.public)
-    p256.sign = Remembered(p256.sign)
-    memory.verify = decada_cloud.verify = Remembered(memory.verify)
+    p256_sign.public = Remembered(p256_sign.public)
+    p256_sign.sign = Remembered(p256_sign.sign)
+    p256.verify = Remembered(p256.verify)
+    p256_comb.verify = Remembered(p256_comb.verify)
+    p256_comb.make = Remembered(p256_comb.make)
 
 
 class Run:
@@ -77,30 +80,24 @@ class Run:
         self.world = world
         self.healthy = healthy
         self.cloud = decada_cloud.Cloud(world)
-        self.device = device = memory.Device(peer=self.cloud, config=CONFIG, root=world["root"])
-        device.epoch_s = world["now"]
+        clock = {"clock": world["clock"]} if world["clock"] else {}
+        self.device = device = enrolled.device(self.cloud, world["root"], world["now"], world["factory"], **clock)
+        for name in world["trust"]:
+            device.records[name] = world["trust"][name]
+        if world["kind"] == "file":
+            device.records["install"] = json.dumps({"file": world["path"], "id": "one"}).encode()
+            self.cloud.job["pushed"] = (None, None)
         device.cuts = cuts or {}
         device.tears_records = True  # as raw flash does; a file system is kinder
-        device.install("a", world["factory"], {"version": "1.0.0", "sha256": digest(world["factory"]), "security": 0})
-        self.enrol()
         self.boots = 0
         self.problem = ""
-
-    def enrol(self):
-        """The identity of an enrolled device; enrolment has a sweep of its own."""
-        platform = self.device.power_on()
-        cuts, self.device.cuts = self.device.cuts, {}
-        platform.keys.make("a")
-        platform.store.save("cert.a", b"certificate")
-        agent = Agent(platform)
-        agent.record["boot"] = 0
-        agent.save(identity={"phase": "enrolled", "label": "a", "tries": 0}, trust=self.world["trust"])
-        self.device.cuts, self.device.effects, self.device.trace = cuts, 0, []
+        self.before_trial = None
 
     def live(self):
         """Boot until the device rests; False, with the problem named, when it does not or when a promise broke."""
         while self.boots < MAX_BOOTS:
             self.boots += 1
+            saved = len(self.device.trace)
             try:
                 if self.boot():
                     self.judge()
@@ -110,6 +107,8 @@ class Run:
             except memory.Illegal as error:
                 self.problem = "illegal: %s" % error
                 break
+            finally:
+                self.look_back(self.device.trace[saved:])
         else:
             self.problem = "no rest after %d boots" % MAX_BOOTS
         return not self.problem
@@ -120,6 +119,7 @@ class Run:
         quiet = 0
         for _ in range(MAX_STEPS):
             wait = agent.step(20)
+            self.watch_trial()
             # At rest: nothing under way, nothing to tell, and the job has an end.
             status = agent.status()
             ended = self.cloud.job["state"] not in ("queued", "pushed")
@@ -131,12 +131,30 @@ class Run:
             platform.clock.sleep_ms(max(wait, 1) if not status["online"] else min(max(wait, 1), 100))
         raise memory.Illegal("no rest within %d steps, in phase %s" % (MAX_STEPS, agent.status()["phase"]))
 
+    def watch_trial(self):
+        """Trust and clock stay as they are while an image is on trial."""
+        device = self.device
+        if device.record()["trial"] is None:
+            self.before_trial = None
+            return
+        now = [device.records.get(name) for name in ("root",) + VERSIONS] + [journal_of(device).get("clock")]
+        if self.before_trial not in (None, now):
+            raise memory.Illegal("trust changed on trial")
+        self.before_trial = now
+
+    def look_back(self, trace):
+        """The root is stored before what it vouches for."""
+        saved = [name[11:] for name in trace if name.startswith("store.save ")]
+        if "root" in saved and [name for name in saved[: saved.index("root")] if name in VERSIONS]:
+            self.problem = self.problem or "versions were stored before their root"
+
     def judge(self):
         world, device, cloud = self.world, self.device, self.cloud
         record = device.record()
         want = world["sha256"] if self.healthy else digest(world["factory"])
         running = digest(device.images[record["active"]])
-        refused = json.loads(device_journal(device))["update"]["refused"]
+        known = journal_of(device)
+        refused = known["update"]["refused"]
         if cloud.lies:
             self.problem = "lies: %s" % cloud.lies
         elif record["trial"] is not None or running != want:
@@ -149,13 +167,21 @@ class Run:
             self.problem = "a bad release was not refused"
         elif self.final["version"] != (world["version"] if self.healthy else "1.0.0"):
             self.problem = "it believes to run %s" % self.final["version"]
+        elif device.records.get("root", b"") != world["newest"]:
+            self.problem = "it does not trust the newest root"
+        elif [name for name in VERSIONS if name not in device.records]:
+            self.problem = "it does not know what is newest"
+        elif known.get("clock") != world["issued"]:
+            self.problem = "its clock was not set to signed time, but to %s" % known.get("clock")
+        elif "install" in device.records:
+            self.problem = "a request for a file stayed"
 
 
-def device_journal(device):
+def journal_of(device):
     from agent import journal
 
     copies = [journal.decode(device.records.get(name)) for name in journal.COPIES]
-    return json.dumps(max([c for c in copies if c], key=lambda c: c[1])[0])
+    return max([c for c in copies if c], key=lambda c: c[1])[0]
 
 
 def sweep(world, healthy, second_every, first_only=False):
@@ -185,12 +211,15 @@ def sweep(world, healthy, second_every, first_only=False):
 
 
 def main(path, second_every, mutant):
-    """Sweep a good and a bad release; with `mutant`, plant that defect and stop at the first problem."""
+    """Sweep a good and a bad release; with `mutant`, plant that defect and stop at the first problem.
+
+    A bundle differs from the repository until its image is activated, so there the good release will do.
+    """
     world = load_world(path)
     remember_signatures()
     if mutant:
         mutants.plant(mutant)
-    for healthy in (True, False):
+    for healthy in (True, False) if world["kind"] in ("repository", "rotated") else (True,):
         found = sweep(world, healthy, second_every, bool(mutant))
         print(json.dumps(found))
         if mutant and found["count"]:

@@ -4,8 +4,8 @@
 import sys
 
 import contract_device
-from agent.crypto.verify import verify
-from agent.errors import MisuseError
+from agent.errors import DeviceError, MisuseError
+from agent.wire import ecdsa
 from contract_slots import refused
 from platform_adapters import files
 from platform_adapters import micropython_base as base
@@ -20,7 +20,7 @@ class Parts:
         self.store = FileStore(path + "/store")
         self.keys = base.FileKeys(path + "/keys")
         self.chance = base.Chance()
-        self.verify = verify
+        self.verify = base.Verify(self.store)
         if ON_BOARD:
             self.clock = base.Clock()
 
@@ -73,3 +73,18 @@ def test_a_saved_record_leaves_nothing_aside():
     put(path + "/x~", b"torn by a cut")
     store.save("x", b"1")
     assert [name for name, _ in files.entries(path)] == ["x"]
+
+
+def test_a_key_in_another_form_is_read_too():
+    path = folder("keys")
+    keys = base.FileKeys(path)
+    keys.make("a")
+    usual = keys.der("a")
+    secret, point = usual[36:68], usual[73:]
+    assert (keys.public("a"), ecdsa.secret_to_der(secret, point)) == (point, usual)
+    # SEC 1, with the curve named and the point in it: a parser is needed for that.
+    curve = b"\xa0\x0a\x06\x08*\x86H\xce=\x03\x01\x07"
+    FileStore(path).save("b.der", b"0w\x02\x01\x01\x04 " + secret + curve + b"\xa1D\x03B\x00" + point)
+    assert keys.public("b") == point
+    FileStore(path).save("c.der", usual[:137])
+    refused("key_store", DeviceError, keys.public, "c")

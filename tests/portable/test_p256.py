@@ -3,12 +3,13 @@ import hashlib
 from binascii import unhexlify
 
 import vectors
-from agent.crypto import p256, verify
-from agent.crypto.p256_generator import GENERATOR_COMB
+from agent.crypto import p256, p256_comb, p256_sign, verify
+from agent.crypto.p256_generator import MULTIPLES
+from agent.crypto.p256_generator_comb import COMB
 from agent.wire import csr, der, ecdsa, x509
 from expect import device_error, misuse, refused
 
-HEAP = "96k"
+HEAP = "112k"
 
 # RFC 6979, A.2.5
 SECRET = unhexlify("C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721")
@@ -22,7 +23,10 @@ SIGNATURES = {
     b"test": "F1ABB023518351CD71D881567B1EA663ED3EFCF6C5132B354F28D3B0B7D38367"
     "019F4113742A2B14BD25926B49C649155F267E60D3814B4C0CC84250E46F0083",
 }
-GENERATOR = b"\x04" + GENERATOR_COMB[:64]  # entry 1 of a comb is its point
+GENERATOR = unhexlify(
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
 
 
 def _digest(message):
@@ -34,28 +38,30 @@ def _numbers(*values):
 
 
 def test_vectors_of_rfc_6979():
-    assert p256.public(SECRET) == POINT
+    assert p256_sign.public(SECRET) == POINT
     for message in SIGNATURES:
         raw = unhexlify(SIGNATURES[message])
-        assert p256.sign(SECRET, _digest(message)) == raw
+        assert p256_sign.sign(SECRET, _digest(message)) == raw
         assert p256.verify(POINT, _digest(message), raw)
-        assert p256.verify_pinned(p256.comb(POINT), _digest(message), raw)
+        assert p256_comb.verify(p256_comb.make(POINT), _digest(message), raw)
 
 
 def test_generator_is_the_standard_one_and_so_is_its_comb():
-    assert GENERATOR[1:33] == unhexlify("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
-    assert GENERATOR[33:] == unhexlify("4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5")
-    assert p256.comb(GENERATOR) == GENERATOR_COMB
-    assert p256.public(_numbers(1)) == GENERATOR
+    assert p256_comb.make(GENERATOR) == COMB
+    for at in range(0, len(MULTIPLES), 64):
+        multiple = p256_sign.public(_numbers(1 + at // 32))
+        y = int.from_bytes(multiple[33:], "big")
+        assert MULTIPLES[at : at + 64] == multiple[1:33] + _numbers(2 * y % p256.P)
+    assert p256_sign.public(_numbers(1)) == GENERATOR
 
 
 def test_edge_scalars():
     # (N - 1) G = -G: the same x, and P - y
-    opposite = p256.public(_numbers(p256.N - 1))
+    opposite = p256_sign.public(_numbers(p256.N - 1))
     assert opposite[:33] == GENERATOR[:33]
     assert int.from_bytes(opposite[33:], "big") + int.from_bytes(GENERATOR[33:], "big") == p256.P
     # 2 G, SEC test value
-    assert p256.public(_numbers(2))[1:33] == unhexlify(
+    assert p256_sign.public(_numbers(2))[1:33] == unhexlify(
         "7CF27B188D034F7E8A52380304B51AC3C08969E277F21B35A60B48FC47669978"
     )
 
@@ -65,21 +71,21 @@ def test_keys_with_special_relations_to_the_generator_verify():
     digest = _digest(b"x")
     for number in (1, 2, 3, 5, p256.N - 1, p256.N - 2, p256.N - 3):
         secret = _numbers(number)
-        point = p256.public(secret)
-        raw = p256.sign(secret, digest)
+        point = p256_sign.public(secret)
+        raw = p256_sign.sign(secret, digest)
         assert p256.verify(point, digest, raw), number
-        assert p256.verify_pinned(p256.comb(point), digest, raw), number
+        assert p256_comb.verify(p256_comb.make(point), digest, raw), number
         assert not p256.verify(point, _digest(b"y"), raw), number
 
 
 def test_a_sum_at_infinity_is_no_signature():
     # u1 G + u2 Q = 0 when Q = d G and e = -r d
     d = 7
-    point = p256.public(_numbers(d))
+    point = p256_sign.public(_numbers(d))
     for r in (1, 5):
         digest = _numbers(-r * d % p256.N)
         assert not p256.verify(point, digest, _numbers(r, 1))
-        assert not p256.verify_pinned(p256.comb(point), digest, _numbers(r, 1))
+        assert not p256_comb.verify(p256_comb.make(point), digest, _numbers(r, 1))
 
 
 def _signature_with(u1, u2, x):
@@ -91,16 +97,16 @@ def _signature_with(u1, u2, x):
 
 def test_equal_and_opposite_points_meet_on_the_way():
     def x_of(number):
-        return int.from_bytes(p256.public(_numbers(number))[1:33], "big")
+        return int.from_bytes(p256_sign.public(_numbers(number))[1:33], "big")
 
-    opposite = p256.public(_numbers(p256.N - 1))
+    opposite = p256_sign.public(_numbers(p256.N - 1))
     for u in (1, 3, 1 << 63, 1 << 200, (1 << 255) + 12345):
         digest, raw = _signature_with(u, u, x_of(2 * u % p256.N))  # u G + u G
         assert p256.verify(GENERATOR, digest, raw), u
-        assert p256.verify_pinned(GENERATOR_COMB, digest, raw), u
+        assert p256_comb.verify(COMB, digest, raw), u
         digest, raw = _signature_with(u + 1, u, x_of(1))  # (u + 1) G - u G
         assert p256.verify(opposite, digest, raw), u
-        assert p256.verify_pinned(p256.comb(opposite), digest, raw), u
+        assert p256_comb.verify(p256_comb.make(opposite), digest, raw), u
 
 
 def test_an_x_beyond_n_is_reduced_as_the_standard_says():
@@ -112,24 +118,24 @@ def test_an_x_beyond_n_is_reduced_as_the_standard_says():
     )
     raw = _numbers(3, 0x1234567)
     assert p256.verify(point, digest, raw)
-    assert p256.verify_pinned(p256.comb(point), digest, raw)
+    assert p256_comb.verify(p256_comb.make(point), digest, raw)
 
 
 def test_an_r_that_wraps_around_the_field_is_refused():
     # (r + N) % P is the x of R here, but r is not x % N
     k, d, e = 77, 99, 1234
-    x = int.from_bytes(p256.public(_numbers(k))[1:33], "big")
+    x = int.from_bytes(p256_sign.public(_numbers(k))[1:33], "big")
     r = x + p256.P - p256.N
     s = pow(k, p256.N - 2, p256.N) * (e + r * d) % p256.N
     assert r < p256.N
-    assert not p256.verify(p256.public(_numbers(d)), _numbers(e), _numbers(r, s))
+    assert not p256.verify(p256_sign.public(_numbers(d)), _numbers(e), _numbers(r, s))
 
 
 def test_digest_of_zero_and_of_more_than_n():
     for digest in (bytes(32), b"\xff" * 32):
-        raw = p256.sign(SECRET, digest)
+        raw = p256_sign.sign(SECRET, digest)
         assert p256.verify(POINT, digest, raw)
-        assert p256.verify_pinned(p256.comb(POINT), digest, raw)
+        assert p256_comb.verify(p256_comb.make(POINT), digest, raw)
 
 
 def test_numbers_out_of_range_are_no_signature():
@@ -137,7 +143,7 @@ def test_numbers_out_of_range_are_no_signature():
     good = unhexlify(SIGNATURES[b"sample"])
     r = int.from_bytes(good[:32], "big")
     s = int.from_bytes(good[32:], "big")
-    comb = p256.comb(POINT)
+    comb = p256_comb.make(POINT)
     for raw in (
         _numbers(0, s),
         _numbers(r, 0),
@@ -152,7 +158,7 @@ def test_numbers_out_of_range_are_no_signature():
         b"",
     ):
         assert not p256.verify(POINT, digest, raw)
-        assert not p256.verify_pinned(comb, digest, raw)
+        assert not p256_comb.verify(comb, digest, raw)
 
 
 def test_every_changed_bit_is_noticed():
@@ -172,11 +178,11 @@ def test_truncated_digests_are_no_digests():
     good = unhexlify(SIGNATURES[b"sample"])
     for digest in (b"", _digest(b"sample")[:20], _digest(b"sample")[:31], _digest(b"sample") + b"\x00"):
         assert not p256.verify(POINT, digest, good)
-        assert not p256.verify_pinned(p256.comb(POINT), digest, good)
-        misuse("p256_digest", p256.sign, SECRET, digest)
+        assert not p256_comb.verify(p256_comb.make(POINT), digest, good)
+        misuse("p256_digest", p256_sign.sign, SECRET, digest)
     # the same number in fewer bytes is not the same digest
     short = bytes(1) + _digest(b"sample")[1:]
-    raw = p256.sign(SECRET, short)
+    raw = p256_sign.sign(SECRET, short)
     assert p256.verify(POINT, short, raw) and not p256.verify(POINT, short[1:], raw)
 
 
@@ -197,7 +203,7 @@ def test_points_off_the_curve_are_refused():
     ):
         assert not p256.is_point(point)
         assert not p256.verify(point, _digest(b"sample"), unhexlify(SIGNATURES[b"sample"]))
-        refused("p256_point", p256.comb, point)
+        refused("p256_point", p256_comb.make, point)
     assert p256.is_point(POINT)
 
 
@@ -206,53 +212,56 @@ def test_a_coordinate_beyond_the_field_is_not_reduced():
     y = pow((5 * 5 * 5 - 3 * 5 + p256.B) % p256.P, (p256.P + 1) // 4, p256.P)
     assert p256.is_point(b"\x04" + _numbers(5, y))
     assert not p256.is_point(b"\x04" + _numbers(5 + p256.P, y))
+    x = 0xD7325D7646CD60D80A92738CEB345F844CFFAF35841022CAB176F692DE8DE1D7
+    assert p256.is_point(b"\x04" + _numbers(x, 5))
+    assert not p256.is_point(b"\x04" + _numbers(x, 5 + p256.P))
 
 
 def test_only_secrets_in_range_are_used():
     for secret in (b"", bytes(32), bytes(31), _numbers(p256.N), b"\xff" * 32, SECRET + b"\x00"):
-        misuse("p256_secret", p256.public, secret)
-        misuse("p256_secret", p256.sign, secret, bytes(32))
+        misuse("p256_secret", p256_sign.public, secret)
+        misuse("p256_secret", p256_sign.sign, secret, bytes(32))
 
 
 def test_generation_draws_again_until_in_range():
     draws = [SECRET, _numbers(p256.N), bytes(32)]
-    assert p256.generate(lambda size: draws.pop()) == SECRET
+    assert p256_sign.generate(lambda size: draws.pop()) == SECRET
     assert not draws
 
 
 def test_a_stuck_random_generator_is_an_error():
     for stuck in (bytes(32), b"\xff" * 32, b"short"):
-        device_error("random", p256.generate, lambda size, stuck=stuck: stuck)
+        device_error("random", p256_sign.generate, lambda size, stuck=stuck: stuck)
 
 
 def test_hedged_signatures_differ_and_are_good():
     digest = _digest(b"sample")
-    first = p256.sign(SECRET, digest, b"\x01" * 32)
-    second = p256.sign(SECRET, digest, b"\x02" * 32)
-    assert len({first[:32], second[:32], p256.sign(SECRET, digest)[:32]}) == 3
+    first = p256_sign.sign(SECRET, digest, b"\x01" * 32)
+    second = p256_sign.sign(SECRET, digest, b"\x02" * 32)
+    assert len({first[:32], second[:32], p256_sign.sign(SECRET, digest)[:32]}) == 3
     assert p256.verify(POINT, digest, first) and p256.verify(POINT, digest, second)
 
 
 def test_signature_of_a_certificate():
     certificate = x509.read(vectors.CERTIFICATE)
     authority = x509.read(vectors.CA_CERTIFICATE)
-    digest = _digest(certificate.tbs)
-    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", authority.public, digest, certificate.signature)
-    assert not verify.verify("ecdsa", "ecdsa-sha2-nistp256", certificate.public, digest, certificate.signature)
+    signed = verify.Whole(certificate.tbs)
+    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", authority.public, signed, certificate.signature)
+    assert not verify.verify("ecdsa", "ecdsa-sha2-nistp256", certificate.public, signed, certificate.signature)
 
 
 def test_request_is_signed_by_its_key():
     def sign(message):
-        return p256.sign(SECRET, _digest(message))
+        return p256_sign.sign(SECRET, _digest(message))
 
     whole = der.Reader(csr.build("product/device-1", POINT, sign)).enter(der.SEQUENCE)
     signed = whole.element()
     whole.skip()
-    assert verify.verify_message("ecdsa", "ecdsa-sha2-nistp256", POINT, signed, whole.bits())
+    assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", POINT, verify.Whole(signed), whole.bits())
 
 
 def test_the_port_says_false_to_what_it_does_not_know():
-    digest = _digest(b"sample")
+    message = verify.Whole(b"sample")
     good = ecdsa.signature_to_der(unhexlify(SIGNATURES[b"sample"]))
     for key_type, scheme, verdict in (
         ("ecdsa", "ecdsa-sha2-nistp256", True),
@@ -262,15 +271,15 @@ def test_the_port_says_false_to_what_it_does_not_know():
         ("ed25519", "ecdsa-sha2-nistp256", False),
         ("", "", False),
     ):
-        assert verify.verify(key_type, scheme, POINT, digest, good) is verdict, (key_type, scheme)
+        assert verify.verify(key_type, scheme, POINT, message, good) is verdict, (key_type, scheme)
 
 
 def test_the_port_takes_one_encoding_only():
-    digest = _digest(b"test")
+    message = verify.Whole(b"test")
     good = ecdsa.signature_to_der(unhexlify(SIGNATURES[b"test"]))
 
-    def check(signature, point=POINT, digest=digest):
-        return verify.verify("ecdsa", "ecdsa-sha2-nistp256", point, digest, signature)
+    def check(signature, point=POINT, message=message):
+        return verify.verify("ecdsa", "ecdsa-sha2-nistp256", point, message, signature)
 
     assert check(good)
     assert not check(good + b"\x00")
@@ -282,4 +291,4 @@ def test_the_port_takes_one_encoding_only():
     assert not check(padded)
     assert not check(unhexlify(SIGNATURES[b"test"]))
     assert not check(good, point=ecdsa.public_to_der(POINT))
-    assert not check(good, digest=b"test")
+    assert not check(good, message=verify.Whole(b"text"))

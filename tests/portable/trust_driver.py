@@ -6,32 +6,47 @@ import json
 
 from agent.crypto.verify import verify
 from agent.errors import AgentError
-from agent.trust.refresh import Refresh
+from agent.trust.walk import Walk
 
 
 def main(path):
     with open(path) as file:
         for line in file:
             case = json.loads(line)
-            print(json.dumps([case["name"], verdict(case)]))
+            print(json.dumps([case["name"], verdicts(case)]))
 
 
-def verdict(case):
-    """ "" with the target found, else the code of the error."""
-    files = case["files"]
-    trusted = dict(case["trusted"])
-    trusted["root"] = binascii.unhexlify(case["pinned"])
+def verdicts(case):
+    """[verdict, number of files asked for] of each visit that one device makes to a repository."""
+    trusted = {"root": binascii.unhexlify(case["pinned"])}
+    return [visit(trusted, case["path"], one["now"], one["files"]) for one in case["visits"]]
+
+
+def visit(trusted, path, now, files):
+    """The verdict is "" with the target found, "none" without, else the code of the error."""
+    walk = None
+    asked = []
     try:
-        walk = Refresh(trusted, case["now"], verify)
-        wanted = walk.wanted()
-        while wanted:
-            name, most = wanted
-            data = binascii.unhexlify(files[name]) if name in files else None
-            if data is not None and len(data) > most:
-                return "too_large"
-            walk.feed(data)
-            wanted = walk.wanted()
-        target = walk.target(case["path"])
-        return "" if target["hashes"]["sha256"] == "ab" * 32 and target["length"] == 9 else "wrong target"
+        walk = Walk(trusted, now, verify)
+        feed(walk, files, asked)
+        walk.seek(path)
+        feed(walk, files, asked)
+        target = walk.target
+        if target is None:
+            code = "none"
+        else:
+            code = "" if target["hashes"]["sha256"] == "ab" * 32 and target["length"] == 9 else "wrong target"
     except AgentError as error:
-        return error.code
+        code = error.code
+    if walk:
+        trusted.update(dict(walk.take()))
+    return code, len(asked)
+
+
+def feed(walk, files, asked):
+    wanted = walk.wanted()
+    while wanted:
+        name = wanted[0]
+        asked.append(name)
+        walk.feed(binascii.unhexlify(files[name]) if name in files else None)
+        wanted = walk.wanted()

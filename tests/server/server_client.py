@@ -173,29 +173,47 @@ class Operator:
         kind, hardware, version, _ = path.split("/")
         answer = self.call("PUT", f"/api/v1/repo/targets/{path}", data=content)
         assert answer.status_code == 201, answer.text
+        role = signing.role_for(self.metadata("targets"), path)
         data = signing.add_target(
-            self.targets_metadata(),
+            self.metadata(role),
             path,
             len(content),
             hashlib.sha256(content).hexdigest(),
             {"kind": kind, "version": version, "hardware": [hardware], "security": 0, "size": len(content), **custom},
-            [self.targets_signer()],
+            [self.signer("release")],
         )
-        answer = self.call("POST", "/api/v1/repo/metadata", data=data)
+        answer = self.post_metadata({role: data})
         assert answer.status_code == 201, answer.text
 
-    def targets_signer(self):
+    def withdraw(self, path):
         from trueboot_server.repo import signing
 
-        return signing.load_signer(Path(self.first["keys_dir"]) / "targets.pem")
+        role = signing.role_for(self.metadata("targets"), path)
+        answer = self.post_metadata({role: signing.remove_target(self.metadata(role), path, [self.signer("release")])})
+        assert answer.status_code == 201, answer.text
 
-    def targets_metadata(self):
+    def post_metadata(self, roles):
+        """Publish metadata by role; the version is theirs."""
+        from trueboot_server.repo.published import file_name
+
+        files = {file_name(json.loads(data)["signed"]["version"], role): data.decode() for role, data in roles.items()}
+        return self.call("POST", "/api/v1/repo/metadata", {"files": files})
+
+    def signer(self, name):
+        from trueboot_server.repo import signing
+
+        return signing.load_signer(Path(self.first["keys_dir"]) / f"{name}.pem")
+
+    def metadata(self, role):
+        """What is published of a role, None when there is none."""
+        from trueboot_server.repo.published import file_name
+
         def fetch(name):
             return self.session.get(f"{self.first['https']}/repo/metadata/{name}", timeout=PATIENCE_S).content
 
         stamp = json.loads(fetch("timestamp.json"))["signed"]["meta"]["snapshot.json"]["version"]
-        version = json.loads(fetch(f"{stamp}.snapshot.json"))["signed"]["meta"]["targets.json"]["version"]
-        return fetch(f"{version}.targets.json")
+        meta = json.loads(fetch(f"{stamp}.snapshot.json"))["signed"]["meta"].get(f"{role}.json")
+        return fetch(file_name(meta["version"], role)) if meta else None
 
 
 def password(client, product_key, device_key, timestamp, secret):

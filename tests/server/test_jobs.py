@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from server_client import Device, ServerThread
+from server_client import Device, Operator, ServerThread
 
 from trueboot_server.limits import Limits
 
@@ -342,3 +342,69 @@ def test_a_number_as_version_and_text_that_steers_terminals_are_tamed(released, 
     version = released.device(device.device_key)["claimed_version"]
     assert version.startswith("1.0?[2J?x") and len(version) == 256
     session.close()
+
+
+# A release that is withdrawn
+
+
+def test_a_job_whose_release_is_withdrawn_is_halted_with_its_reason_and_offered_to_nobody(released, fleet):
+    a, b, c = fleet
+    path, reason = "app/sim/1.7.0/app.img", "the release was withdrawn"
+    released.publish(path, IMAGE)
+    other = start(released, [c])
+    session = a.connect()
+    job = released.post("/api/v1/jobs", {"target": path, "devices": [a.device_key, b.device_key]})
+    push = upgrade(session, a)
+    assert progress(session, a, "10", job=push["params"]["job"]) == 200
+    released.withdraw(path)
+    assert released.wait_for("job.halted", job=job["id"])["reason"] == reason
+    assert shown(released, job) == ("halted", {"a": "in_progress", "b": "cancelled"})
+    found = released.get(f"/api/v1/jobs/{job['id']}")
+    assert found["reason"] == reason and found["attempts"][1]["reason"] == reason
+    assert shown(released, other)[0] == "running"  # of another release
+    # Neither pushed to, nor answered when it asks.
+    late = b.connect()
+    assert inform(late, b, "1.0.0") == 200 and quiet(late, b)
+    for one, its in ((b, late), (a, session)):
+        assert its.request(one.sys + "ota/device/getversion", {})["data"] == []
+    assert inform(session, a, "1.0.0") == 200 and quiet(session, a)
+    refused = released.call("POST", "/api/v1/jobs", {"target": path, "devices": [b.device_key]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "no_such_release")
+    # What had begun ends by the device's own word.
+    assert progress(session, a, "-2", job=push["params"]["job"]) == 200
+    assert shown(released, job) == ("halted", {"a": "failed", "b": "cancelled"})
+    session.close()
+    late.close()
+    released.post(f"/api/v1/jobs/{other['id']}/cancel", {})
+
+
+def test_a_release_that_becomes_another_image_halts_the_jobs_of_the_first(released, fleet):
+    path = "app/sim/1.8.0/app.img"
+    released.publish(path, IMAGE)
+    job = released.post("/api/v1/jobs", {"target": path, "devices": [fleet[0].device_key]})
+    released.publish(path, b"another image of the same version")
+    assert shown(released, job) == ("halted", {"a": "cancelled"})
+
+
+def test_a_cut_between_publication_and_database_is_made_good_at_the_next_start(tmp_path):
+    from repository_rig import named
+
+    from trueboot_server.repo import signing
+
+    path = "app/sim/1.1.0/app.img"
+    own = ServerThread(tmp_path / "state")
+    operator = Operator(own.first)
+    operator.publish(path, IMAGE)
+    device = Device(own.first, "cut", tmp_path)
+    assert device.activate() == 0
+    job = operator.post("/api/v1/jobs", {"target": path, "devices": ["cut"]})
+    role = signing.role_for(operator.metadata("targets"), path)
+    files = named({role: signing.remove_target(operator.metadata(role), path, [operator.signer("release")])})
+    own.call(lambda server: server.repository.publish(files))  # and the rest of the request never happened
+    assert shown(operator, job)[0] == "running"
+    own.stop()
+    again = ServerThread(tmp_path / "state")
+    operator = Operator(again.first)
+    assert shown(operator, job) == ("halted", {"t": "cancelled"})
+    assert operator.get("/api/v1/releases")["releases"] == []
+    again.stop()

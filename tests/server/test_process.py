@@ -234,7 +234,7 @@ def test_outside_dev_a_root_made_elsewhere_is_needed_and_no_signing_key_may_lie_
     assert code == 78 and "1.root.json" in one_line(text) and "online.pub" in text
     keys = tmp_path / "offline"
     keys.mkdir()
-    root, targets = signing.make_key(keys / "root.pem"), signing.make_key(keys / "targets.pem")
+    root, targets, release = (signing.make_key(keys / f"{name}.pem") for name in ("root", "targets", "release"))
     online = signing.load_public(state / "online.pub")
     (state / "repo/metadata/1.root.json").write_bytes(signing.new_root([root], [targets.public_key], online))
     server = ServerProcess(state, dev=False)
@@ -242,14 +242,21 @@ def test_outside_dev_a_root_made_elsewhere_is_needed_and_no_signing_key_may_lie_
     operator = Operator(server.first)
     assert operator.get("/api/v1/releases")["releases"] == []
     assert operator.call("GET", "/repo/metadata/timestamp.json").status_code == 404
-    assert operator.call("POST", "/api/v1/repo/metadata", data=signing.new_targets([targets])).status_code == 201
+    assert operator.post_metadata({"targets": signing.new_targets([targets], [release.public_key])}).status_code == 201
     assert operator.call("GET", "/repo/metadata/timestamp.json").status_code == 200
     assert Device(server.first, "unregistered", tmp_path).activate() != 0
     assert server.stop() == 0
-    for hidden in ("targets.key", "repo/notes.txt", "dev-keys/any"):
+    signing.make_key(keys / "encrypted.pem", b"password")
+    for hidden, key in (
+        ("targets.key", "targets"),
+        ("repo/notes.txt", "release"),
+        ("private/root", "root"),
+        ("locked.pem", "encrypted"),  # whose it is cannot be seen
+        ("dev-keys/any", "release"),
+    ):
         path = state / hidden
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes((keys / "targets.pem").read_bytes())
+        path.write_bytes((keys / f"{key}.pem").read_bytes())
         code, text = start("--state", state)
         assert code == 78 and str(path) in one_line(text)
         path.unlink()

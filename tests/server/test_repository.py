@@ -4,21 +4,16 @@
 import datetime
 import hashlib
 import json
-import os
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from server_client import PATIENCE_S, Operator, Raw, ServerProcess
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Targets
+from server_client import PATIENCE_S, Operator, Raw, ServerProcess, ServerThread
+from tuf.api.metadata import DelegatedRole, Delegations, Root
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
-from trueboot_server import state as state_module
-from trueboot_server.errors import ApiError, StartError
-from trueboot_server.repo import dev, paths, signing
-from trueboot_server.repo.repository import Repository
-from trueboot_server.state import State
+from trueboot_server.repo import paths, signing
+from trueboot_server.repo import repository as repository_module
 
 PATH = "app/sim/1.1.0/app.img"
 IMAGE = b"image" * 1000
@@ -57,6 +52,10 @@ def updater(operator, folder):
     )
 
 
+def role_for(operator, path):
+    return signing.role_for(operator.metadata("targets"), path)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     running = ServerProcess(tmp_path_factory.mktemp("server") / "state")
@@ -73,14 +72,17 @@ def test_python_tufs_own_client_accepts_the_repository_end_to_end(operator, tmp_
     info = client.get_targetinfo(PATH)
     assert (info.length, info.custom["version"]) == (len(IMAGE), "1.1.0")
     assert open(client.download_target(info), "rb").read() == IMAGE
-    assert client.get_targetinfo("app/sim/9.9.9/app.img") is None
+    other = next(
+        p for p in (f"app/sim/9.{n}.9/app.img" for n in range(999)) if role_for(operator, p) == role_for(operator, PATH)
+    )
+    assert client.get_targetinfo(other) is None
     released = {r["target"]: r for r in operator.get("/api/v1/releases")["releases"]}
     assert released[PATH]["sha256"] == hashlib.sha256(IMAGE).hexdigest() and released[PATH]["kind"] == "app"
     assert operator.events()[-1]["event"] == "release.published"
 
 
 def test_metadata_are_compact_and_sorted_and_consistent(operator):
-    data = operator.targets_metadata()
+    data = operator.metadata("targets")
     assert data == json.dumps(json.loads(data), separators=(",", ":"), sort_keys=True).encode()
     root = json.loads(open(operator.first["root_file"], "rb").read())["signed"]
     assert root["consistent_snapshot"] is True
@@ -88,15 +90,30 @@ def test_metadata_are_compact_and_sorted_and_consistent(operator):
     assert {key["scheme"] for key in root["keys"].values()} == {"ecdsa-sha2-nistp256"}
     online = root["roles"]["timestamp"]["keyids"]
     assert online == root["roles"]["snapshot"]["keyids"] and set(online).isdisjoint(root["roles"]["targets"]["keyids"])
+    delegations = json.loads(data)["signed"]["delegations"]
+    assert delegations["succinct_roles"]["bit_length"] == 5 and delegations["succinct_roles"]["name_prefix"] == "bin"
+    assert set(delegations["keys"]).isdisjoint({*online, *root["roles"]["targets"]["keyids"]})
 
 
-def test_what_may_be_cached_is_said(operator):
-    operator.targets_metadata()
+def test_what_may_be_cached_is_said_and_what_is_known_is_not_sent_again(operator):
     for name, cache in (("timestamp.json", "no-cache"), ("1.root.json", "public, max-age=31536000, immutable")):
-        assert (
-            operator.session.get(f"{operator.first['https']}/repo/metadata/{name}", timeout=9).headers["Cache-Control"]
-            == cache
-        )
+        url = f"/repo/metadata/{name}"
+        first = operator.call("GET", url)
+        etag = first.headers["ETag"]
+        assert first.headers["Cache-Control"] == cache and etag == f'"{hashlib.sha256(first.content).hexdigest()}"'
+        assert first.headers["Content-Type"].startswith("application/json")
+        head = operator.call("HEAD", url)
+        assert (head.status_code, head.content) == (200, b"")
+        assert int(head.headers["Content-Length"]) == len(first.content) and head.headers["ETag"] == etag
+        for known in (etag, f'"x", {etag}', f"W/{etag}", "*"):
+            again = operator.call("GET", url, headers={"If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b""), known
+            assert (again.headers["ETag"], again.headers["Cache-Control"]) == (etag, cache)
+        assert operator.call("GET", url, headers={"If-None-Match": '"x"'}).content == first.content
+    etag = operator.call("GET", "/repo/metadata/timestamp.json").headers["ETag"]
+    operator.publish("app/sim/1.0.1/app.img", b"1.0.1")
+    changed = operator.call("GET", "/repo/metadata/timestamp.json", headers={"If-None-Match": etag})
+    assert changed.status_code == 200 and changed.headers["ETag"] != etag
 
 
 @pytest.mark.parametrize(
@@ -106,6 +123,11 @@ def test_what_may_be_cached_is_said(operator):
         "root.json",
         "x.root.json",
         "1.other.json",
+        "1.bin-ff.json",
+        "9.targets.json",
+        "99.snapshot.json",
+        "1.timestamp.json",
+        "01.targets.json",
         "..%2f..%2foperator.json",
         "%2e%2e",
         "1" * 500 + ".root.json",
@@ -119,102 +141,160 @@ def test_nothing_but_metadata_is_served_as_metadata(operator, name):
     assert answer.status_code in (400, 404) and "admin_token" not in answer.text
 
 
-def refused(operator, data):
-    before = operator.targets_metadata()
-    answer = operator.call("POST", "/api/v1/repo/metadata", data=data)
-    assert operator.targets_metadata() == before
+def refused(operator, body):
+    before = operator.get("/api/v1/repo")
+    answer = operator.call("POST", "/api/v1/repo/metadata", **body)
+    assert operator.get("/api/v1/repo") == before
+    assert set(answer.json()["error"]) == {"code", "message", "hint"}
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def changed(operator, change, signers=None):
-    metadata = signing.read_targets(operator.targets_metadata())
-    metadata.signed.version += 1
-    change(metadata.signed)
-    return signing.sign(metadata, signers if signers is not None else [operator.targets_signer()])
-
-
-def nothing(_signed):
-    pass
-
-
-def with_target(path=PATH, length=5000, sha256=DIGEST, custom=CUSTOM):
-    def change(signed):
-        from tuf.api.metadata import TargetFile
-
-        signed.targets[path] = TargetFile(length, {"sha256": sha256}, path, {"custom": custom} if custom else {})
-
-    return change
-
-
-def delegate(signed):
-    signed.delegations = Delegations({}, {"r": DelegatedRole("r", [], 1, True, paths=["x"])})
-
-
-def test_bad_metadata_are_not_published(operator):
-    stranger = CryptoSigner.generate_ecdsa()
-    assert refused(operator, changed(operator, nothing, [stranger])) == (403, "metadata_untrusted")
-    assert refused(operator, changed(operator, nothing, [])) == (403, "metadata_untrusted")
-    not_newer = changed(operator, lambda s: setattr(s, "version", s.version - 1))
-    assert refused(operator, not_newer) == (409, "metadata_version")
-    past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    assert refused(operator, changed(operator, lambda s: setattr(s, "expires", past))) == (400, "metadata_expired")
-    assert refused(
-        operator, changed(operator, with_target("app/sim/1.3.0/x", custom={**CUSTOM, "version": "1.3.0"}))
-    ) == (409, "target_missing")
-    assert refused(operator, changed(operator, delegate)) == (400, "metadata_delegations")
-    good = changed(operator, nothing)
-    assert refused(operator, json.dumps(json.loads(good)).encode()) == (400, "metadata_form")
-    assert refused(operator, good.replace(b'{"signatures"', b'{"signatures":[],"signatures"', 1)) == (
-        400,
-        "metadata_form",
-    )
-    assert refused(operator, b"{}") == (400, "metadata_unreadable")
-    assert refused(operator, b"[" * 10000) == (400, "metadata_unreadable")
-    assert refused(operator, open(operator.first["root_file"], "rb").read())[0] in (400, 403)
-    tampered = json.loads(good)
-    tampered["signed"]["expires"] = "2999-01-01T00:00:00Z"
-    assert refused(operator, json.dumps(tampered, separators=(",", ":"), sort_keys=True).encode()) == (
-        403,
-        "metadata_untrusted",
-    )
-    assert refused(operator, b"x" * (5 * 1024 * 1024)) == (413, "body_too_long")
-
-
-def test_targets_metadata_must_keep_the_rules_of_paths_and_custom(operator):
-    for path, custom in (
-        ("../../operator.json", CUSTOM),
-        ("app/sim/1.1.0/../x", CUSTOM),
-        ("app/sim/1.1.0", CUSTOM),
-        (PATH, None),
-        (PATH, {**CUSTOM, "kind": "firmware"}),
-        (PATH, {**CUSTOM, "version": "1.1.1"}),
-        (PATH, {**CUSTOM, "hardware": ["esp32"]}),
-        (PATH, {**CUSTOM, "hardware": "sim"}),
-        (PATH, {**CUSTOM, "security": -1}),
-        (PATH, {**CUSTOM, "size": "10"}),
+def test_bad_publications_are_refused_in_the_form_of_all_errors(operator):
+    targets = operator.metadata("targets").decode()
+    for body, expected in (
+        ({"data": b"x"}, (400, "not_json")),
+        ({"data": b'{"files":{},"files":{}}'}, (400, "not_json")),
+        ({"body": []}, (400, "not_json")),
+        ({"body": {}}, (400, "bad_files")),
+        ({"body": {"files": {}}}, (400, "bad_files")),
+        ({"body": {"files": [targets]}}, (400, "bad_files")),
+        ({"body": {"files": {"2.targets.json": 7}}}, (400, "bad_files")),
+        ({"body": {"files": {"2.targets.json": targets}, "force": True}}, (400, "unknown_member")),
+        ({"body": {"files": {"targets.json": targets}}}, (400, "metadata_name")),
+        ({"body": {"files": {"../../x": targets}}}, (400, "metadata_name")),
+        ({"body": {"files": {"1.timestamp.json": targets}}}, (400, "metadata_role")),
+        ({"body": {"files": {"9.targets.json": "\ud800"}}}, (400, "not_json")),
+        ({"body": {"files": {"9.targets.json": "x" * 33_000}}}, (413, "metadata_too_long")),
+        ({"data": b"x" * (5 * 1024 * 1024)}, (413, "body_too_long")),
     ):
-        assert refused(operator, changed(operator, with_target(path, custom=custom))) == (400, "target_rules"), (
-            path,
-            custom,
-        )
-    other_length = with_target("app/sim/1.1.0/other", length=4999)
-    operator.call("PUT", "/api/v1/repo/targets/app/sim/1.1.0/other", data=IMAGE)
-    assert refused(operator, changed(operator, other_length)) == (409, "target_differs")
+        assert refused(operator, body) == expected, str(body)[:80]
+    stranger = CryptoSigner.generate_ecdsa()
+    renewed = {"body": {"files": {"9.targets.json": targets.replace('"version":1', '"version":9')}}}
+    assert refused(operator, renewed) == (403, "metadata_untrusted")
+    role = signing.role_for(targets.encode(), "app/sim/6.0.0/x")
+    unsigned = signing.add_target(
+        operator.metadata(role), "app/sim/6.0.0/x", 1, DIGEST, CUSTOM | {"version": "6.0.0"}, [stranger]
+    )
+    number = json.loads(unsigned)["signed"]["version"]
+    body = {"body": {"files": {f"{number}.{role}.json": unsigned.decode()}}}
+    assert refused(operator, body) == (403, "metadata_untrusted")
 
 
-def test_an_uploaded_file_that_was_altered_on_disk_is_noticed(operator, server):
-    path = "app/sim/1.4.0/app.img"
-    digest = operator.call("PUT", f"/api/v1/repo/targets/{path}", data=IMAGE).json()["sha256"]
-    stored = server.state / "repo/targets" / paths.stored_name(path, digest)
-    stored.write_bytes(b"x" * len(IMAGE))
-    change = with_target(path, custom={**CUSTOM, "version": "1.4.0"})
-    assert refused(operator, changed(operator, change)) == (409, "target_differs")
+def test_what_is_published_can_be_asked_for(operator):
+    operator.publish("app/sim/1.5.0/app.img", b"1.5.0")
+    shown = operator.get("/api/v1/repo")
+    assert set(shown) == {"root", "timestamp", "snapshot", "roles", "expires", "expiring"}
+    stamp = json.loads(operator.call("GET", "/repo/metadata/timestamp.json").content)["signed"]
+    assert (shown["timestamp"], shown["root"]) == (stamp["version"], stamp["trueboot"]["root"]) and shown[
+        "snapshot"
+    ] > 1
+    assert shown["roles"]["targets"] == 1 and len(shown["roles"]) > 1 and shown["expiring"] == []
+    assert set(shown["expires"]) == {"root", "timestamp", "snapshot", *shown["roles"]}
+    assert shown["expires"]["timestamp"] == stamp["expires"]
+    files = {"1.targets.json": operator.metadata("targets").decode()}
+    again = operator.call("POST", "/api/v1/repo/metadata", {"files": files})
+    assert again.status_code == 200
+    assert again.json() == {"changed": False} | {
+        name: shown[name] for name in ("root", "timestamp", "snapshot", "roles")
+    }
 
 
-def test_publishing_twice_is_publishing_once(operator):
-    data = operator.targets_metadata()
-    answer = operator.call("POST", "/api/v1/repo/metadata", data=data)
-    assert answer.status_code == 200 and answer.json()["changed"] is False
+def test_roles_that_expire_soon_are_shown_and_logged_and_health_tells_it(server, operator):
+    path = "app/sim/1.6.0/app.img"
+    assert operator.get("/healthz") == {"status": "ok"}
+    operator.call("PUT", f"/api/v1/repo/targets/{path}", data=IMAGE)
+    role = signing.role_for(operator.metadata("targets"), path)
+    soon = signing.add_target(
+        operator.metadata(role), path, len(IMAGE), DIGEST, {**CUSTOM, "version": "1.6.0"}, [operator.signer("release")],
+        datetime.timedelta(days=29),
+    )  # fmt: skip
+    assert operator.post_metadata({role: soon}).status_code == 201
+    assert operator.get("/api/v1/repo")["expiring"] == [role]
+    assert operator.get("/healthz") == {"status": "ok", "expiring": [role]}
+    renewed = signing.renew(soon, [operator.signer("release")])
+    assert operator.post_metadata({role: renewed}).json()["changed"] is True
+    assert operator.get("/healthz") == {"status": "ok"}
+
+
+def test_a_new_online_key_is_asked_for_and_takes_over(tmp_path):
+    own = ServerProcess(tmp_path / "state")
+    operator = Operator(own.first)
+    operator.publish(PATH, IMAGE)
+    device = tmp_path / "device"
+    device.mkdir()
+    updater(operator, device).refresh()
+    asked = operator.post("/api/v1/repo/online-key", {})
+    assert operator.post("/api/v1/repo/online-key", {}) == asked
+    (tmp_path / "next.pub").write_text(asked["public"])
+    key = signing.load_public(tmp_path / "next.pub")
+    assert key.keyid == asked["keyid"] and (own.state / "online-next.pub").read_text() == asked["public"]
+    root = signing.read(own.state.joinpath("repo/metadata/1.root.json").read_bytes(), Root)
+    root.signed.version = 2
+    for role in ("snapshot", "timestamp"):
+        (old,) = root.signed.roles[role].keyids
+        root.signed.revoke_key(old, role)
+        root.signed.add_key(key, role)
+    answer = operator.post_metadata({"root": signing.sign(root, [operator.signer("root")])})
+    assert answer.status_code == 201 and answer.json()["root"] == 2, answer.text
+    updater(operator, device).refresh()
+    assert own.stop() == 0
+    again = ServerProcess(tmp_path / "state")
+    operator = Operator(again.first)
+    operator.publish("app/sim/1.2.0/app.img", IMAGE)
+    client = updater(operator, device)
+    client.refresh()
+    assert client.get_targetinfo("app/sim/1.2.0/app.img").length == len(IMAGE)
+    assert again.stop() == 0 and "PRIVATE" not in asked["public"]
+
+
+def test_a_disk_that_fails_behind_the_commit_point_leaves_no_release_that_nobody_lists(tmp_path, monkeypatch):
+    own = ServerThread(tmp_path / "state")
+    operator = Operator(own.first)
+    write = repository_module.write_atomically
+
+    def fail(path, data, mode=0o644):
+        write(path, data, mode)
+        if path.name == "timestamp.json":
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(repository_module, "write_atomically", fail)
+    with pytest.raises(AssertionError, match="internal"):
+        operator.publish(PATH, IMAGE)
+    monkeypatch.undo()
+    assert [release["target"] for release in operator.get("/api/v1/releases")["releases"]] == [PATH]
+    own.stop()
+
+
+def test_a_role_with_an_odd_name_is_asked_for_by_its_quoted_name(tmp_path):
+    own = ServerProcess(tmp_path / "state")
+    operator = Operator(own.first)
+    signer = operator.signer("release")
+    targets = signing.read_targets(operator.metadata("targets"))
+    targets.signed.version = 2
+    role = DelegatedRole("a/ü b", [signer.public_key.keyid], 1, True, paths=["app/*/*/*"])
+    targets.signed.delegations = Delegations({signer.public_key.keyid: signer.public_key}, {role.name: role})
+    operator.call("PUT", f"/api/v1/repo/targets/{PATH}", data=IMAGE)
+    by_hand = {
+        "targets": signing.sign(targets, [operator.signer("targets")]),
+        role.name: signing.add_target(None, PATH, len(IMAGE), DIGEST, CUSTOM, [signer]),
+    }
+    assert operator.post_metadata(by_hand).status_code == 201
+    assert operator.call("GET", "/repo/metadata/1.a%2F%C3%BC%20b.json").content == by_hand[role.name]
+    client = updater(operator, tmp_path)
+    client.refresh()
+    assert client.get_targetinfo(PATH).length == len(IMAGE)
+    assert own.stop() == 0
+
+
+def test_a_withdrawn_release_is_gone_from_every_list(operator):
+    path = "app/sim/1.9.0/app.img"
+    operator.publish(path, b"bad")
+    stored = "/repo/targets/" + paths.stored_name(path, hashlib.sha256(b"bad").hexdigest())
+    assert operator.call("GET", stored).status_code == 200
+    operator.withdraw(path)
+    assert operator.wait_for("release.withdrawn")["target"] == path
+    assert path not in {release["target"] for release in operator.get("/api/v1/releases")["releases"]}
+    assert operator.call("GET", stored).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -253,7 +333,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(operator, server):
 
 @pytest.fixture
 def target(operator):
-    if PATH not in json.loads(operator.targets_metadata())["signed"]["targets"]:
+    if PATH not in {release["target"] for release in operator.get("/api/v1/releases")["releases"]}:
         operator.publish(PATH, IMAGE)
     return "/repo/targets/" + paths.stored_name(PATH, hashlib.sha256(IMAGE).hexdigest())
 
@@ -304,172 +384,3 @@ def test_what_is_uploaded_and_not_signed_for_is_not_served(operator):
     assert operator.call("GET", f"/repo/targets/app/sim/7.0.0/{digest}.x").status_code == 404
     for path in ("app/sim/1.1.0/app.img", "..%2f..%2foperator.json", "%2e%2e/%2e%2e/operator.json", "x"):
         assert operator.call("GET", "/repo/targets/" + path).status_code == 404
-
-
-# The repository alone
-
-
-@pytest.fixture
-def folder(tmp_path):
-    state = State(tmp_path / "state")
-    state.open()
-    yield state
-    state.close()
-
-
-def next_targets(state, path=PATH, content=IMAGE):
-    repository = dev.open_repository(state, dev=True)
-    digest = hashlib.sha256(content).hexdigest()
-    place = repository.targets / paths.stored_name(path, digest)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(content)
-    current = (repository.metadata / f"{repository.version()}.targets.json").read_bytes()
-    custom = {**CUSTOM, "version": path.split("/")[2]}
-    data = signing.add_target(
-        current, path, len(content), digest, custom, [signing.load_signer(state.dev_keys / "targets.pem")]
-    )
-    return repository, data
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_cut_at_any_write_leaves_the_old_repository_or_the_new_one_whole(folder, monkeypatch, cut, when):
-    repository, data = next_targets(folder)
-    writes = []
-
-    class Cut(BaseException):
-        pass
-
-    def write(path, content, mode=0o644):
-        writes.append(path.name)
-        if len(writes) == cut and when == "before":
-            path.with_name(f".{path.name}.x.tmp").write_bytes(content[: len(content) // 2])
-            raise Cut
-        state_module.write_atomically(path, content, mode)
-        if len(writes) == cut:
-            raise Cut
-
-    monkeypatch.setattr("trueboot_server.repo.repository.write_atomically", write)
-    with pytest.raises(Cut):
-        repository.publish(repository.check(data), data)
-    monkeypatch.undo()
-    assert writes == ["2.targets.json", "2.snapshot.json", "timestamp.json"][:cut]
-    again = dev.open_repository(folder, dev=True)
-    complete = cut == 3 and when == "after"
-    assert (again.version(), list(again.files())) == ((2, [PATH]) if complete else (1, []))
-    assert not list(again.metadata.glob(".*.tmp"))
-    if not complete:  # and the operator's second try succeeds
-        again.publish(again.check(data), data)
-        assert dev.open_repository(folder, dev=True).version() == 2
-
-
-def test_thresholds_of_the_root_are_honoured(folder):
-    online = dev.online_signer(folder)
-    repository = Repository(folder.repo, online)
-    root = [CryptoSigner.generate_ecdsa() for _ in range(3)]
-    targets = [CryptoSigner.generate_ecdsa() for _ in range(3)]
-    data = signing.new_root(
-        root[:2], [key.public_key for key in targets], online.public_key, root_threshold=2, targets_threshold=2
-    )
-    repository.root_file.write_bytes(data)
-    repository.load()
-    one, two = signing.new_targets(targets[:1]), signing.new_targets(targets[1:])
-    twice = json.loads(one)
-    twice["signatures"] *= 2
-    for bad in (one, json.dumps(twice, separators=(",", ":"), sort_keys=True).encode()):
-        with pytest.raises(ApiError):
-            repository.check(bad)
-    repository.publish(repository.check(two), two)
-    short = signing.new_root(root[:1], [targets[0].public_key], online.public_key, root_threshold=2)
-    repository.root_file.write_bytes(short)
-    with pytest.raises(StartError, match="threshold"):
-        Repository(folder.repo, online).load()
-
-
-def test_a_new_root_needs_the_old_ones_signature(folder):
-    online = dev.online_signer(folder)
-    dev.open_repository(folder, dev=True)
-    old = signing.load_signer(folder.dev_keys / "root.pem")
-    new = CryptoSigner.generate_ecdsa()
-
-    def second(signers):
-        metadata = Metadata.from_bytes(signing.new_root([new], [new.public_key], online.public_key))
-        metadata.signed.version = 2
-        (folder.repo / "metadata/2.root.json").write_bytes(signing.sign(metadata, signers))
-        repository = Repository(folder.repo, online)
-        repository._root = repository._load_root()
-        return repository
-
-    with pytest.raises(StartError):
-        second([new])
-    assert second([old, new]).root.signed.version == 2
-
-
-def test_the_timestamp_is_signed_again_before_it_expires(folder):
-    repository = dev.open_repository(folder, dev=True)
-    assert repository.keep_fresh() is False
-    before = repository._timestamp.signed.version
-    repository._timestamp.signed.expires -= datetime.timedelta(hours=40)
-    assert repository.keep_fresh() is True
-    again = dev.open_repository(folder, dev=True)
-    assert again._timestamp.signed.version == before + 1 and again.version() == 1
-
-
-@pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.targets.json", "1.root.json"])
-def test_damaged_metadata_are_said_at_start(folder, name):
-    dev.open_repository(folder, dev=True)
-    path = folder.repo / "metadata" / name
-    content = json.loads(path.read_bytes())
-    content["signed"]["expires"] = "2999-01-01T00:00:00Z"
-    for damaged in (b"", b"{", json.dumps(content).encode()):
-        path.write_bytes(damaged)
-        with pytest.raises(StartError, match=name.replace(".", r"\.")):
-            dev.open_repository(folder, dev=True)
-
-
-def test_targets_are_added_without_a_server():
-    key = CryptoSigner.generate_ecdsa()
-    first = signing.new_targets([key])
-    second = signing.add_target(first, PATH, 10, "0" * 64, CUSTOM, [key])
-    assert Metadata[Targets].from_bytes(second).signed.version == 2
-    never_signed = signing.to_bytes(Metadata(Targets()))
-    assert (
-        Metadata[Targets].from_bytes(signing.add_target(never_signed, PATH, 10, "0" * 64, CUSTOM, [key])).signed.version
-        == 1
-    )
-    with pytest.raises(paths.BadTarget):
-        signing.add_target(first, "app/sim/1.1/x", 10, "0" * 64, CUSTOM, [key])
-
-
-def test_keys_are_made_private_and_never_overwritten(tmp_path):
-    path = tmp_path / "key.pem"
-    signer = signing.make_key(path)
-    assert os.stat(path).st_mode & 0o777 == 0o600
-    assert signing.load_signer(path).public_key.keyid == signer.public_key.keyid == signing.load_public(path).keyid
-    (tmp_path / "pub.pem").write_bytes(signing.public_pem(signer))
-    assert signing.load_public(tmp_path / "pub.pem").keyid == signer.public_key.keyid
-    with pytest.raises(signing.SigningError):
-        signing.make_key(path)
-    path.write_bytes(b"junk")
-    with pytest.raises(signing.SigningError):
-        signing.load_signer(path)
-
-
-def test_a_client_refuses_what_another_key_signed(operator, tmp_path):
-    """The oracle bites: with another root of trust the same repository is refused."""
-    stranger = CryptoSigner.generate_ecdsa()
-    client = updater(operator, tmp_path)
-    other = signing.new_root([stranger], [stranger.public_key], stranger.public_key)
-    (tmp_path / "x").mkdir()
-    base = operator.first["https"] + "/repo"
-    client = Updater(
-        str(tmp_path / "x"),
-        base + "/metadata/",
-        str(tmp_path / "x"),
-        base + "/targets/",
-        Fetcher(operator),
-        UpdaterConfig(),
-        bootstrap=other,
-    )
-    with pytest.raises(RepositoryError):
-        client.refresh()

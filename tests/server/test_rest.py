@@ -13,7 +13,7 @@ from trueboot_server.proofs import FailedProofs
 ROADS = [
     ("GET", "/api/v1/devices"), ("POST", "/api/v1/devices"), ("GET", "/api/v1/devices/pk/dk"), ("POST", "/api/v1/devices/pk/dk/revoke"),
     ("POST", "/api/v1/devices/pk/dk/commands"), ("GET", "/api/v1/releases"), ("PUT", "/api/v1/repo/targets/app/sim/1.0.0/x"),
-    ("POST", "/api/v1/repo/metadata"), ("GET", "/api/v1/jobs"), ("POST", "/api/v1/jobs"), ("GET", "/api/v1/jobs/1"),
+    ("POST", "/api/v1/repo/metadata"), ("GET", "/api/v1/repo"), ("POST", "/api/v1/repo/online-key"), ("GET", "/api/v1/jobs"), ("POST", "/api/v1/jobs"), ("GET", "/api/v1/jobs/1"),
     ("POST", "/api/v1/jobs/1/cancel"), ("GET", "/api/v1/events"),
 ]  # fmt: skip
 

@@ -108,6 +108,7 @@ def test_private_keys_lie_in_their_folders_only(tmp_path):
     }
     assert found == {
         "private/ca-key.pem", "private/server-key.pem", "private/online.pem", "dev-keys/root.pem", "dev-keys/targets.pem",
+            "dev-keys/release.pem",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trueboot import mpy
+from trueboot import mpy, shorten
 
 sys.path.insert(0, str(Path(__file__).parent))
 import world as release  # noqa: E402
@@ -25,10 +25,10 @@ SECOND_EVERY = 9  # of the second cuts one in so many; with 1, all of them, it t
 
 
 @pytest.fixture(scope="session")
-def world_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sweep") / "world.json"
-    release.write(path)
-    return path
+def worlds(tmp_path_factory):
+    """kind -> file."""
+    folder = tmp_path_factory.mktemp("sweep")
+    return {kind: release.write(folder, kind) for kind in ("repository", "rotated", "bundle", "file")}
 
 
 @pytest.fixture(scope="session")
@@ -37,25 +37,34 @@ def board(tmp_path_factory):
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("sweep_board")
-    mpy.build(folder)
-    for name in ("sweep", "decada_cloud", "mutants"):
+    names = ("sweep", "decada_cloud", "mutants", "enrolled", "tuf_repo", "test_offers", "scratch", "expect")
+    mpy.build(folder, keep=shorten.words(*((PORTABLE / (name + ".py")).read_text("utf-8") for name in names)))
+    for name in names:
         mpy.compile_file(PORTABLE / (name + ".py"), folder / (name + ".mpy"), name + ".py")
     return folder
 
 
 @pytest.fixture(params=["cpython", "micropython"])
-def sweep(request, world_file):
+def python(request):
+    """Runs a statement in a fresh interpreter; gives the lines that it prints, read as JSON."""
     if request.param == "cpython":
         path = "import sys; sys.path[:0] = [%r, %r, %r]; " % (str(ROOT), str(ROOT / "tools"), str(PORTABLE))
         command, folder = [sys.executable, "-c"], ROOT
     else:
         path, command, folder = "", [*mpy.interpreter("2M"), "-c"], request.getfixturevalue("board")
 
-    def run(second_every, mutant="", world_file=world_file):
-        code = path + "import sweep; sweep.main(%r, %d, %r)" % (str(world_file), second_every, mutant)
-        ran = subprocess.run([*command, code], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
+    def run(code):
+        ran = subprocess.run([*command, path + code], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return [json.loads(line) for line in ran.stdout.splitlines()]
+
+    return run
+
+
+@pytest.fixture
+def sweep(python, worlds):
+    def run(second_every, mutant="", kind="repository"):
+        return python("import sweep; sweep.main(%r, %d, %r)" % (str(worlds[kind]), second_every, mutant))
 
     return run
 
@@ -66,13 +75,21 @@ def test_no_cut_bricks_or_lies(sweep):
     assert good["effects"] > 30 and good["lives"] > 3 * good["effects"]
 
 
+# With one cut each; the second cut is the same machine's, whatever road the metadata came.
+@pytest.mark.parametrize("kind", ["rotated", "bundle", "file"])
+def test_no_cut_spoils_trust(sweep, kind):
+    found = sweep(0, kind=kind)
+    assert [one["problems"] for one in found] == [[]] * len(found)
+    assert found[0]["lives"] == 3 * found[0]["effects"] + 1 > 70
+
+
 @pytest.mark.parametrize("mutant", mutants.DEFECTS)
 def test_a_planted_defect_is_caught(sweep, mutant):
-    assert sweep(0, mutant)[-1]["count"] > 0, "the sweep did not notice: " + mutant
+    kind = mutants.DEFECTS[mutant][1]
+    assert sweep(0, mutant, kind)[-1]["count"] > 0, "the sweep did not notice: " + mutant
 
 
-def test_a_cut_never_loses_that_new_keys_made_old_versions_void(sweep, tmp_path):
-    path = tmp_path / "rotated.json"
-    release.write(path, rotated=True)
-    good, bad = sweep(0, world_file=path)
-    assert good["problems"] == [] and bad["problems"] == []
+@pytest.mark.parametrize("mutant", mutants.TRUST_DEFECTS)
+def test_a_planted_defect_of_trust_is_caught(python, mutant):
+    caught = python("import mutants; mutants.try_out(%r)" % mutant)
+    assert caught == [True], "the attacks did not notice: " + mutant

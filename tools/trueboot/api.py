@@ -139,7 +139,9 @@ def problem_of(status: int, body: bytes) -> Problem:
     )
     if code is None:
         code = "server_failed" if status >= 500 else "server_refused"
-    return Problem(code, why=f"{message} ({server_code})" if server_code else message, todo=hint)
+    problem = Problem(code, why=f"{message} ({server_code})" if server_code else message, todo=hint)
+    problem.server_code = server_code
+    return problem
 
 
 def _reason(error: BaseException) -> str:

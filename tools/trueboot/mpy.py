@@ -13,9 +13,12 @@ import importlib.util
 import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from trueboot.device_files import device_files
+from trueboot.shorten import shorten
 
 COMPILE_TIMEOUT_S = 60
 
@@ -73,14 +76,27 @@ def source_tree() -> Path:
     return Path(spec.origin).resolve().parent.parent
 
 
-def build(out_dir: Path, *, files: list[str] | None = None, root: Path | None = None) -> dict[str, int]:
-    """Compile device files into `out_dir`, keeping folders.
+def build(
+    out_dir: Path, *, files: list[str] | None = None, root: Path | None = None, keep: Iterable[str] = ()
+) -> dict[str, int]:
+    """Compile device files into `out_dir`, keeping folders, with their private names shortened (see `shorten`).
 
     `files` are paths relative to `root`, by default all device files; `root` is by default `source_tree()`.
+    `keep` are names that something beside these files relies on.
     Returns the bytes of each `.mpy`, keyed by its source path.
     """
     root = root or source_tree()
+    together = set(device_files(root)) | set(files or ())
+    sources = shorten({path: (root / path).read_text("utf-8") for path in sorted(together)}, keep)
     sizes = {}
-    for path in files if files is not None else device_files(root):
-        sizes[path] = compile_file(root / path, (out_dir / path).with_suffix(".mpy"), path)
+    with tempfile.TemporaryDirectory() as folder:
+        short = Path(folder, "short.py")
+        for path in files if files is not None else device_files(root):
+            short.write_text(sources[path], "utf-8")
+            # Its module's name for a file name: one name less to keep.
+            sizes[path] = compile_file(short, (out_dir / path).with_suffix(".mpy"), module_name(path))
     return sizes
+
+
+def module_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

@@ -13,6 +13,12 @@ class Problem(Exception):
         super().__init__(code, what)
         self.code = code
         self._said = (what, why, todo)
+        self.server_code = ""  # what the server calls it, when it comes from there
+
+    @property
+    def reason(self) -> str:
+        """The why that was given here, not that of the table."""
+        return self._said[1]
 
     @property
     def exit_code(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 def show_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False) + "\n")
+    sys.stdout.flush()  # before what follows on stderr
 
 
 def show_table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -18,6 +19,7 @@ def show_table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n")
+    sys.stdout.flush()
 
 
 def show_facts(facts: Iterable[tuple[str, Any]]) -> None:
@@ -25,6 +27,7 @@ def show_facts(facts: Iterable[tuple[str, Any]]) -> None:
     width = max(len(name) for name, _ in shown)
     for name, value in shown:
         sys.stdout.write(f"{name.ljust(width)}  {value}\n")
+    sys.stdout.flush()
 
 
 def printable(value: Any) -> str:

@@ -6,13 +6,11 @@ from typing import Annotated
 
 import typer
 
+from . import verbs_bundle, verbs_keys, verbs_release
+from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, api_of, group
 from .problem import Problem
 
 HELP = 'Trueboot: devices that update safely, and a server that says "updated" only when it is proven.'
-
-
-def _group(text: str) -> typer.Typer:
-    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 app = typer.Typer(
@@ -22,34 +20,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-device = _group("Look at devices.")
-release = _group("Sign and publish releases.")
-keys = _group("Signing keys, for servers without --dev.")
-image = _group("App images: the files of an app as one file.")
-for name, group in (("device", device), ("release", release), ("keys", keys), ("image", image)):
-    app.add_typer(group, name=name)
-
-ServerOption = Annotated[
-    str, typer.Option("--server", help="Address, https://HOST:PORT. [env TRUEBOOT_SERVER]", show_default=False)
-]
-CaOption = Annotated[str, typer.Option("--ca", help="The server's CA file, PEM. [env TRUEBOOT_CA]", show_default=False)]
-TokenOption = Annotated[
-    str,
-    typer.Option("--token", help="Admin token; rather in the environment. [env TRUEBOOT_TOKEN]", show_default=False),
-]
-StateOption = Annotated[
-    str,
-    typer.Option(
-        "--state", help="The server's state folder. [env TRUEBOOT_STATE, else ./trueboot-state]", show_default=False
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-
-
-def _api(server: str, ca: str, token: str, state: str):
-    from .api import Api, find_server
-
-    return Api(find_server(server, ca, token, state))
+device = group("Look at devices.")
+image = group("App images: the files of an app as one file.")
+for name, verbs in (
+    ("device", device),
+    ("release", verbs_release.app),
+    ("keys", verbs_keys.app),
+    ("bundle", verbs_bundle.app),
+    ("image", image),
+):
+    app.add_typer(verbs, name=name)
 
 
 def _version(wanted: bool) -> None:
@@ -102,7 +82,7 @@ def server(
 
 @app.command()
 def demo(
-    script: Annotated[str, typer.Option(help="happy, rollback or all.")] = "all",
+    script: Annotated[str, typer.Option(help="happy, rollback, attack or all.")] = "all",
     devices: Annotated[int, typer.Option(min=1, max=50, help="Devices for each runtime.")] = 1,
     runtime: Annotated[str, typer.Option(help="cpython, micropython or both.")] = "both",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder, logs included.")] = False,
@@ -126,7 +106,7 @@ def device_ls(
     """List the devices."""
     from .fleet import list_devices
 
-    list_devices(_api(server, ca, token, state), json)
+    list_devices(api_of(server, ca, token, state), json)
 
 
 @device.command("show")
@@ -141,7 +121,7 @@ def device_show(
     """Show what is known of one device: what it claims, and what it has proven."""
     from .fleet import show_device
 
-    show_device(_api(server, ca, token, state), name, json)
+    show_device(api_of(server, ca, token, state), name, json)
 
 
 @device.command("make")
@@ -163,7 +143,7 @@ def device_make(
     from .tables import show_facts, show_json
 
     factory = make(image, "app", hardware, version)
-    api = _api(server, ca, token, state)
+    api = api_of(server, ca, token, state)
     if not {"mqtt", "product_key", "root_file"} <= set(api.server.info):
         raise Problem(
             "server_unknown",
@@ -178,51 +158,6 @@ def device_make(
     if json:
         return show_json({"device_key": key, "config": str(config)})
     show_facts([("device", key), ("run it", f"trueboot-agent run --config {config}")])
-
-
-@release.command("ls")
-def release_ls(
-    server: ServerOption = "",
-    ca: CaOption = "",
-    token: TokenOption = "",
-    state: StateOption = "",
-    json: JsonOption = False,
-) -> None:
-    """List the signed releases."""
-    from .fleet import list_releases
-
-    list_releases(_api(server, ca, token, state), json)
-
-
-@release.command("add")
-def release_add(
-    source: Annotated[Path, typer.Argument(metavar="FOLDER|IMAGE", help="The app's files, or an image built before.")],
-    version: Annotated[str, typer.Option(help="Semantic version, such as 1.1.0.")],
-    hardware: Annotated[str, typer.Option(help="Hardware that it is for.")] = "sim",
-    kind: Annotated[str, typer.Option(help="Kind of release.")] = "app",
-    security: Annotated[
-        int, typer.Option(help="Security floor; devices never go below the floor of what they confirmed.")
-    ] = 0,
-    keys: Annotated[
-        Path | None, typer.Option(help="Folder of signing keys. [default: that of a --dev server]", show_default=False)
-    ] = None,
-    server: ServerOption = "",
-    ca: CaOption = "",
-    token: TokenOption = "",
-    state: StateOption = "",
-    json: JsonOption = False,
-) -> None:
-    """Build an image, sign it on this machine, and publish it."""
-    from .releases import add, make
-    from .tables import show_facts, show_json
-
-    made = make(source, kind, hardware, version, security)
-    api = _api(server, ca, token, state)
-    folder = keys or (Path(api.server.keys_dir) if api.server.keys_dir else None)
-    if folder is None:
-        raise Problem("keys_missing", "It is not known where the signing keys are.")
-    added = add(api, made, folder)
-    show_json(added) if json else show_facts(added.items())
 
 
 @app.command()
@@ -246,7 +181,7 @@ def deploy(
 
     if bool(device) == all:
         raise Problem("usage", "Say which devices: --device NAME (repeatable), or --all.")
-    api = _api(server, ca, token, state)
+    api = api_of(server, ca, token, state)
     job = create_job(api, release, device or [], max_failures)
     _end(api, job, follow, timeout, json)
 
@@ -269,7 +204,7 @@ def status(
 
     if follow and not job:
         raise Problem("usage", "Say which job to follow.", todo="List them: trueboot status")
-    api = _api(server, ca, token, state)
+    api = api_of(server, ca, token, state)
     if not job:
         return list_jobs(api, json)
     _end(api, get_job(api, job), follow, timeout, json)
@@ -285,30 +220,6 @@ def _end(api, job: dict, follow: bool, timeout: int, json: bool) -> None:
         raise Problem(
             "job_failed", f"Job {job['id']} did not succeed on every device.", todo=f"See: trueboot status {job['id']}"
         )
-
-
-@keys.command("init")
-def keys_init(
-    folder: Annotated[Path, typer.Argument(help="A new folder; the keys in it are private (0600).")],
-    online: Annotated[
-        Path, typer.Option(help="The server's public key: STATE/online.pub, which its first start leaves.")
-    ],
-    json: JsonOption = False,
-) -> None:
-    """Make root and targets keys, and the first root metadata, on the machine where releases are signed."""
-    from .keys import init
-    from .tables import show_facts, show_json
-
-    made = init(folder, online)
-    if json:
-        return show_json(made)
-    show_facts(
-        [("root metadata", made["root_file"]), *((f"{role} key", keyid) for role, keyid in made["keyids"].items())]
-    )
-    typer.echo(
-        "Copy the root metadata to STATE/repo/metadata/1.root.json and onto the devices; keep the folder safe.",
-        err=True,
-    )
 
 
 @image.command("build")

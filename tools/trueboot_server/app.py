@@ -15,7 +15,7 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -29,6 +29,7 @@ from .limits import Limits
 from .log import Log, silent, tell_fault
 from .proofs import FailedProofs
 from .releases import keep_releases
+from .repo.care import Care
 from .repo.dev import open_repository
 from .repo.repository import Repository
 from .state import State
@@ -126,17 +127,19 @@ class Server:
         self._open.callback(state.close)
         authority = Authority(state, self._names())
         self.repository = open_repository(state, options.dev)
+        care = Care(self.repository)
+        self._tell(care.turn())  # nobody is served what has expired meanwhile
         self.store = Store(state.database, log=self._log, keep_events=limits.events)
         self._open.callback(self.store.close)
         self.credentials = load_or_make(self.store, state.operator)
         with self.store.transaction() as t:
-            keep_releases(t, self.repository.files())
+            keep_releases(t, self.repository.published.files)
         proofs = FailedProofs(limits.failed_proofs, limits.failed_proofs_window_s, limits.failed_proofs_addresses)
         self.desk = DecadaDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
         self._open.callback(self.desk.endpoint.close)
         parts = Parts(self.store, authority, self.credentials, self.desk, self.repository, proofs, limits, self._log)
         await self._listen(parts, *authority.server_files(), state.ca)
-        self._open.callback(asyncio.create_task(self._keep_house()).cancel)
+        self._open.callback(asyncio.create_task(self._keep_house(care)).cancel)
 
     async def _listen(self, parts: Parts, certificate: Path, key: Path, ca: Path) -> None:
         options = self._options
@@ -185,15 +188,18 @@ class Server:
                 f"Stop what uses it, or choose another with {flag} (0 takes a free one).",
             ) from error
 
-    async def _keep_house(self) -> None:
+    async def _keep_house(self, care: Care) -> None:
         while True:
             try:
                 self.desk.expire()
-                if self.repository.keep_fresh():
-                    self._log("repository.refreshed")
+                self._tell(await asyncio.to_thread(care.turn))
             except Exception as error:  # noqa: BLE001 - a full disk must not end the housekeeping for ever
                 tell_fault(self._log, error)
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+    def _tell(self, told: list[tuple[str, dict[str, Any]]]) -> None:
+        for event, fields in told:
+            self._log(event, **fields)
 
     def _names(self) -> list[str]:
         own = [] if self._options.host in _WILDCARDS else [self._options.host]

@@ -32,7 +32,7 @@ class Limits:
     https_idle_s: float = 30.0  # until a request's head is complete, and between requests
     json_body_bytes: int = 64 * 1024
     csr_body_bytes: int = 16 * 1024
-    metadata_body_bytes: int = 4 * 1024 * 1024
+    metadata_body_bytes: int = 4 * 1024 * 1024  # all that is published together; each file has the devices' limit
     target_bytes: int = 256 * 1024 * 1024
     body_timeout_s: float = 30.0  # for the small bodies
     upload_idle_s: float = 60.0  # between two pieces of a target

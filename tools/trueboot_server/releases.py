@@ -2,7 +2,7 @@
 """The database's view of the published targets.
 
 The repository is the truth; these rows are derived from it, after each publication and at every start, so a
-cut between the two heals by itself.
+cut between the two heals by itself.  A job whose release is gone is halted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from tuf.api.metadata import TargetFile
 
+from .decada import jobs
 from .store import Transaction
 from .store.schema import releases
 
@@ -27,11 +28,14 @@ def keep_releases(t: Transaction, files: dict[str, TargetFile]) -> None:
         row = known.pop(path, None)
         if row is not None and all(getattr(row, name) == value for name, value in values.items()):
             continue
+        if row is not None and row.sha256 != values["sha256"]:
+            jobs.withdraw(t, path, row.sha256)
         t.execute(releases.delete().where(releases.c.target == path))
         t.execute(releases.insert().values(target=path, published_at=t.now, **values))
         t.event(
             "release.published", target=path, version=values["version"], sha256=values["sha256"], length=file.length
         )
-    for path in known:
+    for path, row in known.items():
         t.execute(releases.delete().where(releases.c.target == path))
         t.event("release.withdrawn", target=path)
+        jobs.withdraw(t, path, row.sha256)

@@ -5,9 +5,9 @@
     STATE/server.db         the database
     STATE/operator.json     addresses and secrets for the operator's tools (0600)
     STATE/ca.pem            the CA certificate, for everybody
-    STATE/private/          ca-key.pem, server.pem, server-key.pem, online.pem (0600)
+    STATE/private/          ca-key.pem, server.pem, server-key.pem, online.pem, online-next.pem (0600)
     STATE/repo/             the TUF repository
-    STATE/dev-keys/         root and targets keys, under --dev only
+    STATE/dev-keys/         root, targets and release keys, under --dev only
 
 `flock` dies with the process, so a kill -9 leaves no stale lock.
 """

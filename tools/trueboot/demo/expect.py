@@ -19,6 +19,7 @@ class Step(NamedTuple):
     event: str
     fields: dict[str, Any] = {}
     nonempty: tuple[str, ...] = ()
+    telling: dict[str, str] = {}  # field -> what its text has to contain
 
     def fits(self, event: Event) -> bool:
         return (
@@ -26,6 +27,7 @@ class Step(NamedTuple):
             and event["event"] == self.event
             and all(event.get(name) == value for name, value in self.fields.items())
             and all(event.get(name) for name in self.nonempty)
+            and all(text in str(event.get(name)) for name, text in self.telling.items())
         )
 
 
@@ -69,6 +71,20 @@ def bad_update(version: str) -> list[Step]:
     ]
 
 
+# What a device says of metadata that only strangers have signed.
+UNSIGNED = {"reason": "metadata_signature"}
+
+
+def attack(version: str, stays: str) -> list[Step]:
+    return [
+        Step("the server is the thief's", "demo", "server.stolen", {"version": version}),
+        Step(
+            f"the thief's {version} refused: not signed", "device", "update.failed", {"version": version}, (), UNSIGNED
+        ),
+        Step(f"{stays} still runs", "demo", "command.answered", {"data": {"blinked": 3, "app": stays}}),
+    ]
+
+
 def server_first_boot() -> list[Step]:
     return [
         Step("server: certificate issued", "server", "certificate.issued"),
@@ -87,6 +103,13 @@ def server_bad_update() -> list[Step]:
     return [
         Step("server: offer pushed", "server", "attempt.pushed"),
         Step("server: rolled back, with a reason", "server", "attempt.rolled_back", {}, ("reason",)),
+    ]
+
+
+def server_attack() -> list[Step]:
+    return [
+        Step("server: offer pushed", "server", "attempt.pushed"),
+        Step("server: not signed, says the device", "server", "attempt.failed", {}, (), UNSIGNED),
     ]
 
 
@@ -119,6 +142,16 @@ def lies(events: Iterable[Event], device: str, versions: tuple[str, ...]) -> lis
         ):
             found.append(f"{event['source']}: {event['event']} {version} before it was confirmed")
     return found
+
+
+def taken(events: Iterable[Event], device: str, version: str) -> list[str]:
+    """Anything that a device did with `version` which it must refuse."""
+    steps = ("update.offered", "update.staged", "update.trial", "update.confirmed", "version.reported")
+    return [
+        f"{event['event']} of {version}, which nobody has signed"
+        for event in events
+        if event["device"] == device and event["event"] in steps and event.get("version") == version
+    ]
 
 
 def unproven(events: Iterable[Event], device: str) -> list[str]:

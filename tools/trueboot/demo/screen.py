@@ -18,6 +18,7 @@ WORDS = {
     ("demo", "server.ready"): "listening: {https}, {mqtt}",
     ("demo", "release.signed"): "release {version} signed, {bytes} bytes, sha256 {sha256:.12}…",
     ("demo", "release.broken"): "release {version} is broken on purpose: it imports a driver that it does not ship",
+    ("demo", "server.stolen"): "BROKEN INTO: the thief's own {version} is published, sha256 {sha256:.12}…",
     ("demo", "power.reset"): "reset; start {start}",
     ("demo", "power.cut"): "power cut ({signal}); start {start}",
     ("demo", "power.off"): "off (exit code {code})",
@@ -63,6 +64,7 @@ BAD = (
     "attempt.failed",
     "job.halted",
     "update.failed",
+    "server.stolen",
     "report.rejected",
     "error",
 )

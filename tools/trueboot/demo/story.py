@@ -15,9 +15,9 @@ from ..problem import FAILED, Problem
 from . import expect, screen
 from .world import World, world
 
-SCRIPTS = ("happy", "rollback", "all")
+SCRIPTS = ("happy", "rollback", "attack", "all")
 RUNTIMES = {"cpython": ["cpython"], "micropython": ["micropython"], "both": ["cpython", "micropython"]}
-FACTORY, GOOD, BROKEN = "1.0.0", "1.1.0", "1.2.0"
+FACTORY, GOOD, BROKEN, STOLEN = "1.0.0", "1.1.0", "1.2.0", "1.3.0"
 COMMAND = "blink"
 COMMAND_TIMEOUT_S = 10
 
@@ -111,6 +111,8 @@ class Story:
             chapters.append(("A good release", self.good_release))
         if self.script in ("rollback", "all"):
             chapters.append(("A broken release", self.broken_release))
+        if self.script in ("attack", "all"):
+            chapters.append(("A thief's release", self.stolen_release))  # the last: the server is his from then on
         here.start_server()
         for name, runtime in devices:
             here.add_device(name, runtime)
@@ -135,13 +137,16 @@ class Story:
 
     def command(self) -> bool:
         """One command down and its answer, for each device at once."""
+        since = len(self.here.events)
         threads = [
             threading.Thread(target=self._command, args=(d.name, d.runtime), daemon=True) for d in self.here.devices
         ]
         for thread in threads:
             thread.start()
         self.here.until(lambda: not any(thread.is_alive() for thread in threads), self.timeout_s)
-        return self.wait("the answer to a command", lambda name: self.here.seen(name, "demo", "command.answered"), 1)
+        return self.wait(
+            "the answer to a command", lambda name: self.here.seen(name, "demo", "command.answered", since), 1
+        )
 
     def _command(self, device: str, runtime: str) -> None:
         event = {"device": device, "runtime": runtime, "source": "demo", "service": COMMAND}
@@ -173,10 +178,21 @@ class Story:
         ended = ended and self.wait("the server's word of it", lambda name: self.told(name, "attempt.rolled_back"))
         return ended and self.wait("the job's halt", lambda name: self.here.seen(None, "server", "job.halted"))
 
-    def deploy(self, version: str) -> None:
+    def stolen_release(self) -> bool:
+        """Somebody has broken into the server: its disk and its online key are his; the release key never was there."""
+        here = self.here
+        here.publish(here.make_release(STOLEN))
+        here.steal_server(here.make_release(STOLEN, says="the thief's"))
+        self.deploy(STOLEN, len(here.devices))
+        ended = self.wait("the refusal of every device", lambda name: self.heard(name, "update.failed", version=STOLEN))
+        ended = ended and self.wait("the server's word of it", lambda name: self.told(name, "attempt.failed"))
+        return ended and self.command()  # the answer tells which app it is that runs
+
+    def deploy(self, version: str, failures: int = 0) -> None:
+        """`failures`: so many may fail before the job halts."""
         from ..fleet import create_job
 
-        create_job(self.here.api, version, [device.name for device in self.here.devices], 0)
+        create_job(self.here.api, version, [device.name for device in self.here.devices], failures)
 
     def heard(self, device: str, name: str, **fields: Any) -> bool:
         return self.here.seen(device, "device", name, **fields)
@@ -201,7 +217,8 @@ class Story:
             events = self.here.of(device.name)
             for steps in self.expected():
                 found += [f"{device.name}: missing: {line}" for line in first_of(expect.missing(events, steps))]
-            found += [f"{device.name}: {line}" for line in expect.lies(events, device.name, (GOOD, BROKEN))]
+            found += [f"{device.name}: {line}" for line in expect.lies(events, device.name, (GOOD, BROKEN, STOLEN))]
+            found += [f"{device.name}: {line}" for line in expect.taken(events, device.name, STOLEN)]
             found += [f"{device.name}: {line}" for line in expect.unproven(events, device.name)]
             if found and not device.running and (last := device.last_words()):
                 found.append(f"{device.name}: it is off, exit code {device.exit_code}; its last words: {last}")
@@ -214,6 +231,8 @@ class Story:
             on_device, at_server = on_device + expect.good_update(GOOD), at_server + expect.server_good_update()
         if self.script in ("rollback", "all"):
             on_device, at_server = on_device + expect.bad_update(BROKEN), at_server + expect.server_bad_update()
+        if self.script in ("attack", "all"):
+            on_device, at_server = on_device + expect.attack(STOLEN, self._stays), at_server + expect.server_attack()
         return [on_device, at_server]
 
     def final_state(self) -> list[str]:

@@ -109,11 +109,11 @@ class World:
 
     # -- the server
 
-    def start_server(self, ports: tuple[str, str, str] = ("0", "0", "0")) -> None:
+    def start_server(self, ports: tuple[str, str, str] = ("0", "0", "0"), program: str = "trueboot") -> None:
         command = [
             sys.executable,
             "-m",
-            "trueboot",
+            program,
             "server",
             "--dev",
             "--state",
@@ -142,12 +142,27 @@ class World:
 
     def restart_server(self) -> None:
         """SIGKILL, and the same state and ports again."""
-        addresses = [self.server_info[name] for name in ("https", "mqtt", "mqtt_activate")]
+        self.kill_server()
+        self.start_server(self._ports())
+
+    def kill_server(self) -> None:
         if self._server is not None:
-            self._server.kill()
-            self._server.wait()
-        https, mqtt, activate = (address.rpartition(":")[2] for address in addresses)
-        self.start_server((https, mqtt, activate))
+            server, self._server = self._server, None
+            server.kill()
+            server.wait()
+
+    def steal_server(self, release: releases.Release) -> None:
+        """From now on a thief runs it: `release` is what he would have the devices install."""
+        from .thief import forge
+
+        self.kill_server()
+        forge(self.folder / "server", release.path, release.image)
+        self.start_server(self._ports(), "trueboot.demo.thief")
+        self.say("server.stolen", version=release.version, sha256=release.sha256)
+
+    def _ports(self) -> tuple[str, str, str]:
+        https, mqtt, activate = (self.server_info[name] for name in ("https", "mqtt", "mqtt_activate"))
+        return https.rpartition(":")[2], mqtt.rpartition(":")[2], activate.rpartition(":")[2]
 
     def new_api(self) -> Api:
         info = self.server_info
@@ -222,10 +237,14 @@ class World:
                 self._mpy = {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.mpy"))}
         return self._mpy
 
-    def make_release(self, version: str, broken: bool = False) -> releases.Release:
+    def make_release(self, version: str, broken: bool = False, says: str = "") -> releases.Release:
+        """`says`: what the app says that it is, if not its version."""
         from ..images import build
 
-        return releases.Release("app", HARDWARE, version, build(self.app_files(version, broken)))
+        files = self.app_files(version, broken)
+        if says:
+            files["app_version.py"] = f"VERSION = {says!r}\n".encode()
+        return releases.Release("app", HARDWARE, version, build(files))
 
     def publish(self, release: releases.Release) -> None:
         releases.add(self.api, release, Path(self.server_info["keys_dir"]))

@@ -31,6 +31,7 @@ from ..store.schema import attempts, jobs
 from . import registry
 
 FAILURES = ("failed", "rolled_back", "refused", "timed_out")
+WITHDRAWN = "the release was withdrawn"
 OPEN = ("queued", "pushed", "in_progress", "claimed")
 
 
@@ -171,6 +172,14 @@ def cancel(t: Transaction, job_id: int) -> None:
     _cancel(t, [row for row in attempts_of(t, job_id) if not row.settled], "the job was cancelled")
 
 
+def withdraw(t: Transaction, target: str, sha256: str) -> None:
+    """A release is published no more: its jobs push to nobody else.  A device that has begun ends by its own word."""
+    same = (jobs.c.target == target, jobs.c.sha256 == sha256, jobs.c.state == "running")
+    for row in t.rows(sa.select(jobs).where(*same)):
+        _end(t, row.id, "halted", reason=WITHDRAWN)
+        _cancel(t, [attempt for attempt in attempts_of(t, row.id) if attempt.state == "queued"], WITHDRAWN)
+
+
 def expire(t: Transaction, limits: Limits) -> None:
     """Settle what has waited too long: since its first step, or, in a job that pushes no more, since its last change."""
     limit = t.now - limits.attempt_timeout_s * 1000
@@ -193,7 +202,8 @@ def _is_unproven(row: Any) -> bool:
 
 
 def _end(t: Transaction, job_id: int, state: str, **fields: Any) -> None:
-    t.execute(jobs.update().where(jobs.c.id == job_id).values(state=state, ended_at=t.now))
+    values = {"state": state, "ended_at": t.now, "reason": fields.get("reason")}
+    t.execute(jobs.update().where(jobs.c.id == job_id).values(**values))
     t.event(f"job.{state}", job=str(job_id), **fields)
 
 

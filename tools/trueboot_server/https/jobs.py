@@ -126,6 +126,7 @@ def _shown(t: Transaction, row: Any) -> dict[str, Any]:
         "target": row.target,
         "version": row.version,
         "state": row.state,
+        "reason": row.reason,
         "max_failures": row.max_failures,
         "created_at": iso(row.created_at),
         "ended_at": iso(row.ended_at),

@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: MIT
 """The release repository over HTTPS: metadata for everybody, targets for live devices and the operator.
 
-Versioned files and targets never change under their name, so they may be cached for ever; only
-timestamp.json is asked for anew.
+Numbered files and targets never change under their name, so they may be cached for ever; only timestamp.json is asked
+for anew, and answered with 304 when it is still the same.  What the operator publishes is checked by `repo.checking`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 from aiohttp import web
 
+from .. import strict_json
 from ..clock import iso
 from ..errors import ApiError
 from ..releases import keep_releases
 from ..repo.paths import BadTarget, check_path
+from ..repo.published import Published, split_name
 from ..repo.uploads import TooLong, Upload
 from ..store.schema import releases
 from . import ranges
 from .parts import PARTS
-from .request import device_of, read_body, require_admin
+from .request import device_of, only, read_body, require_admin
 
 _PIECE_BYTES = 256 * 1024
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -34,17 +38,27 @@ def routes() -> list[web.RouteDef]:
         web.get("/repo/targets/{path:.+}", target),
         web.get("/api/v1/releases", list_releases),
         web.put("/api/v1/repo/targets/{path:.+}", upload),
+        web.get("/api/v1/repo", show),
         web.post("/api/v1/repo/metadata", publish),
+        web.post("/api/v1/repo/online-key", make_online_key),
     ]
 
 
 async def metadata(request: web.Request) -> web.Response:
     name = request.match_info["name"]
-    path = request.app[PARTS].repository.metadata_file(name)
-    if path is None:
+    repository = request.app[PARTS].repository
+    if name == "timestamp.json":
+        data, cache = repository.published.stamp, "no-cache"
+    else:
+        numbered = split_name(name)
+        path = repository.metadata_file(*numbered) if numbered else None
+        data, cache = path.read_bytes() if path else b"", _FOR_EVER
+    if not data:
         raise ApiError(404, "no_such_metadata", "there is no such metadata file")
-    cache = "no-cache" if name == "timestamp.json" else _FOR_EVER
-    return web.Response(body=path.read_bytes(), content_type="application/json", headers={"Cache-Control": cache})
+    headers = {"Cache-Control": cache, "ETag": f'"{hashlib.sha256(data).hexdigest()}"'}
+    if _is_known(request, headers["ETag"]):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=data, content_type="application/json", headers=headers)
 
 
 async def target(request: web.Request) -> web.StreamResponse:
@@ -75,7 +89,7 @@ async def list_releases(request: web.Request) -> web.Response:
         }
         for row in rows
     ]
-    return web.json_response({"releases": shown, "targets_version": parts.repository.version()})
+    return web.json_response({"releases": shown, "targets_version": parts.repository.published.version("targets")})
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -111,22 +125,75 @@ async def upload(request: web.Request) -> web.Response:
     return web.json_response({"target": path, "sha256": sha256, "length": length}, status=201)
 
 
-async def publish(request: web.Request) -> web.Response:
+async def show(request: web.Request) -> web.Response:
+    """What is published, and when it expires: {"root", "timestamp", "snapshot", "roles", "expires", "expiring", ...}."""
     parts = require_admin(request)
-    data = await read_body(request, parts.limits.metadata_body_bytes)
-    repository = parts.repository
-    if data and data == repository.current_bytes():
-        return web.json_response({"version": repository.version(), "changed": False})  # a caller repeats itself
-    checked = await asyncio.to_thread(repository.check, data)
-    repository.publish(checked, data)
-    with parts.store.transaction() as t:
-        keep_releases(t, repository.files())
-    return web.json_response({"version": repository.version(), "changed": True}, status=201)
+    published = parts.repository.published
+    body = _versions(published) | {
+        "expires": {role: _date(at) for role, at in sorted(published.expires().items())},
+        "expiring": sorted(parts.repository.expiring()),
+    }
+    return web.json_response(body)
+
+
+async def publish(request: web.Request) -> web.Response:
+    """{"files": {"4.bin-0f.json": "<text>", ...}}: published together or not at all."""
+    parts = require_admin(request)
+    files = _files(await read_body(request, parts.limits.metadata_body_bytes))
+    try:
+        changed = await asyncio.to_thread(parts.repository.publish, files)
+    finally:  # a disk may fail behind the commit point: what counts is what is published now
+        published = parts.repository.published
+        with parts.store.transaction() as t:
+            keep_releases(t, published.files)
+    if changed:
+        parts.log("repository.published", files=sorted(files))
+    return web.json_response({"changed": changed} | _versions(published), status=201 if changed else 200)
+
+
+async def make_online_key(request: web.Request) -> web.Response:
+    """The key that is to sign snapshot and timestamp once a root that names it is published."""
+    parts = require_admin(request)
+    keyid, public = await asyncio.to_thread(parts.repository.make_next_online_key)
+    parts.log("repository.online_key", keyid=keyid)
+    return web.json_response({"keyid": keyid, "public": public.decode()}, status=201)
+
+
+def _files(body: bytes) -> dict[str, bytes]:
+    try:
+        value = strict_json.loads(body, unique_keys=True)
+    except ValueError as error:
+        raise ApiError(400, "not_json", "the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise ApiError(400, "not_json", "the body is not a JSON object")
+    only(value, "files")
+    files = value.get("files")
+    if not isinstance(files, dict) or not files or not all(isinstance(text, str) for text in files.values()):
+        raise ApiError(400, "bad_files", "files must be an object of file names and texts")
+    return {name: text.encode() for name, text in files.items()}
+
+
+def _versions(published: Published) -> dict[str, Any]:
+    return {
+        "root": published.version("root"),
+        "timestamp": published.version("timestamp"),
+        "snapshot": published.version("snapshot"),
+        "roles": {role: published.version(role) for role in published.delegated()},
+    }
+
+
+def _date(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_known(request: web.Request, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
+    return etag in tags or "*" in tags
 
 
 async def _send(request: web.Request, path: Path, etag: str) -> web.StreamResponse:
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
-    if etag in [tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")]:
+    if _is_known(request, etag):
         return web.Response(status=304, headers=headers)
     with path.open("rb") as file:
         size = path.stat().st_size

@@ -19,9 +19,11 @@ def routes() -> list[web.RouteDef]:
 
 
 async def healthz(request: web.Request) -> web.Response:
-    with request.app[PARTS].store.transaction():
+    parts = request.app[PARTS]
+    with parts.store.transaction():
         pass  # the database lets us begin and commit
-    return web.json_response({"status": "ok"})
+    expiring = sorted(parts.repository.expiring())
+    return web.json_response({"status": "ok"} | ({"expiring": expiring} if expiring else {}))
 
 
 async def crl(request: web.Request) -> web.Response:

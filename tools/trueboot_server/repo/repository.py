@@ -1,249 +1,286 @@
 # SPDX-License-Identifier: MIT
-"""The repository on disk: verifies what is handed in, publishes it all or not at all, keeps it fresh.
+"""The repository on disk: publishes what was checked, all of it or nothing, and keeps it fresh.
 
-The server holds the online roles only (snapshot, timestamp).  Targets metadata come from outside, signed;
-they are checked against the root as a client would, their files are hashed again, and the received bytes are
-stored verbatim.  `timestamp.json` is the commit point: versioned files are written before it, and whatever a
-cut leaves behind is not referred to by anything.
+The server holds the online roles only (snapshot, timestamp).  Everything else comes from outside, signed, and the
+received bytes are stored verbatim.  `timestamp.json` is the commit point, of a new root too: all other files are
+durable before it is replaced, and whatever a cut leaves behind is newer than what it names, so that it is neither
+served nor kept.  Readers see `published`, one value that is replaced as a whole.
+
+Source: TUF specification 1.0, 6.2 (consistent snapshots).  The timestamp's extra member `trueboot` tells when it was
+signed and which root is the newest, so that a device with nothing to do needs one request.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import random
+import threading
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NamedTuple
 
-from securesystemslib.signer import Signer
-from tuf.api.exceptions import UnsignedMetadataError
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
-from ..errors import EXIT_CONFIG, ApiError, StartError
+from ..clock import Clock, now_ms
+from ..errors import StartError
 from ..state import sync_folder, write_atomically
 from . import signing
-from .paths import BadTarget, check_custom, stored_name
+from .checking import Publication, Surroundings, check, check_length
+from .online import OnlineKeys
+from .paths import stored_name
+from .published import Published, file_name, parse_file_name
+from .reading import Reader, newest_root
 
 SNAPSHOT_LIFE = timedelta(days=30)
 TIMESTAMP_LIFE = timedelta(days=2)
-_MAX_ROOTS = 1024
-_MAX_DIGITS = 9
+KEPT = timedelta(days=1)  # files that nothing names: uploads before they are signed for, and what was withdrawn
+WARN_BEFORE = timedelta(days=30)
 
-T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
+
+class _Online(NamedTuple):
+    """What the online key has signed."""
+
+    snapshot: Metadata[Snapshot]
+    snapshot_data: bytes  # empty when the published one stays
+    timestamp: Metadata[Timestamp]
+    stamp: bytes
 
 
 class Repository:
-    def __init__(self, folder: Path, online: Signer):
+    def __init__(
+        self,
+        folder: Path,
+        keys: OnlineKeys,
+        clock: Clock = now_ms,
+        chance: Callable[[], float] = random.random,
+    ):
+        """`chance`: 0 to 1; spreads the moments at which servers sign again."""
         self.metadata = folder / "metadata"
         self.targets = folder / "targets"
         self.incoming = folder / "incoming"
-        self._online = online
-        self._root: Metadata[Root] | None = None
-        self._snapshot: Metadata[Snapshot] | None = None
-        self._timestamp: Metadata[Timestamp] | None = None
-        self._targets: Metadata[Targets] | None = None
-        self._served: dict[str, Path] = {}
+        self.keys = keys
+        self._clock = clock
+        self._early = 0.5 + 0.1 * chance()
+        self._writing = threading.Lock()
+        self._published: Published | None = None
         for path in (self.metadata, self.targets, self.incoming):
             path.mkdir(parents=True, exist_ok=True)
-        for leftover in [*self.incoming.iterdir(), *self.metadata.glob(".*.tmp")]:
-            leftover.unlink()
 
     def load(self) -> None:
-        """Read and verify what is on disk.  StartError when it does not hold together."""
-        self._root = self._load_root()
-        self._check_online_roles()
-        if not (self.metadata / "timestamp.json").exists():
-            return
-        self._timestamp = self._verified("timestamp.json", Timestamp)
-        version = self._timestamp.signed.snapshot_meta.version
-        self._snapshot = self._verified(f"{version}.snapshot.json", Snapshot)
-        version = self._snapshot.signed.meta["targets.json"].version
-        self._serve(self._verified(f"{version}.targets.json", Targets))
+        """Read and verify what is on disk, and drop what a cut left.  StartError when it does not hold together."""
+        self._published = Reader(self.metadata, self._holds).read()
+        self.keys.settle(self.published.root.signed)
+        for leftover in self.incoming.iterdir():
+            leftover.unlink()
+        self._drop_leftovers()
 
     @property
-    def root(self) -> Metadata[Root]:
-        if self._root is None:
+    def published(self) -> Published:
+        if self._published is None:
             raise RuntimeError("the repository is not loaded")
-        return self._root
+        return self._published
 
     @property
     def root_file(self) -> Path:
         return self.metadata / "1.root.json"
 
-    def version(self) -> int:
-        """Of the published targets metadata; 0 when nothing is published."""
-        return self._targets.signed.version if self._targets else 0
+    # For readers
 
-    def current_bytes(self) -> bytes | None:
-        """The published targets metadata, verbatim."""
-        return (self.metadata / f"{self.version()}.targets.json").read_bytes() if self._targets else None
-
-    def files(self) -> dict[str, TargetFile]:
-        return dict(self._targets.signed.targets) if self._targets else {}
-
-    def metadata_file(self, name: str) -> Path | None:
-        """The file behind a name that a client may ask for."""
-        number, _, role = name.partition(".")
-        numbered = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
-        known = name == "timestamp.json" or (numbered and role in ("root.json", "snapshot.json", "targets.json"))
-        path = self.metadata / name
-        return path if known and path.is_file() else None
+    def metadata_file(self, version: int, role: str) -> Path | None:
+        """A numbered file that was published and is still kept."""
+        path = self.metadata / file_name(version, role)
+        return path if self.published.exists(version, role) and path.is_file() else None
 
     def target_file(self, stored: str) -> Path | None:
-        """A published target by its stored name; what is uploaded and not signed for is not served."""
-        path = self._served.get(stored)
+        """A published target by its stored name; what is uploaded and not signed for, or withdrawn, is not served."""
+        place = self.published.served.get(stored)
+        path = self.targets / place if place else None
         return path if path is not None and path.is_file() else None
 
-    def check(self, data: bytes) -> Metadata[Targets]:
-        """Targets metadata that may be published next; ApiError says why not.  Reads and hashes files: run it in a thread."""
-        try:
-            metadata = signing.read_targets(data)
-        except signing.SigningError as error:
-            raise ApiError(400, "metadata_unreadable", str(error)) from error
-        if signing.to_bytes(metadata) != data or json.loads(data) != metadata.to_dict():
-            raise ApiError(
-                400,
-                "metadata_form",
-                "the metadata are not compact JSON with sorted keys",
-                "Write them with trueboot's signing tools.",
-            )
-        try:
-            self.root.signed.verify_delegate("targets", metadata.signed_bytes, metadata.signatures)
-        except (UnsignedMetadataError, ValueError) as error:
-            raise ApiError(
-                403,
-                "metadata_untrusted",
-                "the root's threshold of targets signatures is not met",
-                "Sign with the keys that root.json names.",
-            ) from error
-        if metadata.signed.version <= self.version():
-            raise ApiError(
-                409,
-                "metadata_version",
-                f"version {metadata.signed.version} does not follow {self.version()}",
-                "Fetch the newest targets metadata first.",
-            )
-        if metadata.signed.is_expired():
-            raise ApiError(400, "metadata_expired", "the metadata have expired")
-        if self.root.signed.is_expired():
-            raise ApiError(409, "root_expired", "the root metadata have expired", "Publish a new root first.")
-        if metadata.signed.delegations is not None:
-            raise ApiError(400, "metadata_delegations", "delegations are not supported yet")
-        for path, file in metadata.signed.targets.items():
-            self._check_file(path, file)
-        return metadata
+    def expiring(self) -> dict[str, datetime]:
+        """The roles that somebody has to sign again within 30 days (the online ones the server signs itself)."""
+        limit = self._now() + WARN_BEFORE
+        expires = self.published.expires()
+        return {role: at for role, at in expires.items() if role not in ("snapshot", "timestamp") and at <= limit}
 
-    def publish(self, metadata: Metadata[Targets], data: bytes) -> None:
-        """Make checked metadata the current ones."""
-        if metadata.signed.version <= self.version():
-            raise ApiError(409, "metadata_version", "another version was published meanwhile")
-        write_atomically(self.metadata / f"{metadata.signed.version}.targets.json", data)
-        self._write_online(MetaFile(metadata.signed.version, len(data), {"sha256": hashlib.sha256(data).hexdigest()}))
-        self._serve(metadata)
+    # For writers; each may take long: run it in a thread
+
+    def publish(self, files: dict[str, bytes]) -> bool:
+        """Check the files together and make them the current ones; False when they were already.  ApiError says why not."""
+        with self._writing:
+            current = self.published
+            news = {name: data for name, data in files.items() if not self._is_published(current, name, data)}
+            if not news:
+                return False
+            around = Surroundings(
+                self._now(), self._holds, lambda path, sha256: self.targets / stored_name(path, sha256)
+            )
+            publication = check(current, news, around)
+            try:
+                self._write(current, publication)
+            except OSError:
+                self._recover()
+                raise
+            self.keys.settle(publication.root.signed)
+            self._retire(current)
+            return True
+
+    def make_next_online_key(self) -> tuple[str, bytes]:
+        with self._writing:
+            return self.keys.make_next()
 
     def keep_fresh(self) -> bool:
-        """Sign snapshot and timestamp again when the timestamp has used up half its life."""
-        if self._timestamp is None or self._snapshot is None:
-            return False
-        if self._timestamp.signed.expires - datetime.now(UTC) > TIMESTAMP_LIFE / 2:
-            return False
-        self._write_online(self._snapshot.signed.meta["targets.json"])
-        return True
+        """Sign timestamp, and the snapshot too when it is due, once they have used up some half of their life."""
+        if not self._writing.acquire(blocking=False):
+            return False  # a publication signs them anyway
+        try:
+            current = self.published
+            if current.timestamp is None or current.snapshot is None:
+                return False
+            stale = newest_root(current.timestamp.signed) != current.root.signed.version
+            renew = stale or self._is_due(current.snapshot.signed.expires, SNAPSHOT_LIFE)
+            if not renew and not self._is_due(current.timestamp.signed.expires, TIMESTAMP_LIFE):
+                return False
+            meta = current.snapshot.signed.meta if renew else None
+            self._write_online(self._signed(current, current.root, meta), current.root, current.roles)
+            self._retire(current)
+            return True
+        finally:
+            self._writing.release()
 
     def accept_file(self, uploaded: Path, path: str, sha256: str) -> None:
         """Put a complete, durable upload where its metadata will look for it."""
         place = self.targets / stored_name(path, sha256)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        uploaded.replace(place)
-        sync_folder(place.parent)
+        with self._writing:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            uploaded.replace(place)
+            sync_folder(place.parent)
+
+    def collect(self) -> int:
+        """Remove what nothing names for a day: superseded metadata, withdrawn targets, uploads never signed for."""
+        if not self._writing.acquire(blocking=False):
+            return 0
+        try:
+            oldest = (self._now() - KEPT).timestamp()
+            targets = [path for path in self.targets.rglob("*") if path.is_file()]
+            named = set(self.published.served.values())
+            unnamed = [path for path in targets if str(path.relative_to(self.targets)) not in named]
+            old = [path for path in [*unnamed, *self._superseded()] if path.stat().st_mtime < oldest]
+            for path in old:
+                path.unlink()
+                if path.is_relative_to(self.targets):
+                    _drop_empty(path.parent, self.targets)
+            return len(old)
+        finally:
+            self._writing.release()
 
     # Inside
 
-    def _serve(self, metadata: Metadata[Targets]) -> None:
-        names = [stored_name(path, file.hashes["sha256"]) for path, file in metadata.signed.targets.items()]
-        self._served = {name: self.targets / name for name in names}
-        self._targets = metadata
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock() / 1000, UTC)
 
-    def _write_online(self, targets: MetaFile) -> None:
-        number = self._snapshot.signed.version + 1 if self._snapshot else 1
-        snapshot = Metadata(
-            Snapshot(number, signing.SPEC_VERSION, signing.in_future(SNAPSHOT_LIFE), {"targets.json": targets})
-        )
-        data = signing.sign(snapshot, [self._online])
-        file = MetaFile(number, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
-        stamp = self._timestamp.signed.version + 1 if self._timestamp else 1
-        timestamp = Metadata(Timestamp(stamp, signing.SPEC_VERSION, signing.in_future(TIMESTAMP_LIFE), file))
-        stamped = signing.sign(timestamp, [self._online])
-        write_atomically(self.metadata / f"{number}.snapshot.json", data)
-        write_atomically(self.metadata / "timestamp.json", stamped)
-        self._snapshot, self._timestamp = snapshot, timestamp
+    def _holds(self, root: Root) -> bool:
+        return self.keys.signer_for(root) is not None
 
-    def _check_file(self, path: str, file: TargetFile) -> None:
+    def _is_due(self, expires: datetime, life: timedelta) -> bool:
+        return expires - self._now() <= life * self._early
+
+    def _is_published(self, current: Published, name: str, data: bytes) -> bool:
+        found = parse_file_name(name)
+        if found is None:
+            return False
+        version, role = found
+        counts = current.exists(version, role) if role == Root.type else current.version(role) == version
+        path = self.metadata / file_name(version, role)
+        return counts and path.is_file() and path.read_bytes() == data
+
+    def _write(self, current: Published, publication: Publication) -> None:
+        meta = dict(current.snapshot.signed.meta) if current.snapshot else {}
+        for role, (metadata, data) in publication.changed.items():
+            meta[f"{role}.json"] = _meta(metadata.signed.version, data)
+        online = self._signed(current, publication.root, meta)
+        for root, data in publication.roots:
+            write_atomically(self.metadata / file_name(root.signed.version, "root"), data)
+        for role, (metadata, data) in publication.changed.items():
+            write_atomically(self.metadata / file_name(metadata.signed.version, role), data)
+        self._write_online(online, publication.root, publication.roles)
+
+    def _signed(self, current: Published, root: Metadata[Root], meta: dict[str, MetaFile] | None) -> _Online:
+        """The next timestamp, and the next snapshot with `meta` unless that is None."""
+        signer = self.keys.signer_for(root.signed)
+        if signer is None:
+            raise RuntimeError("a root without an online key of ours was accepted")
+        snapshot, data = current.snapshot, b""
+        if meta is not None or snapshot is None or current.timestamp is None:
+            number = current.version("snapshot") + 1
+            snapshot = Metadata(Snapshot(number, signing.SPEC_VERSION, self._expiry(SNAPSHOT_LIFE), meta or {}))
+            data = signing.sign(snapshot, [signer])
+            check_length(file_name(number, "snapshot"), "snapshot", len(data))
+            file = _meta(number, data)
+        else:
+            file = current.timestamp.signed.snapshot_meta
+        timestamp = self._timestamp(current, root, file)
+        return _Online(snapshot, data, timestamp, signing.sign(timestamp, [signer]))
+
+    def _write_online(self, online: _Online, root: Metadata[Root], roles: dict[str, Metadata[Targets]]) -> None:
+        if online.snapshot_data:
+            name = file_name(online.snapshot.signed.version, "snapshot")
+            write_atomically(self.metadata / name, online.snapshot_data)
+        write_atomically(self.metadata / "timestamp.json", online.stamp)
+        self._published = Published(root, roles, online.snapshot, online.timestamp, online.stamp)
+
+    def _timestamp(self, current: Published, root: Metadata[Root], file: MetaFile) -> Metadata[Timestamp]:
+        number = current.timestamp.signed.version + 1 if current.timestamp else 1
+        issued = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        extra = {"trueboot": {"issued": issued, "root": root.signed.version}}
+        return Metadata(Timestamp(number, signing.SPEC_VERSION, self._expiry(TIMESTAMP_LIFE), file, extra))
+
+    def _expiry(self, life: timedelta) -> datetime:
+        return (self._now() + life).replace(microsecond=0)
+
+    def _recover(self) -> None:
+        """A write failed: what counts is what the disk says, for the commit point may have been passed."""
         try:
-            check_custom(path, file.length, file.unrecognized_fields.get("custom"))
-        except BadTarget as error:
-            raise ApiError(400, "target_rules", str(error)) from error
-        sha256 = file.hashes.get("sha256", "")
-        if self._targets is not None and self._targets.signed.targets.get(path) == file:
-            return  # published before, and hashed then
-        if len(sha256) != 64 or not all(digit in "0123456789abcdef" for digit in sha256):
-            raise ApiError(400, "target_rules", f"{path}: hashes.sha256 is missing")
-        stored = self.targets / stored_name(path, sha256)
-        if not stored.is_file():
-            raise ApiError(409, "target_missing", f"{path} was not uploaded", "PUT the file first.")
-        with stored.open("rb") as content:
-            actual = hashlib.file_digest(content, "sha256").hexdigest()
-        if stored.stat().st_size != file.length or actual != sha256:
-            raise ApiError(409, "target_differs", f"{path} is not the file that the metadata describe", "PUT it again.")
+            self._published = Reader(self.metadata, self._holds).read()
+            self._drop_leftovers()
+        except (StartError, OSError):
+            pass  # the disk is in trouble; the last good state is served on, and the next start looks again
 
-    def _load_root(self) -> Metadata[Root]:
-        current: Metadata[Root] | None = None
-        for version in range(1, _MAX_ROOTS):
-            path = self.metadata / f"{version}.root.json"
-            if not path.exists():
-                break
-            root = self._parsed(path.name, Root)
+    def _drop_leftovers(self) -> None:
+        for path in self.metadata.iterdir():
+            found = parse_file_name(path.name)
+            if path.name.endswith(".tmp") or (found is not None and not self.published.exists(*found)):
+                path.unlink()
+
+    def _superseded(self) -> Iterable[Path]:
+        for path in self.metadata.iterdir():
+            found = parse_file_name(path.name)
+            if found is not None and found[1] != Root.type and found[0] < self.published.version(found[1]):
+                yield path
+
+    def _retire(self, before: Published) -> None:
+        """What nothing names any more is kept for a while from now on, for those who are reading it."""
+        served = self.published.served.values()
+        gone = [self.targets / stored for stored in set(before.served.values()).difference(served)]
+        for path in [*gone, *self._just_superseded(before)]:
             try:
-                for verifier in (current or root, root):
-                    verifier.signed.verify_delegate("root", root.signed_bytes, root.signatures)
-            except (UnsignedMetadataError, ValueError) as error:
-                raise self._broken(path.name, "its signatures do not meet the threshold") from error
-            if root.signed.version != version:
-                raise self._broken(path.name, "its version is another")
-            current = root
-        if current is None:
-            raise self._broken("1.root.json", "it is missing")
-        return current
+                os.utime(path, (self._now().timestamp(),) * 2)
+            except OSError:
+                pass  # collected earlier, then
 
-    def _check_online_roles(self) -> None:
-        keyid = self._online.public_key.keyid
-        for name in ("snapshot", "timestamp"):
-            role = self.root.signed.roles[name]
-            if keyid not in role.keyids or role.threshold != 1:
-                raise self._broken("root.json", f"its role {name} is not signed by this server's online key alone")
+    def _just_superseded(self, before: Published) -> Iterable[Path]:
+        for role in ("snapshot", *before.roles):
+            if 0 < before.version(role) < self.published.version(role):
+                yield self.metadata / file_name(before.version(role), role)
 
-    def _verified(self, name: str, kind: type[T]) -> Metadata[T]:
-        metadata = self._parsed(name, kind)
-        try:
-            self.root.signed.verify_delegate(kind.type, metadata.signed_bytes, metadata.signatures)
-        except (UnsignedMetadataError, ValueError) as error:
-            raise self._broken(name, "its signatures do not meet the threshold") from error
-        return metadata
 
-    def _parsed(self, name: str, kind: type[T]) -> Metadata[T]:
-        try:
-            metadata: Metadata[Any] = Metadata.from_bytes((self.metadata / name).read_bytes())
-        except (DeserializationError, OSError) as error:
-            raise self._broken(name, "it cannot be read") from error
-        if metadata.signed.type != kind.type:
-            raise self._broken(name, "it is metadata of another role")
-        return metadata
+def _meta(version: int, data: bytes) -> MetaFile:
+    return MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
 
-    def _broken(self, name: str, why: str) -> StartError:
-        return StartError(
-            EXIT_CONFIG,
-            f"the repository's {self.metadata / name} cannot be used",
-            why,
-            "Put the right file in its place (root metadata are made offline and name online.pub for snapshot and timestamp).",
-        )
+
+def _drop_empty(folder: Path, top: Path) -> None:
+    while folder != top and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

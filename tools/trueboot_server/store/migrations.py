@@ -66,7 +66,11 @@ def _first(connection: Connection) -> None:
             connection.execute(text(statement))
 
 
-STEPS: list[Callable[[Connection], None]] = [_first]
+def _reason_of_a_halt(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE jobs ADD COLUMN reason TEXT"))
+
+
+STEPS: list[Callable[[Connection], None]] = [_first, _reason_of_a_halt]
 
 
 class NewerDatabase(Exception):

@@ -106,6 +106,7 @@ jobs = Table(
     Column("state", Text, nullable=False),  # running, done, halted, cancelled
     Column("created_at", Integer, nullable=False),
     Column("ended_at", Integer),
+    Column("reason", Text),  # of a halt that no device caused
     sqlite_autoincrement=True,
 )
 

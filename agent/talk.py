@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""The rarer half of the conversation with the cloud: to dial, to say what waits, to understand what comes.
+
+Part of the shell.  `uplink` tells the rules, and calls this; it is forgotten in between: it holds no state.
+"""
+
+import gc
+
+from agent.clouds.decada import HANDLER_FAILED, NO_HANDLER, OK, STATIC
+from agent.errors import AgentError, RefusedError, UnreachableError
+from agent.uplink import PROBATION
+
+REPLY_MS = 30_000
+PAUSE_MS = 5000
+MAX_REJECTIONS = 3  # times that the cloud may turn a report down before it is given up
+
+
+def dial(agent, now):
+    """One try to connect, if it is time; the milliseconds until the next thing."""
+    from agent import session
+    from agent.config import address
+
+    uplink, platform = agent.uplink, agent.platform
+    state, commands = session.step(uplink.session if uplink.session["phase"] else session.initial(), ("tick", now))
+    uplink.session = state
+    for command in commands:
+        if command[0] == "wait":
+            return command[1]
+    config, mqtt = agent.config, platform.mqtt
+    host, port = address(config["mqtt"])
+    login = agent.cloud.login(STATIC, agent.device_secret(), platform.clock.wall() * 1000)
+    try:
+        credentials = agent.credentials()
+        gc.collect()  # a handshake wants room in one piece
+        mqtt.connect(host, port, *login, config["keepalive_s"], credentials)
+        mqtt.subscribe(agent.cloud.subscriptions())
+    except AgentError as error:
+        refused = isinstance(error, RefusedError)
+        if agent.identity["phase"] == PROBATION:
+            agent.identity_event(("failed", error.code, refused))
+        lost(agent, error, refused)
+        return 0
+    uplink.session, _ = session.step(uplink.session, ("opened", platform.clock.ticks_ms()))
+    uplink.waiting, uplink.puback, uplink.informed = None, 0, False
+    platform.log("session.online", {"tls": "mutual"})
+    agent.identity_event(("accepted",))
+    return 0
+
+
+def lost(agent, error, refused):
+    from agent import session
+
+    uplink, platform = agent.uplink, agent.platform
+    now = platform.clock.ticks_ms()
+    uplink.session, _ = session.step(uplink.session, ("lost", now, platform.chance.random(1)[0], refused))
+    platform.mqtt.close()
+    retry_ms = uplink.session["until"] - now
+    platform.log("session.offline", {"code": error.code, "detail": error.detail, "retry_ms": retry_ms})
+
+
+# What comes
+
+
+def hear(agent, event):
+    if event[0] == "closed":
+        lost(agent, UnreachableError(event[1], event[2]), False)
+    elif event[0] == "message":
+        try:
+            read = agent.cloud.read(event[1], event[2])
+        except RefusedError as error:
+            agent.log_error(error)
+            return
+        if read and read[0] == "replied":
+            _replied(agent, *read[2:])
+        elif read and read[0] == "offered":
+            _answer(agent, read[2], read[3], OK, {}, 0)
+            agent.offered(read[1])
+        elif read and read[0] == "command":
+            _commanded(agent, *read[1:])
+
+
+def _answer(agent, topic, identifier, code, data, qos):
+    agent.platform.mqtt.publish(*agent.cloud.reply(topic, identifier, code, data), qos)
+
+
+def _commanded(agent, name, args, topic, identifier):
+    agent.platform.log("command", {"name": name})
+    answered, data = agent.command(name, args)
+    _answer(agent, topic, identifier, OK if answered else NO_HANDLER if answered is None else HANDLER_FAILED, data, 1)
+
+
+def _replied(agent, identifier, code, text):
+    uplink, log = agent.uplink, agent.platform.log
+    if uplink.waiting is None or uplink.waiting[0] != identifier:
+        return
+    _, kind, claims, _ = uplink.waiting
+    uplink.waiting = None
+    if code != OK:
+        log("report.rejected", {"what": kind, "code": code, "detail": text[:120]})
+    if kind == "contact":
+        uplink.contact = True  # whatever it says: it has heard us, and we hear it
+        return
+    if code != OK:
+        uplink.rejections += 1
+        if uplink.rejections < MAX_REJECTIONS:
+            uplink.waiting = (None, kind, claims, agent.platform.clock.ticks_ms() + PAUSE_MS)
+            return
+    uplink.rejections = 0
+    if kind == "version":
+        uplink.informed = True
+        agent.running_seq = 0
+        if code == OK:
+            log("version.reported", {"version": agent.update_state["version"]})
+        return
+    agent.report_told(claims)
+    if code == OK:
+        log("report.accepted", {"outcome": claims["outcome"], "version": claims["target_version"]})
+        if claims["outcome"] == "updated":
+            uplink.informed = True
+            log("version.reported", {"version": claims["version"]})
+
+
+# What is said
+
+
+def say(agent, trial):
+    """The most urgent of what waits to be told."""
+    uplink, cloud, state = agent.uplink, agent.cloud, agent.update_state
+    if trial:
+        if not uplink.contact:
+            _ask(agent, "contact", None, cloud.progress(90, "on trial", state["release"]["job"], ""))
+    elif agent.reports():
+        claims = agent.reports()[0]
+        signed = _sign(agent, claims)
+        if claims["outcome"] == "updated":
+            message = cloud.report_version(claims["version"], signed)
+        else:
+            message = cloud.progress(claims["step"], claims["reason"], claims["job"], signed)
+        _ask(agent, "report", claims, message)
+    elif not uplink.informed:
+        claims = agent.running_claims()
+        _ask(agent, "version", None, cloud.report_version(state["version"], _sign(agent, claims) if claims else ""))
+    if uplink.step and not uplink.waiting:
+        _, topic, payload = cloud.progress(*uplink.step, "")
+        uplink.step = None
+        agent.platform.mqtt.publish(topic, payload, 0)
+
+
+def _sign(agent, claims):
+    agent.forget()
+    from agent import token
+
+    keys, label = agent.platform.keys, agent.identity["label"]
+    claims = {name: claims[name] for name in claims if name != "step"}
+    claims["aud"] = agent.config["product_key"]
+    claims["sub"] = "%s/%s" % (agent.config["product_key"], agent.config["device_key"])
+    return token.report(claims, keys.public(label), lambda message: keys.sign(label, message))
+
+
+def _ask(agent, kind, claims, message):
+    identifier, topic, payload = message
+    agent.platform.mqtt.publish(topic, payload, 1)
+    agent.uplink.waiting = (identifier, kind, claims, agent.platform.clock.ticks_ms() + REPLY_MS)
