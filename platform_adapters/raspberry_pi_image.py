@@ -93,6 +93,8 @@ class Reader:
             self._left = files.size(path + "/.index") or 0
             self._handle = files.open_to_read(path + "/.index")
             self._entries = entries(path)
+            if limit is not None and limit <= self._left:
+                self._left, self._entries = limit, None
 
     def read(self, size: int) -> bytes:
         while not self._left and self._entries is not None:
