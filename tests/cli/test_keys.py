@@ -226,6 +226,13 @@ def test_damage_is_told_in_one_line(tool, keys, name, damage, code):
     tool.refused(code, "keys", "renew", "--keys", keys)
 
 
+def test_a_server_that_was_named_is_not_passed_over(tool, keys):
+    tool.refused("server_unknown", "keys", "renew", "--keys", keys, "--state", "nowhere")
+    tool.refused("server_unknown", "keys", "renew", "--keys", keys, TRUEBOOT_STATE="nowhere")
+    tool.refused("server_unknown", "keys", "publish", keys)
+    assert not (keys / "staged").exists()
+
+
 def test_files_swapped_with_those_of_another_folder(tool, keys):
     other = init(tool, "other")
     shutil.copy(other / "root.pem", keys / "root.pem")
