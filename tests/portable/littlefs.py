@@ -47,6 +47,19 @@ KINDS = (HEALTHY, CRASHING, REFUSING)
 GEOMETRIES = {"pico": 256, "esp32": 32}  # bytes that littlefs programs at a time there
 
 
+class Journal:
+    """As the agent keeps it: `record` is the state as last saved."""
+
+    def __init__(self, store):
+        self._store = store
+        self.record = journal.load(store)
+
+    def save(self, **changes):
+        record = changed(self.record, changes)
+        journal.save(self._store, record)
+        self.record = record
+
+
 class Broken(Exception):
     """A promise was not kept."""
 
