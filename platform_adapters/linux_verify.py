@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from agent.crypto import rsa as ours
 from agent.crypto.verify import P256, P256_TYPES
 from agent.errors import RefusedError
-from agent.wire import ecdsa
+from agent.wire import signature as signatures
 from platform_adapters.ports import Message
 
 _SHA256 = Prehashed(hashes.SHA256())
@@ -38,7 +38,7 @@ def verify(key_type: str, scheme: str, public: bytes, message: Message, signatur
 
 
 def _p256(point: bytes, message: Message, signature: bytes) -> None:
-    ecdsa.signature_from_der(signature)
+    signatures.from_der(signature)
     if len(point) != 65 or point[0] != 4:
         raise ValueError("not an uncompressed point")
     key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)

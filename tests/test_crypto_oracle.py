@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from agent.crypto import ed25519 as our_ed25519
 from agent.crypto import p256, p256_comb, p256_sign, sha512, verify
 from agent.wire import csr, ecdsa, pem, x509
+from agent.wire import signature as signatures
 
 SECRETS = st.integers(1, p256.N - 1).map(lambda d: d.to_bytes(32, "big"))
 ECDSA = ec.ECDSA(hashes.SHA256())
@@ -88,7 +89,7 @@ def test_both_say_the_same_of_damaged_signatures(secret, message, at, value):
     point = _point(key.public_key())
     assert verify.verify("ecdsa", "ecdsa-sha2-nistp256", point, verify.Whole(message), bytes(signature)) is verdict
     if verdict:
-        raw = ecdsa.signature_from_der(bytes(signature))
+        raw = signatures.from_der(bytes(signature))
         assert p256_comb.verify(p256_comb.make(point), hashlib.sha256(message).digest(), raw)
 
 

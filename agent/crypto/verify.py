@@ -52,10 +52,10 @@ def verify(key_type: str, scheme: str, public: bytes, message, signature: bytes)
 
 def verify_p256(point: bytes, message, signature: bytes, comb=None) -> bool:
     """The first of these; with the point's `comb` (see `p256_comb`) in half the time."""
-    from agent.wire import ecdsa
+    from agent.wire.signature import from_der
 
     try:
-        raw = ecdsa.signature_from_der(signature)
+        raw = from_der(signature)
     except RefusedError:
         return False
     if comb is not None:

@@ -3,7 +3,8 @@
 
 A *point* is 65 bytes, 0x04 and both coordinates (SEC 1, 2.3.3); whether it
 lies on the curve is for `agent.crypto.p256` to say.  A *raw* signature is r
-and s, 32 bytes each (RFC 7518, 3.4).  A *secret* is 32 bytes.
+and s, 32 bytes each (RFC 7518, 3.4); `agent.wire.signature` reads one from DER.
+A *secret* is 32 bytes.
 Sources: RFC 3279, 2.2.3 (signatures); RFC 5480 (public keys); RFC 5915 and
 RFC 5958 (private keys).
 """
@@ -24,19 +25,6 @@ def signature_to_der(raw: bytes) -> bytes:
     if len(raw) != 64:
         raise MisuseError("signature_length", "a raw signature has 64 bytes")
     return der.sequence(der.integer(int.from_bytes(raw[:32], "big")), der.integer(int.from_bytes(raw[32:], "big")))
-
-
-def signature_from_der(data: bytes) -> bytes:
-    """The raw signature.  RefusedError("der") unless `data` is the only encoding of two numbers below 2**256."""
-    outer = der.Reader(data)
-    numbers = outer.enter(der.SEQUENCE)
-    outer.end()
-    r = numbers.integer()
-    s = numbers.integer()
-    numbers.end()
-    if r >> 256 or s >> 256:
-        raise der.refused("signature of too large numbers")
-    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def public_to_der(point: bytes) -> bytes:

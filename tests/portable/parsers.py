@@ -11,7 +11,7 @@ from agent import version
 from agent.errors import AgentError
 from agent.trust import canonical
 from agent.trust.walk import Walk
-from agent.wire import appimage, ecdsa, http, mqtt, pem, url, utf8, x509
+from agent.wire import appimage, ecdsa, http, mqtt, pem, signature, url, utf8, x509
 
 CONNACK = b"\x20\x02\x00\x00"
 CHUNKED = b"HTTP/1.1 206 Partial\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -126,7 +126,7 @@ WHOLE = tuple(WALKS) + (
     (ecdsa.public_from_der, vectors.PUBLIC_P384),
     (ecdsa.secret_from_der, vectors.PKCS8),
     (ecdsa.secret_from_der, vectors.SEC1),
-    (ecdsa.signature_from_der, ecdsa.signature_to_der(vectors.SECRET * 2)),
+    (signature.from_der, ecdsa.signature_to_der(vectors.SECRET * 2)),
     (pem.from_base64, pem.to_base64(vectors.SECRET)),
     (lambda data: pem.decode_all(data, "A"), pem.encode("A", vectors.SECRET).encode() * 2),
     (_decoded(url.split_url), b"https://[2001:db8::1]:8443/path?query#fragment"),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 import vectors
-from agent.wire import csr, der, ecdsa, pem, x509
+from agent.wire import csr, der, ecdsa, pem, signature, x509
 from expect import misuse, refused
 
 
@@ -15,7 +15,7 @@ def test_certificate_of_a_device():
     assert certificate.is_ca is False
     assert certificate.unknown_critical is True  # its extendedKeyUsage
     assert certificate.tbs in vectors.CERTIFICATE
-    assert len(ecdsa.signature_from_der(certificate.signature)) == 64
+    assert len(signature.from_der(certificate.signature)) == 64
 
 
 def test_certificate_of_an_authority():
@@ -103,7 +103,7 @@ def test_keys_of_other_kinds_are_told_apart():
 def test_signatures_have_one_form():
     for r, s in ((1, 1), (127, 128), ((1 << 256) - 1, 1 << 255)):
         raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-        assert ecdsa.signature_from_der(ecdsa.signature_to_der(raw)) == raw
+        assert signature.from_der(ecdsa.signature_to_der(raw)) == raw
     one = der.integer(1)
     for broken in (
         b"",
@@ -115,7 +115,7 @@ def test_signatures_have_one_form():
         der.sequence(one, der.integer(1 << 256)),
         b"\x30\x81\x06\x02\x01\x01\x02\x01\x01",
     ):
-        refused("der", ecdsa.signature_from_der, broken)
+        refused("der", signature.from_der, broken)
     misuse("signature_length", ecdsa.signature_to_der, bytes(63))
 
 
