@@ -8,7 +8,7 @@ RUN_TESTS := $(BIN)/python -m pytest -p tests.plugin_skips
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format install debian-packages clean
+.PHONY: help demo test check bench format install vectors debian-packages clean
 MAKEFLAGS += --no-print-directory
 
 help: ## This list
@@ -31,6 +31,9 @@ format: $(STAMP) ## Sort imports and format the Python files
 	@$(BIN)/ruff check --select I --fix -q . && $(BIN)/ruff format .
 
 install: $(STAMP) ## Make .venv with everything in it
+
+vectors: $(STAMP) ## Install the published signature vectors (56 MB) that some tests want
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[vectors]'
 
 debian-packages: ## Install the Debian packages that some tests want (needs root)
 	@.ci/debian-packages

@@ -142,5 +142,5 @@ def test_wycheproof(decide, interpreter, name):
 def test_vectors_of_cryptography(decide, interpreter, read):
     spec = importlib.util.find_spec("cryptography_vectors")
     if spec is None or spec.origin is None:
-        pytest.skip("cryptography_vectors is not installed: 56 MB of vectors")
+        pytest.skip("cryptography_vectors is not installed, 56 MB: make vectors")
     check_published(dict(read(Path(spec.origin).parent)), decide, interpreter)
