@@ -238,6 +238,14 @@ def test_spoilt_state_is_fetched_again():
             assert late.stored[name] == whole
 
 
+def test_a_stored_timestamp_that_is_lost_lets_no_older_snapshot_in():
+    repository, device, old = seen()
+    repository.bump("snapshot", "timestamp")
+    assert device.visit(repository.files) == ""
+    del device.stored["timestamp"]
+    assert device.visit(old) == "metadata_version"
+
+
 def test_spoilt_root_is_refused():
     repository, device, _ = seen()
     root = device.stored["root"]
