@@ -102,6 +102,7 @@ def build(case) -> None:
         "app/sim/*",
         "app/sim/*/app.im",
         "app/sim/?/*",
+        "app?sim/*/*",
         "App/sim/*/*",
         "app/sim/*/*/",
         "/app/sim/*/*",
