@@ -42,6 +42,10 @@ def started(agent):
     agent.forget()
     identity_event(agent, ("started", bool(agent.device_secret())))
     agent.update_event(("booted", boot))
+    agent.guarded(_requested, agent)
+
+
+def _requested(agent):
     if agent.platform.store.load("install"):
         from agent import request
 

@@ -186,7 +186,7 @@ def _offered_booted(state, boot):
 def _offered_offered(state, release):
     current = state["release"]
     if release["sha256"] == current["sha256"]:
-        if release.get("job") == current.get("job"):
+        if release == current:
             return state, []
         return _enter(state, [], release=release)
     return _enter(state, [], _report(release, "failed", -1, "busy with " + current["version"]))

@@ -220,4 +220,8 @@ def journal(state: str) -> dict[str, Any]:
     from agent.journal import load
     from platform_adapters.filestore import FileStore
 
-    return load(FileStore(state + "/store"))
+    told = load(FileStore(state + "/store"))
+    source = ((told.get("update") or {}).get("release") or {}).get("source") or {}
+    if "url" in source:
+        source["url"] = source["url"].partition("?")[0]  # what follows may be a key to the file
+    return told

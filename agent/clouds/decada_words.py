@@ -11,6 +11,7 @@ import json
 from agent.errors import RefusedError
 
 MAX_PAYLOAD_BYTES = 8192
+MAX_URL_CHARACTERS = 1024  # signed URLs of object stores are long
 
 
 def login(cloud, mode, secret, stamp):
@@ -97,9 +98,9 @@ def _identifier(message):
     return str(message.get("id", ""))[:64]
 
 
-def _text(params, name):
+def _text(params, name, most=512):
     value = params.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 512:
+    if not isinstance(value, str) or not 0 < len(value) <= most:
         raise RefusedError("cloud_message", "no usable " + name)
     return value
 
@@ -109,7 +110,7 @@ def _offer(params):
     size = params.get("fileSize")
     if type(size) is not int or size < 1:
         raise RefusedError("cloud_message", "no usable fileSize")
-    offer = {"version": _text(params, "version"), "url": _text(params, "fileUrl"), "length": size}
+    offer = {"version": _text(params, "version"), "url": _text(params, "fileUrl", MAX_URL_CHARACTERS), "length": size}
     offer["method"] = _text(params, "signMethod").lower()
     offer["digest"] = _text(params, "sign").lower()
     for name in ("target", "job", "nonce"):

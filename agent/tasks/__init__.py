@@ -9,6 +9,11 @@ because a board loads each when it is needed and forgets it afterwards.
 from agent.errors import RefusedError
 
 
+def reason(error):
+    """What a report says of an error, or of a text from outside: short, and printable on every screen that it reaches."""
+    return "".join([letter if " " <= letter <= "~" else "?" for letter in str(error)[:120]])
+
+
 def read_body(response, limit):
     """The body of a response, at most `limit` bytes, else RefusedError("too_large")."""
     body = bytearray()

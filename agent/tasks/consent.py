@@ -7,6 +7,7 @@ has been read back since this boot: what is activated is what is there now.
 """
 
 from agent.errors import AgentError
+from agent.tasks import reason
 from agent.tasks.readback import verify
 
 LATER_MS = 5000
@@ -20,7 +21,7 @@ def run(agent, stage):
             yield from verify(agent, release)
         except AgentError as error:
             agent.log_error(error)
-            agent.update_event(("failed", -4, str(error)[:120], True))
+            agent.update_event(("failed", -4, reason(error), True))
             return
     while True:
         answer = "yes" if agent.config["consent_" + stage] == "yes" else "later"

@@ -12,7 +12,7 @@ the offer says must agree with them, or it is turned down.  Two roads:
 """
 
 from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
-from agent.tasks import read_body
+from agent.tasks import read_body, reason
 
 MAX_TRIES = 3
 PIECE_BYTES = 1024
@@ -35,7 +35,8 @@ def run(agent, offer):
                 yield session.wait_ms(tries, agent.platform.chance.random(1)[0], "file" in offer)
                 continue
             step = -2 if isinstance(error, UnreachableError) else -4 if isinstance(error, DeviceError) else -3
-            _end(agent, offer, ("rejected", offer, step, str(error)[:120]))
+            told = dict(offer, version=offer["version"] and reason(offer["version"]))
+            _end(agent, offer, ("rejected", told, step, reason(error)))
             return
     for name in ("job", "nonce", "request"):
         release[name] = offer.get(name)

@@ -16,6 +16,7 @@ import hashlib
 
 from agent import session
 from agent.errors import AgentError, RefusedError, UnreachableError
+from agent.tasks import reason
 from agent.tasks.readback import hexdigest, rehash, verify
 from agent.tasks.source import open_image
 
@@ -34,7 +35,7 @@ def run(agent, release, tries):
     except AgentError as error:
         agent.log_error(error)
         step = -2 if isinstance(error, UnreachableError) else -3 if isinstance(error, RefusedError) else -4
-        agent.update_event(("failed", step, str(error)[:120], step != -2))
+        agent.update_event(("failed", step, reason(error), step != -2))
         return
     agent.update_event(("fetched",))
 

@@ -111,8 +111,8 @@ ILL = {
     "timestamp_tampered": (lie(r"timestamp\.json", resigned), ("metadata_signature",), "timestamp"),
 }
 if not tmpfs_lacks():
-    ILL["slot_too_small"] = (small_disk("360k"), ("slot_full",), "into a slot that takes")
-    ILL["slot_too_small_in_blocks"] = (small_disk("420k"), ("slot_full",), "its files take")
+    ILL["slot_too_small"] = (small_disk("390k"), ("slot_full",), "into a slot that takes")
+    ILL["slot_too_small_in_blocks"] = (small_disk("580k"), ("slot_full",), "its files take")
     ILL["slot_fills_up"] = (disk_fills_up, ("slot_full",), "")
 
 

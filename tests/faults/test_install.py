@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rig import configuration, journal
 
+from trueboot import bundles
 from trueboot.demo.supervisor import device_environment
 
 PROGRAM = Path(sys.executable).with_name("trueboot-agent")
@@ -18,31 +19,10 @@ TIMEOUT_S = 60
 NOBODY = 65534
 
 
-def published(rig):
-    """The repository's files by name, of each the newest version; all roots but the first."""
-    folder = Path(rig.server_info["state"]) / "repo" / "metadata"
-    newest: dict[str, tuple[int, Path]] = {}
-    roots = []
-    for path in folder.glob("*.json"):
-        number, _, role = path.name.rpartition(".json")[0].partition(".")
-        if role == "root":
-            roots.append((int(number), path))
-        elif role:
-            newest[role] = max(newest.get(role, (0, path)), (int(number), path))
-    chain = [path for number, path in sorted(roots) if number > 1] + [folder / "timestamp.json"]
-    bins = sorted(path for role, (_, path) in newest.items() if role not in ("snapshot", "targets"))
-    return chain + [newest[role][1] for role in ("snapshot", "targets")] + bins
-
-
 def bundle(rig, release, file, change=lambda data: data):
-    """What `trueboot bundle make` writes, put together from the server's own files."""
-    data = b"trueboot-bundle 1\n"
-    for path in published(rig):
-        role = path.name.split(".")[-2]
-        if role.startswith("bin-") and release.path.encode() not in path.read_bytes():
-            continue
-        data += b"%d %s\n" % (path.stat().st_size, path.name.encode()) + path.read_bytes()
-    data += b"%d target:%s\n" % (len(release.image), release.path.encode()) + release.image
+    """As `trueboot bundle make --repo` writes it; `change` spoils it."""
+    now, image_of = bundles.from_folder(Path(rig.server_info["state"]) / "repo", None)
+    data, _ = bundles.make(now, release.path, image_of)
     file.write_bytes(change(data))
     return file
 

@@ -7,10 +7,11 @@ import decada_cloud
 import enrolled
 import scratch
 from agent import journal
+from agent.errors import DeviceError
 from agent.runtime import Agent
 from agent.wire import appimage
 from expect import misuse
-from platform_adapters import memory
+from platform_adapters import memory, pinned
 from tuf_repo import NOW, PAST, Repo, bin_of, bundle, digest
 
 HEAP = "2M"
@@ -98,6 +99,39 @@ def test_hints_that_disagree_with_what_is_signed():
         turned_down("offer: ", world(r, offer), r)
     # What EnOS's other digest says is not compared, since it decides nothing.
     installs(world(r, {"sign": "0" * 32, "signMethod": "md5"}), r)
+
+
+def test_hostile_fields_stop_nothing():
+    r = repo()
+    hostile = [
+        {name: value} for name in ("version", "fileUrl", "sign", "signMethod") for value in (5, [], {}, "", True)
+    ]
+    hostile += [{"fileSize": value} for value in (0, -1, 1.5, "9", True, [], 1 << 70)]
+    hostile += [{"target": value} for value in ("x" * 129, 5, [PATH])]
+    hostile += [
+        {"version": "9" * 500},
+        {"version": "1.1.0\x1b[2J\u2028"},
+        {"target": "a\x00b"},
+        {"fileUrl": "x" * 1025},
+    ]
+    cloud = decada_cloud.Cloud(world(r))
+    device = enrolled.device(cloud, r.files["1.root.json"], NOW, FACTORY)
+    cloud.job["state"] = "none"
+    agent = enrolled.settle(device)
+    for offer in hostile:
+        cloud.world = world(r, offer)
+        device.push(*cloud._push())
+        for _ in range(60):
+            agent.platform.clock.sleep_ms(max(min(agent.step(20), 100), 1))
+        assert agent.status()["phase"] == "idle" and device.images["b"] == b"", offer
+    for outcome, why in told(cloud):
+        assert outcome == "failed" and not [c for c in why if not " " <= c <= "~"]
+    assert len(told(cloud)[-1][1]) < 130 and cloud.lies == []
+    assert not [claims for claims in agent.reports() if len(claims["target_version"]) > 120]
+    cloud.world, cloud.job = world(r), {"id": "9", "nonce": "n9", "state": "queued"}
+    agent.platform.mqtt.close()
+    enrolled.settle(device, True, ended(cloud))
+    assert told(cloud)[-1] == ("updated", "")
 
 
 def test_the_url_of_an_offer_that_names_a_target_is_not_followed():
@@ -343,7 +377,13 @@ def test_a_refresh_with_nothing_new_is_one_request_and_writes_nothing():
     assert sorted(records) == ["snapshot", "targets", "timestamp"]
     del cloud.requests[:]
     cloud.job = {"id": "8", "nonce": "n8", "state": "queued"}
-    enrolled.settle(device, True, ended(cloud))
+    verify, checks = pinned.verify, []
+    pinned.verify = lambda *arguments: checks.append(1) or verify(*arguments)
+    try:
+        enrolled.settle(device, True, ended(cloud))
+    finally:
+        pinned.verify = verify
+    assert len(checks) == 1, checks  # of the bin; the timestamp is the one that is known
     names = [url.split("/repo/metadata/")[1] for url, _ in cloud.requests]
     assert names == ["timestamp.json", "1.%s.json" % bin_of(PATH)]
     assert records == {name: device.records[name] for name in records}
@@ -461,6 +501,56 @@ def test_only_a_usable_path_is_taken_and_only_when_idle():
     assert "install" not in device.records
     agent.record["update"]["phase"] = "fetching"
     misuse("install_busy", agent.install, path)
+
+
+def test_a_request_that_cannot_be_read_stops_nothing():
+    r = repo()
+    cloud = decada_cloud.Cloud(world(r))
+    device = enrolled.device(cloud, r.files["1.root.json"], NOW, FACTORY)
+    power_on = device.power_on
+
+    def locked():
+        platform = power_on()
+        load = platform.store.load
+
+        def refusing(name):
+            if name == "install":
+                raise DeviceError("store", "cannot read it")
+            return load(name)
+
+        platform.store.load = refusing
+        platform.requested = lambda: True
+        return platform
+
+    device.power_on = locked
+    enrolled.settle(device, True, ended(cloud))
+    assert told(cloud) == [("updated", "")]
+
+
+def test_a_fresh_url_of_the_same_bundle_is_taken_up():
+    """Signed URLs expire; the cloud then offers another of the same file."""
+    r = repo()
+    data = r.bundle(PATH)
+    fresh = URL + "?sig=2"
+    cloud = Shaky(by_url(r, data), lambda status, more, rest: (403, {}, b""))
+
+    def offers_again(device):
+        if len(cloud.asked) == 4 and fresh not in cloud.world["urls"]:
+            cloud.world = by_url(r, data, fresh)
+            device.push(*cloud._push())
+
+    cloud.on_idle = offers_again
+    device = enrolled.device(cloud, r.files["1.root.json"], NOW, FACTORY)
+    enrolled.settle(device, True, ended(cloud))
+    assert told(cloud) == [("updated", "")], told(cloud)
+    assert [url for url, _ in cloud.requests][-1] == fresh
+
+
+def test_reasons_are_printable():
+    r = repo()
+    device, cloud, _ = plugged(r, b"")
+    install(device, "/no\nwhere/\x1b[2J\u2028")
+    assert told(cloud)[0][1].startswith("bundle_gone: cannot read /no?where/?[2J?")
 
 
 def test_a_spoilt_request_is_dropped():
