@@ -117,7 +117,10 @@ class Agent:
             self.log_error(error)
             return False, str(error)
         except Exception as error:
-            reason = self.module("blame").where(error)
+            try:
+                reason = self.module("blame").where(error)
+            except MemoryError:
+                reason = type(error).__name__  # there is no room to look closer
             self.platform.log("error", {"code": "unexpected", "detail": reason})
             return False, reason
 
@@ -173,10 +176,15 @@ class Agent:
         self.module("begin").identity_event(self, event)
 
     def measured(self, image):
-        """The running image's hash is known: now the machines hear that the device has started."""
-        self.image = image
+        """The running image's hash is known: next, the machines hear that the device has started."""
+        self._tasks.append([self._started(image), 0])
+
+    def _started(self, image):
+        """A task of its own: what measured the image is gone before the machines are loaded."""
         self.forget()
+        self.image = image  # from now on the uplink is tended
         self.module("begin").started(self)
+        yield from ()  # a task is a generator
 
     def offered(self, offer):
         """An offer came.  It is considered unless it is the one at hand, or its outcome already waits to be told."""

@@ -18,8 +18,8 @@ MAX_REJECTIONS = 3  # times that the cloud may turn a report down before it is g
 def dial(agent, now):
     """One try to connect, if it is time; the milliseconds until the next thing."""
     from agent import session
-    from agent.config import address
 
+    agent.forget()
     uplink, platform = agent.uplink, agent.platform
     state, commands = session.step(uplink.session if uplink.session["phase"] else session.initial(), ("tick", now))
     uplink.session = state
@@ -27,10 +27,11 @@ def dial(agent, now):
         if command[0] == "wait":
             return command[1]
     config, mqtt = agent.config, platform.mqtt
-    host, port = address(config["mqtt"])
+    host, port = _address(config["mqtt"])
     login = agent.cloud.login(STATIC, agent.device_secret(), platform.clock.wall() * 1000)
     try:
         credentials = agent.credentials()
+        agent.forget()
         gc.collect()  # a handshake wants room in one piece
         mqtt.connect(host, port, *login, config["keepalive_s"], credentials)
         mqtt.subscribe(agent.cloud.subscriptions())
@@ -45,6 +46,12 @@ def dial(agent, now):
     platform.log("session.online", {"tls": "mutual"})
     agent.identity_event(("accepted",))
     return 0
+
+
+def _address(url):
+    from agent.config import address
+
+    return address(url)
 
 
 def lost(agent, error, refused):

@@ -73,12 +73,12 @@ def _steady_works(here: Bed, device: Device, heap_k: int) -> bool:
     since = len(here.here.events)
     board.power_on()
     try:
-        if not _reached(here, board, since, lambda: here.said(board, "version.reported", since), STEADY_S):
+        if not reached(here, board, since, lambda: here.said(board, "version.reported", since), STEADY_S):
             return False
         answers = here.command(board, "blink")
         seen = here.here.seen
         at = len(here.here.events)
-        return _reached(
+        return reached(
             here, board, since, lambda: bool(answers) and seen(board.name, "server", "telemetry", at), STEADY_S
         )
     finally:
@@ -90,26 +90,26 @@ def _life_works(here: Bed, factory: Release, good: Release, number: int, heap_k:
     since = len(here.here.events)
     board.power_on()
     try:
-        if not _reached(here, board, since, lambda: here.said(board, "version.reported", since), LIFE_S):
+        if not reached(here, board, since, lambda: here.said(board, "version.reported", since), LIFE_S):
             return False
         here.deploy(good, board)
         told = partial(here.said, board, "report.accepted", since, outcome="updated")
-        return _reached(here, board, since, told, LIFE_S)
+        return reached(here, board, since, told, LIFE_S)
     finally:
         board.power_off()
 
 
-def _reached(here: Bed, board: Device, since: int, reached, limit_s: float) -> bool:
+def reached(here: Bed, board: Device, since: int, held, limit_s: float) -> bool:
     """False as soon as the board has run out of memory once."""
     out_of_memory = False
 
     def over() -> bool:
         nonlocal out_of_memory
         out_of_memory = _ran_out(here, board, since)
-        return out_of_memory or reached()
+        return out_of_memory or held()
 
     here.until(over, limit_s)
-    return reached() and not _ran_out(here, board, since)
+    return held() and not _ran_out(here, board, since)
 
 
 def _ran_out(here: Bed, board: Device, since: int) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trueboot.device_files import device_files, is_device_file
+
 ROOT = Path(__file__).parent.parent
 OURS = ("agent", "platform_adapters", "trueboot", "trueboot_server", "tests", "tools")
 STANDARD = ("struct", "hashlib", "binascii")
@@ -53,6 +55,12 @@ RULES = (
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal
         ("agent.errors", "agent.__version__", "agent.journal", "platform_adapters"),
+        None,
+    ),
+    (
+        "platform_adapters/raspberry_pi_*.py",  # CPython only: it must not lean on what a board's adapter decides
+        ("agent.errors", "platform_adapters.imagewalk", "platform_adapters.slotfiles")
+        + tuple("platform_adapters.raspberry_pi_" + part for part in ("boot", "files", "image")),
         None,
     ),
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
@@ -107,6 +115,26 @@ def test_imports_go_in_one_direction():
     assert found == []
 
 
+def test_what_runs_on_boards_imports_nothing_that_does_not():
+    found = [
+        "%s:%d: %s is for CPython only" % (path, line, module)
+        for path in device_files(ROOT)
+        for line, module in imports((ROOT / path).read_text(encoding="utf-8"))
+        if module.split(".")[0] in ("agent", "platform_adapters") and is_host_only(module)
+    ]
+    assert found == []
+    assert is_host_only("platform_adapters.raspberry_pi_slots") and is_host_only("platform_adapters.linux.Linux")
+    assert not is_host_only("platform_adapters.dirslots.DirSlots")
+
+
+def is_host_only(module):
+    """Of a module, or of a name in one."""
+    return any(
+        (ROOT / (name.replace(".", "/") + ".py")).exists() and not is_device_file(name.replace(".", "/") + ".py")
+        for name in (module, module.rpartition(".")[0])
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "source"),
     [
@@ -126,6 +154,7 @@ def test_imports_go_in_one_direction():
         ("platform_adapters/linux.py", "from agent import runtime"),
         ("platform_adapters/linux.py", "from agent.trust import client"),
         ("platform_adapters/linux.py", "import trueboot.mpy"),
+        ("platform_adapters/raspberry_pi_slots.py", "from platform_adapters import dirslots"),
         ("tools/trueboot/demo.py", "from tests import runtimes"),
         ("tools/trueboot_server/app.py", "from agent.runtime import Agent"),
         ("agent/nobody_knows.py", ""),

@@ -14,7 +14,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.crypto import p256, p256_comb, p256_sign, verify
+from agent.crypto import ed25519 as our_ed25519
+from agent.crypto import p256, p256_comb, p256_sign, sha512, verify
 from agent.wire import csr, ecdsa, pem, x509
 
 SECRETS = st.integers(1, p256.N - 1).map(lambda d: d.to_bytes(32, "big"))
@@ -27,6 +28,30 @@ def _key(secret):
 
 def _point(key):
     return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300), st.integers(0, 63), st.integers(0, 255))
+@settings(max_examples=60)
+def test_both_say_the_same_of_damaged_ed25519_signatures(seed, message, at, value):
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
+    signature, point = bytearray(key.sign(message)), key.public_key().public_bytes_raw()
+    assert our_ed25519.verify(point, verify.Whole(message), bytes(signature))
+    signature[at] = value
+    try:
+        key.public_key().verify(bytes(signature), message)
+        verdict = True
+    except InvalidSignature:
+        verdict = False
+    assert our_ed25519.verify(point, verify.Whole(message), bytes(signature)) is verdict
+
+
+@given(st.binary(max_size=600), st.integers(0, 600))
+@settings(max_examples=60)
+def test_sha512_is_that_of_the_reference(message, cut):
+    hasher = sha512.Sha512()
+    hasher.update(message[:cut])
+    hasher.update(message[cut:])
+    assert hasher.digest() == hashlib.sha512(message).digest()
 
 
 @given(SECRETS)

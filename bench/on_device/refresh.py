@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Two walks through the repository; the second, which brings nothing new, is timed.  The same file on both interpreters."""
+"""One walk through the repository, over a connection of its own, from what an earlier one left.  For both interpreters.
+
+bench.json: {"https", "device": its folder, "trusted": a folder for what is trusted, "path": a target to find, or ""}.
+"""
 
 import json
 import sys
@@ -19,13 +22,22 @@ else:
         return Linux(folder + "/agent.toml")
 
 
-def walk(folder, https, trusted):
-    """(what is trusted now, bytes, requests, milliseconds), over a connection of its own."""
-    platform = platform_of(folder)
-    trusted = trusted or {"root": platform.root()}
-    start = platform.clock.ticks_ms()
-    walk = Walk(trusted, platform.clock.wall(), platform.verify)
-    fetched = requests = 0
+ROLES = ("root", "timestamp", "snapshot", "targets")
+counts = {"bytes": 0, "requests": 0, "checks": 0}
+
+
+def stored(folder):
+    found = {}
+    for role in ROLES:
+        try:
+            with open(folder + "/" + role, "rb") as file:
+                found[role] = file.read()
+        except OSError:
+            pass
+    return found
+
+
+def feed(walk, platform, https):
     wanted = walk.wanted()
     while wanted:
         response = platform.http.open("GET", https + "/repo/metadata/" + wanted[0], {}, b"", None)
@@ -37,19 +49,36 @@ def walk(folder, https, trusted):
             body += data or b""
         walk.feed(bytes(body) if response.status == 200 else None)
         response.close()
-        fetched += len(body)
-        requests += 1
+        counts["bytes"] += len(body)
+        counts["requests"] += 1
         wanted = walk.wanted()
-    trusted.update(dict(walk.take()))
-    return trusted, fetched, requests, platform.clock.ticks_ms() - start
 
 
 def main():
     with open("bench.json") as file:
         config = json.load(file)
-    trusted = walk(config["device"], config["https"], None)[0]
-    _, fetched, requests, duration_ms = walk(config["device"], config["https"], trusted)
-    print(json.dumps({"bytes": fetched, "requests": requests, "ms": duration_ms}))
+    platform = platform_of(config["device"])
+
+    def verify(*arguments):
+        counts["checks"] += 1
+        return platform.verify(*arguments)
+
+    trusted = stored(config["trusted"])
+    if "root" not in trusted:
+        trusted["root"] = platform.root()
+    start = platform.clock.ticks_ms()
+    walk = Walk(trusted, platform.clock.wall(), verify)
+    feed(walk, platform, config["https"])
+    if config["path"]:
+        walk.seek(config["path"])
+        feed(walk, platform, config["https"])
+    counts["ms"] = platform.clock.ticks_ms() - start
+    counts["found"] = walk.target is not None
+    for role, data in walk.take():
+        if role in ROLES:
+            with open(config["trusted"] + "/" + role, "wb") as file:
+                file.write(data)
+    print(json.dumps(counts))
 
 
 main()

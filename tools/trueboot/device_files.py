@@ -17,6 +17,7 @@ HOST_ONLY = (
     "platform_adapters/linux.py",
     "platform_adapters/linux_*.py",
     "platform_adapters/raspberry_pi.py",
+    "platform_adapters/raspberry_pi_*.py",
     "platform_adapters/keystores/*.py",
 )
 

@@ -72,12 +72,15 @@ def keys_of(named: Path | None, password_file: Path | None, extra: list[Path] | 
 
 def maybe_api(server: str, ca: str, token: str, state: str, offline: bool):
     """A session with the server, None with --offline or when no server is known."""
+    import os
+
     if offline:
         return None
+    named = server or state or os.environ.get("TRUEBOOT_SERVER") or os.environ.get("TRUEBOOT_STATE")
     try:
         return api_of(server, ca, token, state)
     except Problem as problem:
-        if problem.code == "server_unknown" and not (server or state):
+        if problem.code == "server_unknown" and not named:
             return None
         raise
 

@@ -11,8 +11,11 @@ keeps what was seen, the timestamp last.  Source: TUF specification 1.0, 5.3 to 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,16 +97,20 @@ class Published:
         files = self.files
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name, data in files.items():
-                path = folder / name
-                if not path.exists() or path.read_bytes() != data:
-                    write_atomically(path, data)
-            for path in folder.glob("*.json"):
-                if path.name not in files and not path.name.endswith(".root.json"):
-                    path.unlink()
+            with locked(folder):
+                for name, data in files.items():
+                    path = folder / name
+                    if not path.exists() or path.read_bytes() != data:
+                        write_atomically(path, data)
+                for path in folder.glob("*.json"):
+                    if path.name not in files and not path.name.endswith(".root.json"):
+                        path.unlink()
         except OSError as error:
             raise Problem(
-                "file_unusable", f"What was seen cannot be kept in {folder}.", error.strerror or str(error)
+                "file_unusable",
+                f"What was seen cannot be kept in {folder}.",
+                error.strerror or str(error),
+                "Use a folder of keys that can be written to: without a memory, an old state could be signed over.",
             ) from None
 
 
@@ -159,18 +166,23 @@ def read_seen(folder: Path, anchor: bytes | None) -> Published | None:
     if not folder.is_dir() or not any(folder.glob("*.root.json")):
         return None
     try:
-        return load(read_folder(folder), anchor)
+        with locked(folder):
+            return load(read_folder(folder), anchor)
     except Problem as problem:
         raise Problem(
             "seen_damaged", f"The memory of what was seen, {folder}, cannot be used.", problem.reason or str(problem)
         ) from None
 
 
-def from_server(api: Api, folder: Path, anchor: bytes | None, known: Published | None) -> Published:
-    """What the server has published; kept in `folder` when that is not the server's first word only."""
-    found = load(lambda name: fetch(api, name), anchor, known)
-    found.save(folder)
-    return found
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Two commands at once: one writes while nobody reads."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def fetch(api: Api, name: str) -> bytes | None:

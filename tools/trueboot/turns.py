@@ -32,14 +32,14 @@ class Turn:
     def __init__(self, path: Path, keys: KeyFolder):
         self.path = path
         self.keys = keys
+        self.role, self.version = role_of(path.name)
+        if self.role in ("timestamp", "snapshot"):
+            raise Problem("usage", f"{path} is not signed by people.", "the server signs timestamp and snapshot")
         data = read_if_there(path)
         if data is None:
             raise Problem("file_unusable", f"{path} does not exist.")
         self.data = data
-        self.role, self.version = role_of(path.name)
-        kind = self.role if self.role in ("root", "targets", "timestamp", "snapshot") else "targets"
-        if kind in ("timestamp", "snapshot"):
-            raise Problem("usage", f"{path} is not signed by people.", "the server signs timestamp and snapshot")
+        kind = self.role if self.role in ("root", "targets") else "targets"
         self.metadata = parse(data, kind)
         if self.metadata.signed.version != self.version:
             raise Problem("metadata_invalid", f"{path} cannot be used.", "its name says another version")

@@ -215,7 +215,10 @@ class Work:
         if must:
             ceremony.catch_up(self.draft, self.keys)
         files, lacks = self.draft.files, self.draft.lacking()
-        stage.write(files)
+        if files:
+            stage.write(files)
+        else:
+            stage.drop()
         published = self.api is not None and bool(files) and (must or not lacks)
         if published:
             staging.publish(self.api, self.draft, self.keys)
@@ -238,7 +241,7 @@ class Work:
             for name, value in shown.items()
         ]
         if files or must:
-            told.append(("published" if published else "staged", " ".join(files) or "nothing"))
+            told.append(("published" if published or must else "staged", " ".join(files) or "nothing"))
         show_facts(told)
         if not published:
             tell_staged(self.keys, list(files), facts["lacking"])
