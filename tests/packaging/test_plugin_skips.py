@@ -19,7 +19,7 @@ def test_skips():
 """
 
 
-def pytest_in(folder, reason, ci):
+def pytest_in(folder, reason, ci, *more):
     (folder / "test_it.py").write_text(TEST.format(reason=reason))
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
     environment |= {"PYTHONPATH": str(ROOT)} | ({"CI": "true"} if ci else {})
@@ -35,6 +35,7 @@ def pytest_in(folder, reason, ci):
         "--rootdir",
         str(folder),
         str(folder),
+        *more,
     ]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
@@ -44,6 +45,12 @@ def test_unknown_reason_fails_ci(tmp_path):
     assert done.returncode == 1
     assert "test_skips: I did not feel like it" in done.stdout
     assert "1 passed, 1 skipped" in done.stdout.splitlines()[-1]
+
+
+def test_unknown_reason_fails_ci_on_several_processes(tmp_path):
+    done = pytest_in(tmp_path, "I did not feel like it", True, "-n", "2")
+    assert done.returncode == 1
+    assert "test_skips: I did not feel like it" in done.stdout
 
 
 def test_listed_reason_passes_ci(tmp_path):
