@@ -11,10 +11,13 @@ a Range request must be exactly that range.  Errors are UnreachableError: the
 other side, or the stick, may come back.
 """
 
+import os
+
 from agent.errors import RefusedError, UnreachableError
 from agent.wire.http import content_range
 from agent.wire.url import split_url
 
+_KIND, _PLAIN = 0xF000, 0x8000  # of a file's mode (POSIX, S_IFMT and S_IFREG; MicroPython has the same)
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -25,6 +28,8 @@ class File:
         """`length`: what the file must have, None for any."""
         self.status = 206 if offset else 200
         try:
+            if os.stat(path)[0] & _KIND != _PLAIN:
+                raise RefusedError("no_bundle", "%s is no plain file" % path)  # a pipe would block for ever
             self._file = open(path, "rb")
             self.length = self._file.seek(0, 2)
             self._file.seek(offset)

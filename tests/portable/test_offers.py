@@ -441,6 +441,13 @@ def test_a_file_is_installed_without_a_repository():
     assert outcome(device)["outcome"] == "updated" and len(outcome(device)["request"]) == 16
 
 
+def test_only_a_plain_file_is_opened():
+    """A pipe would block for ever; a folder stands for all that is not plain."""
+    device, cloud, path = plugged(repo(), b"")
+    install(device, path.rpartition("/")[0])
+    assert outcome(device)["outcome"] == "failed" and "no plain file" in outcome(device)["reason"]
+
+
 def test_a_bad_file_is_reported():
     r = repo()
     data = r.bundle(PATH)
