@@ -265,6 +265,7 @@ def test_status_without_a_running_agent(linux):
         "trial": "b",
         "failure": "",
         "release": {"version": "1.2.3"},
+        "freshness": "",
         "journal": {},
     }
     assert linux.record()["boots"] == bootrecord.TRIAL_BOOTS

@@ -101,7 +101,7 @@ class Published:
                 for name, data in files.items():
                     path = folder / name
                     if not path.exists() or path.read_bytes() != data:
-                        write_atomically(path, data)
+                        write_atomically(path, data, 0o600)
                 for path in folder.glob("*.json"):
                     if path.name not in files and not path.name.endswith(".root.json"):
                         path.unlink()
