@@ -53,7 +53,8 @@ class Device:
                 place = repository.metadata_file(*parse_file_name(name))
                 data = place.read_bytes() if place else None
             self.asked.append((name, len(data or b"")))
-            assert data is None or len(data) <= limit
+            if data is not None and len(data) > limit:
+                raise RefusedError("too_large", name)
             walk.feed(data)
 
 
