@@ -19,14 +19,12 @@ def plant(name):
 
 
 def try_out(name):
-    """Print whether the defect's test fails once it is planted, and passes before."""
+    """Print whether the defect's test fails once it is planted; that it passes before is seen where it is at home."""
     import test_offers
 
-    test = getattr(test_offers, TRUST_DEFECTS[name][1])
-    test()
     plant(name)
     try:
-        test()
+        getattr(test_offers, TRUST_DEFECTS[name][1])()
     except AssertionError:
         print(json.dumps(True))
     else:

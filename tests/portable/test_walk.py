@@ -117,6 +117,20 @@ def test_a_replayed_timestamp_freezes_no_longer_than_its_expiry():
     assert device.visit(old) == "metadata_expired"
 
 
+def test_a_root_that_expires_is_noticed_though_the_timestamp_is_fresh():
+    repository = Repository()
+    repository.signed["root"]["expires"] = "2027-01-01T00:00:00Z"
+    repository.publish()
+    device = Device(repository.files["1.root.json"])
+    assert device.visit(repository.files) == ""
+    device.now = seconds("2027-01-01T00:00:00Z")
+    assert (device.visit(repository.files), device.asked) == ("metadata_expired", ["timestamp.json", "2.root.json"])
+    repository.signed["root"]["expires"] = FAR
+    repository.rotate("targets")
+    repository.bump("targets", "snapshot", "timestamp")
+    assert device.visit(repository.files) == ""
+
+
 def test_equal_version_with_other_content_keeps_what_is_trusted():
     repository, device, old = seen()
     repository.signed["snapshot"]["version"] = 7
@@ -199,6 +213,18 @@ def test_a_repository_that_disappears_in_the_middle_takes_nothing_away():
         assert late.visit(repository.files) == "", name
 
 
+def test_rollback_to_a_snapshot_before_one_that_was_announced_and_never_came():
+    repository, device, _ = seen()
+    repository.signed["snapshot"]["version"] = 5
+    repository.bump("timestamp")
+    del repository.files["5.snapshot.json"]
+    assert device.visit(repository.files) == "metadata_missing"
+    assert [name for name, _ in device.taken] == ["timestamp"]
+    repository.signed["snapshot"]["version"] = 3
+    repository.bump("timestamp")
+    assert (device.visit(repository.files), device.taken) == ("metadata_version", [])
+
+
 def test_spoilt_state_is_fetched_again():
     repository, device, _ = seen(versions=5)
     for name in ("timestamp", "snapshot", "targets"):
@@ -210,6 +236,14 @@ def test_spoilt_state_is_fetched_again():
             late.stored[name] = whole[:at]
             assert late.visit(repository.files) == ""
             assert late.stored[name] == whole
+
+
+def test_a_stored_timestamp_that_is_lost_lets_no_older_snapshot_in():
+    repository, device, old = seen()
+    repository.bump("snapshot", "timestamp")
+    assert device.visit(repository.files) == ""
+    del device.stored["timestamp"]
+    assert device.visit(old) == "metadata_version"
 
 
 def test_spoilt_root_is_refused():

@@ -375,7 +375,7 @@ def _versions(case) -> None:
         r.publish().visit()
         r.visits[0]["now"] = NOW
         r.late = 1
-    r = case("an expired root", "metadata_expired")
+    r = case("an expired root", "metadata_expired", asked=1)
     r.root.expires = PAST
     r.pin()
     r = case("good: an expired root is led on by the next")

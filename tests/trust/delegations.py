@@ -102,6 +102,7 @@ def build(case) -> None:
         "app/sim/*",
         "app/sim/*/app.im",
         "app/sim/?/*",
+        "app?sim/*/*",
         "App/sim/*/*",
         "app/sim/*/*/",
         "/app/sim/*/*",
@@ -112,6 +113,8 @@ def build(case) -> None:
         new("good: pattern %r" % pattern).delegate("d", paths=["x", pattern], target=True).publish()
     r = new("a terminating role ends the search", "none")
     r.delegate("a", terminating=True).delegate("b", target=True).publish()
+    r = new("a terminating role ends the search above it, too", "none", asked=6)
+    r.delegate("a").delegate("b", target=True).delegate("c", "a", terminating=True).publish()
     r = new("good: a terminating role's own delegations are searched")
     r.delegate("a", terminating=True).delegate("b").delegate("c", "a", target=True).publish()
     r = new("good: a terminating role that does not cover the path ends nothing")
