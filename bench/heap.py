@@ -3,7 +3,7 @@
 
 Each probe is a real device process against a real server, which must reach its goal without a MemoryError, within a bound,
 and do so twice at the size that is printed.  mbedTLS allocates outside of this heap.  On this 64-bit port a word has 8 bytes;
-a 32-bit board needs about half.
+what a 32-bit MicroPython needs is in docs/benchmarks.md.
 
     steady     an enrolled device: connected, version reported, telemetry acknowledged, a command answered
     life       first boot, key, certificate, session, a good update of about 100 KB with trial and confirm, signed report

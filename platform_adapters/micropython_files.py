@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the MicroPython family keeps in files: configuration, trust and keys.  Loaded when it is asked for.
+"""What the MicroPython family keeps in files: configuration and keys.  Loaded when it is asked for.
 
 A device's root, with all that is in it, is described in micropython/boot.py.
 A private key in a file can be read by whoever gets at the board's USB.
@@ -10,11 +10,10 @@ import json
 import os
 
 from agent.errors import DeviceError, MisuseError, RefusedError
-from platform_adapters import files
 from platform_adapters.filestore import FileStore
+from platform_adapters.trusted_file import read_trusted
 
 CONFIG_BYTES = 16 * 1024
-TRUST_BYTES = 64 * 1024
 PATHS = {"ca_file": "ca.der", "root_file": "root.json", "state": "state", "slots": "slots"}
 # PKCS #8 of P-256 as `make` and everybody else writes it, around the secret and its point: read without a parser.
 _HEAD = b"0\x81\x87\x02\x01\x000\x13\x06\x07*\x86H\xce=\x02\x01\x06\x08*\x86H\xce=\x03\x01\x07\x04m0k\x02\x01\x01\x04 "
@@ -38,16 +37,6 @@ def read_config(root):
             raise MisuseError("config", "key %s must be %r: boot.py knows no other" % (key, PATHS[key]))
         config[key] = value if value.startswith("/") else root + "/" + value
     return config
-
-
-def read_trusted(path, what, limit=TRUST_BYTES):
-    try:
-        data = files.read(path, limit)
-    except OSError as error:
-        raise MisuseError("config", "cannot read %s, %s: %s" % (what, path, error))
-    if data is None or len(data) > limit:
-        raise MisuseError("config", "%s, %s, is %s" % (what, path, "missing" if data is None else "too big"))
-    return data
 
 
 def check_file_systems(config):

@@ -6,6 +6,7 @@ the same identity; when the server has closed it meanwhile, a fresh one is
 dialled.  No redirects, cookies or codings.
 """
 
+import sys
 import time
 
 from agent.errors import UnreachableError
@@ -39,6 +40,7 @@ class Http:
                 last[0].drop()
         if response is None:
             connection = Connection(host, port, self._anchors(), self._credentials(identity), self._limit_ms)
+            _forget_dial()
             response = Response(connection, method, request, self._limit_ms)
         self._last = (response, aim)
         return response
@@ -55,6 +57,14 @@ class Http:
             return Response(connection, method, request, self._limit_ms)
         except UnreachableError:
             return None
+
+
+def _forget_dial():
+    """It is needed no more, and what is asked for over this connection may need the room."""
+    package = sys.modules["platform_adapters"]
+    sys.modules.pop("platform_adapters.micropython_dial", None)
+    if hasattr(package, "micropython_dial"):
+        del package.micropython_dial
 
 
 class Response:

@@ -16,7 +16,12 @@ RESET_CODE = 3
 
 class MicroPythonUnix:
     chunk = 1024  # bytes that are read from a slot or a socket at a time
-    passing = ("platform_adapters.micropython_files", "platform_adapters.filestore", "platform_adapters.files")
+    passing = (
+        "platform_adapters.micropython_files",
+        "platform_adapters.trusted_file",
+        "platform_adapters.filestore",
+        "platform_adapters.files",
+    )
 
     def __init__(self, root=None):
         root = os.getcwd() if root is None else root
@@ -43,23 +48,30 @@ class MicroPythonUnix:
         return Http(self.anchors, self._credentials)
 
     def _make_store(self):
-        return base.FileStore(self.config["state"] + "/store")
+        from platform_adapters.filestore import FileStore
+
+        return FileStore(self.config["state"] + "/store")
 
     def _make_keys(self):
         return base.FileKeys(self.config["state"] + "/keys")
 
     def _credentials(self, identity):
-        return self.keys.credentials(identity)
+        return None if identity is None else self.keys.credentials(identity)
 
     def idle(self):
         for part in (self.slots, self.http, self.store, self.keys):
             part.let_go()
 
     def anchors(self):
-        return [base.read_trusted(self.config["ca_file"], "ca_file")]
+        return [self._trusted("ca_file")]
 
     def root(self):
-        return base.read_trusted(self.config["root_file"], "root_file")
+        return self._trusted("root_file")
+
+    def _trusted(self, name):
+        from platform_adapters.trusted_file import read_trusted
+
+        return read_trusted(self.config[name], name)
 
     def log(self, event, fields):
         text = self.config.get("log") == "text"

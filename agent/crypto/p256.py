@@ -32,8 +32,8 @@ def verify(point: bytes, digest: bytes, raw: bytes) -> bool:
     if key is None or scalars is None:
         return False
     u1, u2, r = scalars
-    points = [None] + _odd_multiples(key[0], key[1]) + read_table(MULTIPLES)
-    return has_x(total(points, naf(u2, _KEY_WIDTH, 1), naf(u1, _GENERATOR_WIDTH, 9)), r)
+    points = [None] + _odd_multiples(key[0], key[1])
+    return has_x(total(points, MULTIPLES, naf(u2, _KEY_WIDTH, 1), naf(u1, _GENERATOR_WIDTH, 9)), r)
 
 
 def is_point(point: bytes) -> bool:
@@ -73,20 +73,20 @@ def has_x(jacobian: tuple, r: int) -> bool:
     return (r * zz - X) % P == 0 or (r + N < P and ((r + N) * zz - X) % P == 0)
 
 
-def read_table(table: bytes) -> list:
-    """[(x, v)] of a table of points, 32 bytes each."""
-    return [
-        (int.from_bytes(table[at : at + 32], "big"), int.from_bytes(table[at + 32 : at + 64], "big"))
-        for at in range(0, len(table), 64)
-    ]
+def entry(table: bytes, number: int) -> tuple:
+    """(x, v) of a point in a table, 32 bytes each."""
+    at = number * 64
+    return int.from_bytes(table[at : at + 32], "big"), int.from_bytes(table[at + 32 : at + 64], "big")
 
 
-def total(points: list, row1: bytes, row2: bytes) -> tuple:
+def total(points: list, table: bytes, row1: bytes, row2: bytes) -> tuple:
     """The sum of two products: in each column twice what there is, and the points that both rows' digits name.
 
-    points[0] is not used, digit 0 names nothing; the most significant column comes first.
+    points[0] is not used, digit 0 names nothing; the most significant column comes first.  The digits above `points` are
+    those of `table`, which is read entry by entry: a list of its points would take three times its room.
     """
     p = P
+    listed = len(points)
     X, V, Z = 1, 2, 0
     for digits in zip(row1, row2):
         if Z:  # `double`, in line
@@ -99,7 +99,8 @@ def total(points: list, row1: bytes, row2: bytes) -> tuple:
             V = (V * (a - X) * 2 - b * b) % p
         for digit in digits:
             if digit:
-                x, v = points[digit & 127]
+                number = digit & 127
+                x, v = points[number] if number < listed else entry(table, number - listed)
                 if digit > 127:
                     v = p - v
                 if not Z:

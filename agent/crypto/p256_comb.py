@@ -9,7 +9,7 @@ combs); Guide to Elliptic Curve Cryptography, algorithm 3.44.
 """
 
 from agent.crypto.naf import MINUS
-from agent.crypto.p256 import N, P, add, all_affine, coordinates, double, has_x, read_table, scalars_of, total
+from agent.crypto.p256 import N, P, add, all_affine, coordinates, double, has_x, scalars_of, total
 from agent.errors import RefusedError
 
 BYTES = 1024
@@ -27,8 +27,7 @@ def verify(comb: bytes, digest: bytes, raw: bytes) -> bool:
     if len(comb) != BYTES or scalars is None:
         return False
     u1, u2, r = scalars
-    points = [None] + read_table(COMB) + read_table(comb)
-    return has_x(total(points, row(u1, 1), row(u2, 17)), r)
+    return has_x(total([None], COMB + comb, row(u1, 1), row(u2, 17)), r)
 
 
 def make(point: bytes) -> bytearray:

@@ -12,7 +12,7 @@ Sources: FIPS 186-5, 6.4.1 and A.2.2; RFC 6979; RFC 2104.
 
 import hashlib
 
-from agent.crypto.p256 import N, P, read_table, total
+from agent.crypto.p256 import N, P, total
 from agent.crypto.p256_comb import row
 from agent.crypto.p256_generator_comb import COMB
 from agent.errors import DeviceError, MisuseError
@@ -89,7 +89,7 @@ def _scalar(secret: bytes) -> int:
 def _times_generator(scalar: int) -> tuple:
     """(x, y) of a multiple of the generator."""
     digits = row(scalar, 1)
-    X, V, Z = total([None] + read_table(COMB), digits, bytes(len(digits)))
+    X, V, Z = total([None], COMB, digits, bytes(len(digits)))
     z = _inverse_of_secret(Z, P)
     zz = z * z % P
     half = P + 1 >> 1  # V is 2 Y

@@ -82,6 +82,11 @@ class Metadata:
                 continue
         return found
 
+    def shed(self):
+        """Let go of a root's bytes: its version, its expiry and one member are all that is asked for afterwards."""
+        self.consistent = self.get("consistent_snapshot") is True
+        self.data = self.text = None
+
     def check_expiry(self, now):
         if now >= self.expires:
             raise RefusedError("metadata_expired", "%s version %d" % (self.name, self.version))

@@ -53,7 +53,7 @@ class Walk:
         self.role = "root"
         self.target = self.issued = None
         self.rekeyed = False
-        self._stored = trusted
+        self._stored = {role: trusted.get(role) for role in _ROLES[1:]}
         self._now = now
         self._base = now if base is None else base
         self._verify = verify
@@ -70,6 +70,7 @@ class Walk:
         old = self._recall("timestamp")
         if old is None or trusted["timestamp"][_KEYS:_ROOT] != self._mark("timestamp")[_KEYS:_ROOT]:
             self._rings["root"].check(root, verify)
+        root.shed()
         if old and fresh and old.find("trueboot") is not None:
             self._first = True
             self.role = "timestamp"
@@ -85,7 +86,7 @@ class Walk:
         if role == "timestamp":
             return "timestamp.json", limit
         name = quote(role) + ".json"
-        if self._root.get("consistent_snapshot") is True:  # [6.2]
+        if self._root.consistent:  # [6.2]
             name = "%d.%s" % (self._expect["version"], name)
         return name, self._expect.get("length", limit)
 
@@ -138,7 +139,7 @@ class Walk:
     def file(self, path):
         """The sought target's address below that of all targets [6.2]."""
         folder, slash, name = path.rpartition("/")
-        if self._root.get("consistent_snapshot") is True:
+        if self._root.consistent:
             name = chosen(self.target["hashes"])[1] + "." + name
         return quote(folder + slash, "/") + quote(name)
 
@@ -164,13 +165,13 @@ class Walk:
             rings["root"].check(new, self._verify)
         before = self._mark("timestamp")
         self._root, self._rings = new, rings
+        new.shed()
         if self._mark("timestamp")[:_KEYS] != before[:_KEYS]:
             self._rekey()
         self._news["root"] = data
 
     def _rekey(self):
-        self.rekeyed = True
-        self._now = self._base
+        self.rekeyed, self._now = True, self._base
 
     # -- timestamp [5.4]
 
@@ -282,8 +283,7 @@ class Walk:
             if not isinstance(entry, dict) or type(entry.get("length")) is not int or entry["length"] < 0:
                 source.refuse("has a target without a length")
             chosen(entry.get("hashes"))
-            self.target = entry
-            self.role = None
+            self.target, self.role = entry, None
             return
         found = []
         for name, ring, ends, is_bin in delegation.roles(source, self._path):
@@ -313,7 +313,7 @@ class Walk:
     def _mark(self, role, data=b""):
         rings = self._rings
         keys = rings["targets"].mark if role == "targets" else rings["timestamp"].mark + rings["snapshot"].mark
-        mark = _digest(keys)[:_KEYS] + _digest(self._root.data)[: _ROOT - _KEYS]
+        mark = _digest(keys)[:_KEYS] + self._root.whole[: _ROOT - _KEYS]
         return mark + _digest(mark, data)[: _MARK - _ROOT]
 
     def _recall(self, role):
@@ -332,9 +332,8 @@ class Walk:
 
     def _keep(self, role, new):
         stored = self._stored.get(role)
-        if not self._is_old and (
-            not stored or stored[_MARK:] != new.data or stored[:_ROOT] != self._mark(role)[:_ROOT]
-        ):
+        same = stored and stored[_MARK:] == new.data and stored[:_ROOT] == self._mark(role)[:_ROOT]
+        if not same and not self._is_old:
             self._news[role] = new.data
 
 
@@ -346,5 +345,6 @@ def _digest(*parts):
 
 
 def _rings(root):
+    root.whole = _digest(root.data)
     keys = root.find("keys")
     return {role: Keyring(root, keys, root.find("roles", role), role) for role in _ROLES}

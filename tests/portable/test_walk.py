@@ -256,7 +256,7 @@ def test_spoilt_root_is_refused():
             try:
                 walk = Walk(stored, NOW, verify)
                 # What is not signed may differ: the names of keys, which no longer fit, or a digit of a signature's letter case.
-                assert walk._root.sha256() == Walk(device.stored, NOW, verify)._root.sha256(), at
+                assert walk._root.whole == Walk(device.stored, NOW, verify)._root.whole, at
             except RefusedError:
                 pass
     for bad in ({}, {"root": None}, {"root": b""}):
