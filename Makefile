@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-RUN_TESTS := $(BIN)/python -m pytest -p tests.plugin_skips -n auto --maxprocesses 4 --dist loadfile
+RUN_TESTS := $(BIN)/python -m pytest -p tests.plugin_skips -n 3 --dist loadfile
 ARGS ?=
 
 .DEFAULT_GOAL := help

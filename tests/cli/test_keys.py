@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from commandline import Tool, app
@@ -18,16 +19,25 @@ from tuf.api.metadata import Metadata
 PASSWORD = "correct horse"
 
 
-@pytest.fixture
-def tool(tmp_path):
-    made = Tool(tmp_path, TRUEBOOT_KEY_PASSWORD=PASSWORD)
+@pytest.fixture(scope="module")
+def made_before(tmp_path_factory):
+    """A folder with an online key and encrypted keys: to stretch a password takes its time."""
+    made = Tool(tmp_path_factory.mktemp("keys"), TRUEBOOT_KEY_PASSWORD=PASSWORD)
     made.ok("keys", "make", "online.pem", "--no-password")
-    return made
+    init(made, "keys")
+    return made.folder
 
 
 @pytest.fixture
-def keys(tool):
-    return init(tool, "keys")
+def tool(tmp_path, made_before):
+    for name in ("online.pem", "online.pub"):
+        shutil.copy2(made_before / name, tmp_path)
+    return Tool(tmp_path, TRUEBOOT_KEY_PASSWORD=PASSWORD)
+
+
+@pytest.fixture
+def keys(tool, made_before):
+    return Path(shutil.copytree(made_before / "keys", tool.folder / "keys"))
 
 
 def init(tool, name, *options):

@@ -49,5 +49,5 @@ def test_a_second_cut_in_the_recovery(card, monkeypatch):
 @pytest.mark.parametrize("name", defects.DEFECTS)
 def test_a_planted_defect_is_caught(card, monkeypatch, name):
     defects.plant(name, monkeypatch)
-    found = [life.sweep(card, monkeypatch, kind, 4, 0, True) for kind in life.KINDS]
+    found = (life.sweep(card, monkeypatch, kind, 4, 0, True) for kind in life.KINDS)
     assert any(one["count"] for one in found), "the cuts did not bring it to light: " + name
