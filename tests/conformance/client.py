@@ -6,6 +6,7 @@ In the metadata folder lie the trusted files as received, `<role>.json`, and in
 `marks/` beside them the marks of the agent's stored copies.
 """
 
+import gc
 import os
 import socket
 import sys
@@ -90,7 +91,10 @@ class Client:
                 if not self.has():
                     data = bytearray()
                     there = get(self.base + name, data.extend, most_bytes)
-                    walk.feed(bytes(data) if there else None)
+                    data = bytes(data) if there else None
+                    walk.feed(data)
+                    data = None
+                gc.collect()
                 self.store()
                 wanted = walk.wanted()
         finally:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-HEAP = "192k"
+HEAP = "224k"
 
 
 def board() -> Path:
