@@ -21,7 +21,7 @@ sys.path.insert(0, str(PORTABLE))
 import mutants  # noqa: E402
 
 TIMEOUT_S = 240
-SECOND_EVERY = 17  # of the second cuts one in so many; with 1, all of them, it takes many minutes
+SECOND_EVERY = 9  # of the second cuts one in so many; with 1, all of them, it takes many minutes
 
 
 @pytest.fixture(scope="session")
