@@ -57,6 +57,9 @@ class _Pinned(HTTPAdapter):
         pass
 
 
+DROPPED = ("RemoteDisconnected", "ConnectionResetError", "BrokenPipeError")
+
+
 class RequestsHttp:
     def __init__(self, net: Net, silence_s: float = SILENCE_S):
         self._net = net
@@ -150,7 +153,7 @@ class Response:
 
     def _run(self, session: requests.Session, prepared: requests.PreparedRequest, limits: tuple) -> None:
         try:
-            with session.send(prepared, stream=True, timeout=limits, allow_redirects=False, verify=True) as answer:
+            with _send(session, prepared, limits) as answer:
                 raw = answer.raw
                 self._answer = raw
                 self.headers = {name.lower(): value for name, value in answer.headers.items()}
@@ -176,6 +179,16 @@ class Response:
         if isinstance(item, AgentError) and self._queue.empty():
             self._queue.put(item)
         return False
+
+
+def _send(session: requests.Session, prepared: requests.PreparedRequest, limits: tuple) -> requests.Response:
+    """Once more when a connection ends before an answer: a kept one may have been closed just now (RFC 9112, 9.3.1)."""
+    try:
+        return session.send(prepared, stream=True, timeout=limits, allow_redirects=False, verify=True)
+    except requests.ConnectionError as error:
+        if prepared.method not in ("GET", "HEAD") or not any(word in repr(error) for word in DROPPED):
+            raise
+    return session.send(prepared, stream=True, timeout=limits, allow_redirects=False, verify=True)
 
 
 def _failure(error: Exception, peer: tuple[str, int]) -> AgentError:
