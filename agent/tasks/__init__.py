@@ -6,12 +6,20 @@ download or an enrolment never blocks the app.  They live in files of their own
 because a board loads each when it is needed and forgets it afterwards.
 """
 
-from agent.errors import RefusedError
+from agent.errors import RefusedError, UnreachableError
+
+MAX_OUTAGES = 64  # with the waits of `session`, some five hours
 
 
 def reason(error):
     """What a report says of an error, or of a text from outside: short, and printable on every screen that it reaches."""
     return "".join([letter if " " <= letter <= "~" else "?" for letter in str(error)[:120]])
+
+
+def is_outage(agent, error, local, outages):
+    """Whether `error` says no more than that the cloud is away as a whole: that is no verdict on a release or its
+    download, so it spends none of their tries.  `outages`: how often that was said already; there is a limit to it, too."""
+    return isinstance(error, UnreachableError) and not (local or agent.uplink.online) and outages < MAX_OUTAGES
 
 
 def read_body(response, limit):

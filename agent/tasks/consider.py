@@ -12,7 +12,7 @@ the offer says must agree with them, or it is turned down.  Two roads:
 """
 
 from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
-from agent.tasks import read_body, reason
+from agent.tasks import is_outage, read_body, reason
 
 MAX_TRIES = 3
 PIECE_BYTES = 1024
@@ -20,19 +20,22 @@ PIECE_BYTES = 1024
 
 def run(agent, offer):
     """Ends in the update machine's event "offered" or "rejected"."""
-    tries = 0
+    tries = outages = 0
     while True:
         try:
             release = yield from (_look_up(agent, offer) if offer.get("target") else _open(agent, offer))
             break
         except AgentError as error:
             agent.log_error(error)
-            tries += 1
+            if is_outage(agent, error, "file" in offer, outages):
+                outages += 1
+            else:
+                tries += 1
             if isinstance(error, UnreachableError) and tries < MAX_TRIES:
                 from agent import session
 
                 # A stick that was pulled takes longer to come back than a network.
-                yield session.wait_ms(tries, agent.platform.chance.random(1)[0], "file" in offer)
+                yield session.wait_ms(tries + outages, agent.platform.chance.random(1)[0], "file" in offer)
                 continue
             step = -2 if isinstance(error, UnreachableError) else -4 if isinstance(error, DeviceError) else -3
             told = dict(offer, version=offer["version"] and reason(offer["version"]))

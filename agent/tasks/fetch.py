@@ -16,7 +16,7 @@ import hashlib
 
 from agent import session
 from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.tasks import reason
+from agent.tasks import is_outage, reason
 from agent.tasks.readback import hexdigest, rehash, verify
 from agent.tasks.source import open_image
 
@@ -25,18 +25,24 @@ SILENT_MS = 10
 
 def run(agent, release, tries):
     """Ends in the update machine's event "fetched" or "failed"."""
-    if tries:
-        # A stick that was pulled takes longer to come back than a network.
-        slow = "file" in (release.get("source") or ())
-        yield session.wait_ms(tries, agent.platform.chance.random(1)[0], slow)
-    try:
-        yield from _fill(agent, release)
-        yield from verify(agent, release)
-    except AgentError as error:
-        agent.log_error(error)
-        step = -2 if isinstance(error, UnreachableError) else -3 if isinstance(error, RefusedError) else -4
-        agent.update_event(("failed", step, reason(error), step != -2))
-        return
+    local = "file" in (release.get("source") or ())
+    outages = 0
+    while True:
+        if tries + outages:
+            # A stick that was pulled takes longer to come back than a network.
+            yield session.wait_ms(tries + outages, agent.platform.chance.random(1)[0], local)
+        try:
+            yield from _fill(agent, release)
+            yield from verify(agent, release)
+            break
+        except AgentError as error:
+            agent.log_error(error)
+            if is_outage(agent, error, local, outages):
+                outages += 1
+                continue
+            step = -2 if isinstance(error, UnreachableError) else -3 if isinstance(error, RefusedError) else -4
+            agent.update_event(("failed", step, reason(error), step != -2))
+            return
     agent.update_event(("fetched",))
 
 

@@ -7,7 +7,7 @@ import decada_cloud
 import enrolled
 import scratch
 from agent import journal
-from agent.errors import DeviceError
+from agent.errors import DeviceError, UnreachableError
 from agent.runtime import Agent
 from agent.wire import appimage
 from expect import misuse
@@ -86,6 +86,53 @@ def test_a_named_target_comes_from_the_repository():
     device, cloud, agent = installs(world(r), r)
     assert agent.status()["freshness"] == "repository"
     assert not [url for url, _ in cloud.requests if "/repo/" not in url]
+
+
+class Outage(decada_cloud.Cloud):
+    """From the first request for `at` on all of the cloud is away, until the device has dialled `dials` times in vain."""
+
+    def __init__(self, the_world, at, dials, alone=False):
+        """`alone`: nothing but what `at` names is away, for ever."""
+        super().__init__(the_world)
+        self.at, self.dials, self.alone = at, dials, alone
+        self.away = False
+        self.failures = 0
+
+    def connect(self, device, login):
+        if self.away:
+            self.dials -= 1
+            self.away = self.dials > 0
+            raise UnreachableError("unreachable", "nobody is there")
+        return super().connect(device, login)
+
+    def http(self, device, method, url, headers, body, identity):
+        if self.at in url and self.dials and not self.away:
+            self.away = True
+            device.hang_up()
+        if self.away or (self.alone and self.at in url):
+            self.failures += 1
+            raise UnreachableError("unreachable", "nobody is there")
+        return super().http(device, method, url, headers, body, identity)
+
+
+def test_an_outage_of_the_whole_cloud_spends_no_tries():
+    """A server that is restarted has not refused a download, however long it takes."""
+    r = repo()
+    for at in ("/timestamp.json", "/repo/targets/"):
+        cloud = Outage(world(r), at, 9)
+        device = enrolled.device(cloud, r.files["1.root.json"], NOW, FACTORY)
+        enrolled.settle(device, done=ended(cloud), max_steps=4000)
+        assert told(cloud) == [("updated", "")] and cloud.lies == [], (at, told(cloud), cloud.lies)
+        assert cloud.failures > 5 and not cloud.dials, (at, cloud.failures)
+
+
+def test_a_repository_that_alone_is_away_ends_with_a_report():
+    r = repo()
+    for at in ("/timestamp.json", "/repo/targets/"):
+        cloud = Outage(world(r), at, 0, alone=True)
+        device = enrolled.device(cloud, r.files["1.root.json"], NOW, FACTORY)
+        enrolled.settle(device, done=ended(cloud), max_steps=4000)
+        assert told(cloud) == [("failed", "unreachable: nobody is there")], told(cloud)
 
 
 def test_hints_that_disagree_with_what_is_signed():
