@@ -80,6 +80,8 @@ def test_transcripts_are_compared():
     assert differs(["a", "b"], "a\nc")
     assert differs(["   0.10  x  hello"], "   0.90  x  hello") == ""
     assert differs(["   0.10  x  hello"], "   0.90  x  good-bye")
+    assert differs(["expires  2036-11-19"], "expires  2037-01-02") == ""
+    assert differs(["expires  2036-11-19"], "expires  never")
     many = ["   0.10  x  one", "   0.20  y  two", "   0.30  x  three", "end"]
     assert differs(["   0.50  x  one", "...", "   0.60  x  three", "end"], "\n".join(many)) == ""
     assert differs(["   0.50  x  three", "...", "   0.60  x  one", "end"], "\n".join(many))

@@ -27,6 +27,7 @@ VOLATILE = [
     (re.compile(r"/tmp/[\w./-]+"), "<folder>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\dZ?"), "<time>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "<date>"),  # as many days from today as on the day of writing
     (re.compile(r"\b[0-9a-f]{12,}(…|\.\.\.)?"), "<hash>"),
     (re.compile(r"^ *\d+\.\d\d  ", re.M), "<at>  "),
     (re.compile(r"\b\d+\.\d+ s\b"), "<seconds>"),
