@@ -12,9 +12,13 @@ def folder(name):
     if sys.implementation.name == "micropython":
         path = os.getcwd() + "/files/" + name
     else:
+        import atexit
+        import shutil
         import tempfile
 
-        path = tempfile.mkdtemp(prefix="trueboot-") + "/" + name
+        base = tempfile.mkdtemp(prefix="trueboot-")
+        atexit.register(shutil.rmtree, base, True)
+        path = base + "/" + name
     files.make_folder(path)
     files.empty(path)
     return path
