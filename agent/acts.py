@@ -14,6 +14,8 @@ import json
 from agent import claims, outbox, update
 from agent.errors import AgentError
 
+ENDS = ("updated", "rolled_back", "failed", "refused")
+
 
 def update_event(agent, event):
     _, commands = update.step(agent.update_state, event)
@@ -23,7 +25,7 @@ def update_event(agent, event):
         name = command[0]
         if name == "save":
             if command[2]:
-                command[2]["request"] = about.get("request")
+                command[2].setdefault("request", (about or {}).get("request"))
             _save(agent, command[1], command[2])
         elif name == "log":
             agent.platform.log(command[1], command[2])
@@ -56,8 +58,9 @@ def _save(agent, state, report):
     told = claims.complete(agent, dict(report, seq=seq), state)
     last = {"request": told.pop("request"), "version": told["target_version"]}
     last.update({name: told[name] for name in ("outcome", "reason", "seq")})
+    changes = {"last": last} if told["outcome"] in ENDS else {}  # what became of an update, not of what runs
     agent.running_seq = 0  # its number is lower than this one's
-    agent.save(update=state, seq=seq, outbox=outbox.add_report(agent.reports(), told), last=last)
+    agent.save(update=state, seq=seq, outbox=outbox.add_report(agent.reports(), told), **changes)
 
 
 def _reboot(agent, reason):

@@ -37,9 +37,17 @@ def start(agent):
 
 def started(agent):
     """Tell the machines that the device has started.  Their answer is idempotent, so it may be told again."""
-    boot = agent.platform.slots.state()
+    slots = agent.platform.slots
+    boot = slots.state()
     boot["slot"] = agent.slot
     agent.forget()
+    ok, note = agent.guarded(slots.release, agent.slot)
+    if ok and agent.image:
+        note = note or {}
+        security, version = note.get("security"), note.get("version")
+        agent.security = security if type(security) is int else 0
+        boot["image"], boot["version"] = agent.image, version if isinstance(version, str) else ""
+        boot["below_floor"] = agent.below_floor
     identity_event(agent, ("started", bool(agent.device_secret())))
     agent.update_event(("booted", boot))
     agent.guarded(_requested, agent)

@@ -24,6 +24,7 @@ from agent.errors import AgentError, DeviceError
 from agent.uplink import IDLE_MS, NEVER_MS, TURN_MS, Uplink
 
 RECOVER_MS = 30_000
+DAY_MS = 86_400_000  # until the running image is measured again
 MAX_TASKS = 4
 
 
@@ -48,7 +49,10 @@ class Agent:
         self._considering = None
         self.running_seq = 0  # the number that this boot's own report may use
         self.slot = ""  # the slot that runs, known once the agent has started
-        self.image = ""  # hash of the running image, measured at this boot
+        self.image = ""  # hash of the running image, measured at this boot, and again
+        self.when = ""  # it was measured last: see `tasks.measure`
+        self.security = None  # of the running image, as its note says; known with the image
+        self._measure = 0  # ticks: when it is measured next
         self.verified = ""  # hash of the image that was read back from the spare slot since this boot
         self.uplink = Uplink(self)
         self.forget()
@@ -105,6 +109,9 @@ class Agent:
             "reports": len(self.reports()),
             "floor": state["floor"],
             "freshness": self.record.get("freshness", ""),
+            "image": self.image,
+            "measured": self.when,
+            "below_floor": self.below_floor,
         }
 
     # What acts, tasks and the uplink use
@@ -142,6 +149,11 @@ class Agent:
     def update_state(self):
         return self.record["update"]
 
+    @property
+    def below_floor(self):
+        """Whether what runs is below the security floor, as after a boot loader's fallback: then it may only update."""
+        return self.security is not None and self.security < self.update_state["floor"]
+
     def save(self, **changes):
         record = dict(self.record)
         record.update(changes)
@@ -175,9 +187,15 @@ class Agent:
         self.forget()
         self.module("begin").identity_event(self, event)
 
-    def measured(self, image):
-        """The running image's hash is known: next, the machines hear that the device has started."""
-        self._tasks.append([self._started(image), 0])
+    def measured(self, image, when):
+        """The running image's hash is known.  At boot the machines hear next that the device has started."""
+        self._measure = self.platform.clock.ticks_ms() + DAY_MS
+        self.when = when
+        if not self.image:
+            self._tasks.append([self._started(image), 0])
+        elif image != self.image:
+            state, claims = self.module("claims").changed(self, image)
+            self.save(update=state, seq=claims["seq"], outbox=outbox.add_report(self.reports(), claims))
 
     def _started(self, image):
         """A task of its own: what measured the image is gone before the machines are loaded."""
@@ -202,6 +220,8 @@ class Agent:
 
     def command(self, name, args):
         """(True, reply), (False, None) when the app failed, (None, None) when it takes no commands."""
+        if self.below_floor:
+            return False, {"error": "below_floor"}
         if not self._on_command:
             return None, None
         ok, data = self.guarded(self._on_command, name, args)
@@ -212,7 +232,6 @@ class Agent:
 
     def report_told(self, claims):
         """The cloud acknowledged a report, or turned it down for good."""
-        self.running_seq = 0
         self.save(outbox=outbox.drop_report(self.reports(), claims["seq"]))
 
     def running_claims(self):
@@ -231,6 +250,11 @@ class Agent:
         if not self._tasks and not self.image:
             self.module("begin").start(self)
             self.begin("measure")
+        elif (
+            self.image and clock.ticks_ms() >= self._measure and self.update_state["phase"] not in ("trial", "fetching")
+        ):
+            self._measure = clock.ticks_ms() + DAY_MS
+            self.begin("measure", "daily")
         self.platform.power.feed()
         look = 0  # when the uplink is tended next
         while True:

@@ -12,6 +12,7 @@ from agent.uplink import PROBATION
 
 REPLY_MS = 30_000
 PAUSE_MS = 5000
+CONFIRMED = ("updated", "running", "below_floor", "fell_back")  # outcomes that are told with the version that runs
 MAX_REJECTIONS = 3  # times that the cloud may turn a report down before it is given up
 
 
@@ -121,8 +122,8 @@ def _replied(agent, identifier, code, text):
         return
     agent.report_told(claims)
     if code == OK:
-        log("report.accepted", {"outcome": claims["outcome"], "version": claims["target_version"]})
-        if claims["outcome"] == "updated":
+        log("report.accepted", {"outcome": claims["outcome"], "version": claims["target_version"] or claims["version"]})
+        if claims["outcome"] in CONFIRMED and not agent.running_seq:
             uplink.informed = True
             log("version.reported", {"version": claims["version"]})
 
@@ -135,11 +136,13 @@ def say(agent, trial):
     uplink, cloud, state = agent.uplink, agent.cloud, agent.update_state
     if trial:
         if not uplink.contact:
-            _ask(agent, "contact", None, cloud.progress(90, "on trial", state["release"]["job"], ""))
+            claims = agent.module("claims").trial(agent)
+            signed = _sign(agent, claims) if claims else ""
+            _ask(agent, "contact", None, cloud.progress(90, "on trial", state["release"]["job"], signed))
     elif agent.reports():
         claims = agent.reports()[0]
         signed = _sign(agent, claims)
-        if claims["outcome"] == "updated":
+        if claims["outcome"] in CONFIRMED:
             message = cloud.report_version(claims["version"], signed)
         else:
             message = cloud.progress(claims["step"], claims["reason"], claims["job"], signed)

@@ -13,6 +13,7 @@ Rules kept:
  * Nothing is activated that was not verified from the slot, and agreed to.
  * Only a failed trial or an explicit no condemns an image.  A power cut never does.
  * A report is born in the same save as the state it tells of.
+ * The journal follows what really runs: another image than the one it believes is told at the boot that finds it.
 
 Phases
  idle      a confirmed image runs
@@ -22,7 +23,7 @@ Phases
  trial     the new image runs on probation
 
 Events (tuples)
- ("booted", boot)           boot = {"slot", "confirmed", "failure"}: what the boot loader says
+ ("booted", boot)           boot = {"slot", "confirmed", "failure"}: what the boot loader says; see `_followed` for more
  ("offered", release)       trusted: every field comes from signed metadata, but "job" and "nonce"
  ("rejected", offer, step, reason)  an offer that trust or the rules turned down; step is a number of the cloud's
  ("consented", spare) ("declined", reason)   spare: the slot that is to be activated
@@ -35,7 +36,7 @@ Commands (tuples)
  ("log", event, fields)
 """
 
-from agent.errors import MisuseError
+from agent.errors import MisuseError, RefusedError
 
 IDLE = "idle"
 OFFERED = "offered"
@@ -98,7 +99,41 @@ def step(state, event):
     act = globals().get("_%s_%s" % (state["phase"], event[0]))
     if act is None:
         raise MisuseError("update_event", "%s in phase %s" % (event[0], state["phase"]))
-    return act(state, *event[1:])
+    if event[0] != "booted":
+        return act(state, *event[1:])
+    state, commands = _followed(state, event[1])
+    state, more = act(state, event[1])
+    return state, commands + more
+
+
+def _followed(state, boot):
+    """The journal follows what really runs, confirmed, should that not be what it believes: a boot loader's fallback, a
+    factory reset, a slot written by cable or rotted.  `boot` also has "image", as measured, "version" as the
+    slot's note says, and "below_floor"; without them nothing is compared."""
+    image, runs = boot.get("image", state["image"]), boot.get("version") or "0.0.0"
+    if image == state["image"] or not boot["confirmed"] or boot["slot"] == state["slot"]:
+        return state, []
+    if not state["image"]:  # the factory did not say
+        return _enter(state, [], image=image)
+    outcome, reason = "running", "image changed"
+    if runs != state["version"]:
+        from agent import version  # only here
+
+        reason = "runs %s, not the confirmed %s" % (runs, state["version"])
+        try:
+            older = version.compare(runs, state["version"]) < 0
+        except RefusedError:
+            older = False
+        if older:
+            outcome, reason = "fell_back", "fell back from " + state["version"]
+    if boot["failure"]:
+        reason += ": " + boot["failure"]
+    if boot["below_floor"]:
+        outcome = "below_floor"
+    report = _report({"version": None}, outcome, 0, reason)
+    report["request"] = None
+    log = ("log", "update.fell_back", {"version": runs, "reason": reason})
+    return _enter(state, [log], report, version=runs, image=image)
 
 
 def _with(state, **changes):

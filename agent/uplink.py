@@ -10,7 +10,8 @@ Rules kept:
  * A report leaves the journal only when the cloud has acknowledged it.
  * On trial the cloud is not told the version: EnOS ends a job as successful on
    the first inform of the target version.  One acknowledged round trip of
-   another kind is the server contact that the trial waits for.
+   another kind is the server contact that the trial waits for; it carries a
+   signed report whose outcome is "trial".
  * After every other connect the version is told; once a boot with a signed report.
 """
 
@@ -105,7 +106,7 @@ class Uplink:
             trial = agent.update_state["phase"] == TRIAL
             if self.step or (not self.contact if trial else agent.reports() or not self.informed):
                 self._talk().say(agent, trial)
-        item = self.telemetry.peek()
+        item = None if agent.below_floor else self.telemetry.peek()  # below the floor a device may only update
         if item and not self.puback:
             _, topic, payload = agent.cloud.telemetry(json.loads(item))
             self.puback = agent.platform.mqtt.publish(topic, payload, 1)

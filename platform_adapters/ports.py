@@ -53,6 +53,10 @@ class Slots(Protocol):
     # Optional: def digest(self, slot: str) -> tuple[int, bytes] | None
     #     (bytes, SHA-256) of the whole image as `read` would give it, read back beside the download; None: ask again.
 
+    # Optional: at_install: bool
+    #     True where the running image changes while it runs (a root file system that is written to): it is then not
+    #     measured again, and reports give the hash that was verified before it was activated.
+
     def activate(self) -> None:
         """The next reset boots the spare slot on trial; unconfirmed it falls back by itself."""
 

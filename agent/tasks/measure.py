@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""First of all tasks: which image runs?  Its hash goes into every report of this boot.
+"""Which image runs?  The first of all tasks of a boot, and once a day after it.
 
 A self-measurement: the agent reads the slot it runs from.  It shows a report
 of the wrong image for what it is, and a slot that rotted; it is no remote attestation.
+
+Once a day it takes its time: a piece, then a rest, and none while a download
+needs the flash.  An image that changes while it runs (a root file system that
+is written to) is not read again: its slots say `at_install`, and the note of
+what was verified before it was activated stands for it.
 """
 
 import hashlib
@@ -11,14 +16,24 @@ from agent.errors import AgentError
 from agent.tasks.readback import hexdigest, rehash
 
 MAX_IMAGE_BYTES = 1 << 40
+REST_MS = 20
+PAUSE_MS = 5000
 
 
-def run(agent):
-    hasher = hashlib.sha256()
+def run(agent, when="boot"):
+    """`when`: "boot", or "daily".  Ends in `agent.measured`."""
+    slots, hasher = agent.platform.slots, hashlib.sha256()
     try:
-        yield from rehash(agent, agent.platform.slots.running(), hasher, MAX_IMAGE_BYTES)
-        image = hexdigest(hasher)
+        if getattr(slots, "at_install", False):
+            when = "at-install"
+            image = (slots.release(slots.running()) or {}).get("sha256") or "unreadable"
+        else:
+            for _ in rehash(agent, slots.running(), hasher, MAX_IMAGE_BYTES):
+                yield REST_MS if when == "daily" else 0
+                while when == "daily" and agent.update_state["phase"] == "fetching":
+                    yield PAUSE_MS
+            image = hexdigest(hasher)
     except AgentError as error:
         agent.log_error(error)
         image = "unreadable"
-    agent.measured(image)
+    agent.measured(image, when)

@@ -130,7 +130,7 @@ def meaning(one):
     if one["topic"] == "ota/device/progress" and int(params["step"]) < 0:
         return f"failure, {outcome}"
     if one["topic"] == "ota/device/progress" and params["desc"] == "on trial":
-        return "on trial"
+        return f"on trial, {outcome}"
     return None
 
 
@@ -146,12 +146,12 @@ def test_the_wire_tells_exactly_this(life):
         "offer",
         "image",
         "certified session",
-        "on trial",
+        "on trial, trial",
         f"inform {GOOD}, updated",
         "offer",
         "image",
         "certified session",
-        "on trial",
+        "on trial, trial",
         "certified session",
         "failure, rolled_back",
         f"inform {GOOD}, no report",  # the rollback's own report was later, and says it all
@@ -172,7 +172,9 @@ def test_on_trial_the_cloud_hears_of_no_version(life):
     assert {one["disk"]["trial"] for one in on_trial} == {GOOD, ILL}
     for one in on_trial:
         assert one["topic"] in ("ota/device/progress", "thing/measurepoint/post", "ota/device/upgrade_reply")
-        assert "report" not in (one["params"] or {})
+        if "report" in (one["params"] or {}):
+            told = claims(one["params"]["report"])
+            assert (told["outcome"], told["version"], one["params"]["step"]) == ("trial", one["disk"]["trial"], "90")
         assert one["disk"]["trial"] not in json.dumps(one["message"])
 
 
@@ -187,10 +189,55 @@ def test_the_server_says_updated_once_and_after_the_device_confirmed(life):
 
 def test_counters_in_reports_rise(life):
     told = [claims(one["params"]["report"]) for one in life.publishes if (one["params"] or {}).get("report")]
-    assert [one["outcome"] for one in told] == ["running", "updated", "rolled_back"]
+    assert [one["outcome"] for one in told] == ["running", "trial", "updated", "trial", "rolled_back"]
     assert [one["seq"] for one in told] == sorted({one["seq"] for one in told})
     assert [one["boot"] for one in told] == sorted(one["boot"] for one in told)
     assert all(len(one["image"]) == 64 for one in told)
+
+
+def test_the_server_knew_of_each_trial_and_settled_nothing_by_it(life):
+    mine = [e for e in life.rig.events if e["source"] == "server" and e["device"] == life.device.name]
+    ends = ("attempt.on_trial", "attempt.updated", "attempt.rolled_back", "device.fell_back")
+    assert [e["event"] for e in mine if e["event"] in ends] == [
+        "attempt.on_trial",
+        "attempt.updated",
+        "attempt.on_trial",
+        "attempt.rolled_back",
+    ]
+    assert [e["version"] for e in mine if e["event"] == "attempt.on_trial"] == [GOOD, ILL]
+
+
+def test_a_silent_fallback_is_told_at_the_next_boot_and_shown(rig, runtime):
+    """The boot loader loses its record, both copies, and boots the first slot: the factory's version."""
+    device = rig.device(runtime)
+    device.power_on()
+    rig.wait(device, "version.reported")
+    release = rig.release(rig.next_version())
+    rig.deploy(release, device)
+    rig.wait(device, "version.reported", version=release.version)
+    device.power_off()
+    for copy in ("boot.0", "boot.1"):
+        (device.folder / "state" / copy).unlink(missing_ok=True)
+    since = len(rig.events)
+    device.power_on()
+    told = rig.wait(device, "device.fell_back", "server", since)
+    why = "fell back from " + release.version
+    assert (told["version"], told["before"], told["reason"]) == (FACTORY, release.version, why)
+    rig.wait(device, "version.reported", since=since, version=FACTORY)
+    stored = rig.stored(device)
+    now = stored["running"]
+    assert (stored["proven_version"], stored["claimed_version"], now["version"]) == (FACTORY,) * 3
+    assert (now["image"], now["slot"], now["outcome"]) == (rig.factory.sha256, "a", "fell_back")
+    assert now["fell_back"]["version"] == release.version and now["signed"]
+    job = next(job for job in rig.api.get("/api/v1/jobs")["jobs"] if job["version"] == release.version)
+    attempt = job["attempts"][0]
+    assert (attempt["state"], attempt["proven"], attempt["runs_it"]) == ("updated", True, False)
+    assert attempt["now"] == f"was updated, now runs {FACTORY}: {why}"
+    # What lies in the spare slot is taken up again.
+    since = len(rig.events)
+    rig.deploy(release, device)
+    rig.wait(device, "attempt.updated", "server", since)
+    assert rig.stored(device)["running"]["fell_back"] is None
 
 
 # What never leaves

@@ -4,7 +4,9 @@
 It plays the peer of MQTT and HTTPS with the messages that the reference server
 sends, keeps what a server would keep durably, and is a strict witness: a version
 told before the boot loader's confirm, a report that does not verify, or a number
-that does not rise is a lie, and lies are collected.  Enrolment is not played:
+that does not rise is a lie, and lies are collected.  So is a trial's report of
+anything but the release on trial, for this very job, and one that tells a
+version in the cloud's own field; or word of a fallback that never was.  Enrolment is not played:
 the device starts enrolled (see `sweep.py`).
 """
 
@@ -18,6 +20,7 @@ from agent.wire import ecdsa
 from platform_adapters.memory import Peer
 
 SYS = "/sys/pk/dk/"
+DECIDING = ("updated", "rolled_back", "failed", "refused")
 
 
 class Cloud(Peer):
@@ -26,6 +29,7 @@ class Cloud(Peer):
 
         "offer": members of the pushed offer that differ, None for one that is not there
         "urls": {url: (status, headers, body)} beside the repository; a body is served with Range, too
+        "fallback": whether another image may have come to run without an update
         """
         self.world = world
         self.lies = []
@@ -99,13 +103,16 @@ class Cloud(Peer):
         self.told.append(("version", params["version"]))
         if params["version"] == self.world["version"] and not runs_confirmed(device, self.world["sha256"]):
             self.lies.append("the new version was told before it was confirmed")
-        return self._report(device, params["report"]) if "report" in params else 200
+        return self._report(device, params["report"], params["version"]) if "report" in params else 200
 
     def _progress(self, device, params):
         self.told.append(("step", int(params["step"])))
+        if int(params["step"]) == 90 and device.record()["trial"] is None:
+            self.lies.append("on trial, it says, and it is not")
         return self._report(device, params["report"]) if "report" in params else 200
 
-    def _report(self, device, jws):
+    def _report(self, device, jws, informed=None):
+        """`informed`: the version in the cloud's own field, beside which the report came."""
         head, claims, signature = jws.split(".")
         signed = Whole((head + "." + claims).encode())
         der = ecdsa.signature_to_der(_from_base64url(signature))
@@ -122,14 +129,31 @@ class Cloud(Peer):
             return 400
         self.last_seq, self.last_claims = claims["seq"], claims
         self.told.append((claims["outcome"], claims["reason"]))
+        outcome, version = claims["outcome"], claims["version"]
+        of_job = (claims["job"], claims["nonce"]) == self.job.get("pushed")
+        if informed not in (None, version):
+            self.lies.append("the report beside %s is of %s" % (informed, version))
+        if outcome == "trial":
+            self._trial(device, claims, informed, of_job or ("pushed" not in self.job and claims["job"] is None))
+            return 200
         if not runs_confirmed(device, claims["image"]):
-            self.lies.append("a report of an image that does not run confirmed: " + claims["outcome"])
-        mine = (claims["job"], claims["nonce"]) == self.job.get("pushed") and claims["outcome"] != "running"
+            self.lies.append("a report of an image that does not run confirmed: " + outcome)
+        if outcome in ("fell_back", "below_floor") and not self.world.get("fallback"):
+            self.lies.append("a fallback that never was: " + claims["reason"])
+        mine = of_job and outcome in DECIDING
         if mine and self.job["state"] != "updated":
             self.job["state"] = claims["outcome"]
             if claims["outcome"] == "updated" and claims["image"] != self.world["sha256"]:
                 self.lies.append("updated to another image")
         return 200
+
+    def _trial(self, device, claims, informed, of_job):
+        if informed is not None:
+            self.lies.append("the version of a trial in the cloud's own field")
+        if not runs_on_trial(device, claims["image"]) or claims["image"] != self.world["sha256"]:
+            self.lies.append("a trial of an image that is not on trial")
+        if not of_job or claims["version"] != self.world["version"] or claims["reason"]:
+            self.lies.append("a trial of another job: %s" % claims)
 
 
 def _ranged(headers, body):
@@ -145,6 +169,12 @@ def runs_confirmed(device, sha256):
     """Does the device run, confirmed, the image of that hash?  Seen from above, not asked."""
     slot = device.record()["active"]
     return binascii.hexlify(hashlib.sha256(device.images[slot]).digest()).decode() == sha256
+
+
+def runs_on_trial(device, sha256):
+    """Does the device run, on trial, the image of that hash?"""
+    slot = device.record()["trial"]
+    return slot is not None and binascii.hexlify(hashlib.sha256(device.images[slot]).digest()).decode() == sha256
 
 
 def _from_base64url(text):

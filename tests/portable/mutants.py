@@ -7,7 +7,7 @@ for a test of test_offers.py, since no cut is needed to show them.
 
 import json
 
-from agent import acts, begin, journal, outbox, request, rules, update
+from agent import acts, begin, claims, journal, outbox, request, rules, update
 from agent.clouds import decada_words
 from agent.tasks import fetch, source, trial, trusted
 from agent.trust.metadata import Metadata
@@ -74,6 +74,11 @@ def _version_told_on_trial():
         return progress(cloud, step, text, job, report)
 
     decada_words.progress = early
+
+
+def _trial_called_updated():
+    said = claims.trial
+    claims.trial = lambda agent: dict(said(agent), outcome="updated")
 
 
 def _reports_lost_on_reset():
@@ -212,6 +217,7 @@ DEFECTS = {
     "a cut condemns": (_cut_condemns, "repository"),
     "refusal forgotten": (_refusal_forgotten, "repository"),
     "version told on trial": (_version_told_on_trial, "repository"),
+    "trial called updated": (_trial_called_updated, "repository"),
     "reports lost on reset": (_reports_lost_on_reset, "repository"),
     "report saved apart": (_report_saved_apart, "repository"),
     "report dropped unacknowledged": (_report_dropped_unacknowledged, "repository"),

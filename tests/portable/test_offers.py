@@ -61,7 +61,7 @@ def ended(cloud):
 
 
 def told(cloud):
-    return [entry for entry in cloud.told if entry[0] not in ("step", "version", "running")]
+    return [entry for entry in cloud.told if entry[0] not in ("step", "version", "running", "trial", "below_floor")]
 
 
 def installs(the_world, r, image=IMAGE, **more):
@@ -214,9 +214,10 @@ def test_nothing_below_the_floor():
     r = repo(security=4)
     state = {"phase": "idle", "version": "1.0.0", "image": "", "floor": 5, "slot": "", "release": None}
     state.update({"tries": 0, "failure": "", "refused": []})
-    turned_down("security 4 is below the floor 5", world(r), r, "refused", update=dict(state))
-    turned_down("security 4 is below the floor 5", by_url(r, r.bundle(PATH)), r, "refused", update=dict(state))
-    installs(world(r), r, update=dict(state, floor=4))
+    ours, passed_on = dict(world(r), fallback=True), dict(by_url(r, r.bundle(PATH)), fallback=True)
+    turned_down("security 4 is below the floor 5", ours, r, "refused", update=dict(state))
+    turned_down("security 4 is below the floor 5", passed_on, r, "refused", update=dict(state))
+    installs(ours, r, update=dict(state, floor=4))
 
 
 def test_a_bundle_by_url():

@@ -15,6 +15,7 @@ from .tables import moment, printable, show_facts, show_json, show_table
 ENDED = ("done", "halted", "cancelled")
 SUCCEEDED = ("updated",)
 FAILED_ATTEMPTS = ("failed", "rolled_back", "refused", "timed_out", "cancelled")
+COUNTED = ("proven", "claimed", "failed", "cancelled", "waiting")
 POLL_S = 2
 
 
@@ -23,7 +24,7 @@ def list_devices(api: Api, as_json: bool) -> None:
     if as_json:
         return show_json(devices)
     show_table(
-        ("DEVICE", "STATE", "ONLINE", "SLOT", "VERSION", "PROVEN", "LAST SEEN"),
+        ("DEVICE", "STATE", "ONLINE", "SLOT", "VERSION", "PROVEN", "LAST SEEN", "WHY"),
         (
             (
                 d["device_key"],
@@ -33,6 +34,7 @@ def list_devices(api: Api, as_json: bool) -> None:
                 d.get("claimed_version"),
                 d.get("proven_version"),
                 moment(d.get("last_seen")),
+                why(d.get("running")),
             )
             for d in devices
         ),
@@ -60,7 +62,7 @@ def show_device(api: Api, name: str, as_json: bool) -> None:
     device = api.get(f"/api/v1/devices/{found['product_key']}/{found['device_key']}")
     if as_json:
         return show_json(device)
-    certificate, report = device.get("certificate") or {}, device.get("last_report") or {}
+    certificate, now = device.get("certificate") or {}, device.get("running") or {}
     show_facts(
         [
             ("device", f"{device['product_key']}/{device['device_key']}"),
@@ -68,14 +70,34 @@ def show_device(api: Api, name: str, as_json: bool) -> None:
             ("online", device["online"]),
             ("claimed version", device.get("claimed_version")),
             ("proven version", device.get("proven_version")),
-            ("slot", device.get("slot")),
-            ("image", device.get("image")),
+            ("runs", runs(now)),
+            ("why", why(now)),
+            ("slot", now.get("slot")),
+            ("image", now.get("image")),
+            ("measured", f"{moment(now['at'])}, {now['measured']}, boot {now['boot']}" if now else None),
             ("certificate", certificate.get("serial")),
             ("valid until", moment(certificate.get("not_after"))),
             ("last seen", moment(device.get("last_seen"))),
-            ("last report", " ".join(str(report.get(k)) for k in ("outcome", "version", "reason") if report.get(k))),
+            ("last report", now.get("outcome")),
         ]
     )
+
+
+def runs(now: dict[str, Any] | None) -> str | None:
+    """What a device runs by its last report."""
+    if not now:
+        return None
+    return f"{now['version']} on trial" if now["on_trial"] else now["version"]
+
+
+def why(now: dict[str, Any] | None) -> str | None:
+    """What is remarkable in what a device runs, and its own words for it; None when all is well."""
+    if not now:
+        return None
+    words, reason = [remark for remark in now["remarks"] if remark != "on trial"], now["reason"]
+    if reason:
+        words = [word for word in words if not reason.startswith(word)] + [reason]
+    return "; ".join(words) or None
 
 
 def list_releases(api: Api, as_json: bool) -> None:
@@ -118,7 +140,13 @@ def list_jobs(api: Api, as_json: bool) -> None:
     jobs = api.get("/api/v1/jobs")["jobs"]
     if as_json:
         return show_json(jobs)
-    show_table(("JOB", "STATE", "VERSION", "ATTEMPTS"), ((j["id"], j["state"], j["version"], _count(j)) for j in jobs))
+    show_table(
+        ("JOB", "STATE", "VERSION", "ATTEMPTS", "RUN IT"),
+        (
+            (j["id"], j["state"], j["version"], _count(j), f"{j['counts']['running']} of {len(j['attempts'])}")
+            for j in jobs
+        ),
+    )
 
 
 def _count(job: dict[str, Any]) -> str:
@@ -129,15 +157,27 @@ def _count(job: dict[str, Any]) -> str:
 def show_job(job: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return show_json(job)
-    show_facts([("job", job["id"]), ("release", job["target"]), ("state", job["state"])])
+    show_facts(
+        [("job", job["id"]), ("release", job["target"]), ("state", job["state"]), ("devices", _sum(job["counts"]))]
+    )
     show_table(
-        ("DEVICE", "STATE", "PROVEN", "DONE", "REASON"),
-        ((a["device_key"], a["state"], a["proven"], f"{percent(a)} %", told(a)) for a in job["attempts"]),
+        ("DEVICE", "STATE", "PROVEN", "DONE", "RUNS", "REASON"),
+        (
+            (a["device_key"], a["state"], a["proven"], f"{percent(a)} %", runs(a.get("running")), told(a))
+            for a in job["attempts"]
+        ),
     )
 
 
+def _sum(counts: dict[str, int]) -> str:
+    ends = [f"{counts[name]} {name}" for name in COUNTED if counts[name]]
+    return f"{counts['devices']}: {', '.join(ends)}; {counts['running']} run it"
+
+
 def told(attempt: dict[str, Any]) -> str:
-    """Why it ended so; while it runs, what it does."""
+    """Why it ended so, and what became of it since; while it runs, what it does."""
+    if attempt.get("now"):
+        return attempt["now"]
     if attempt.get("reason") or attempt["state"] in SUCCEEDED:
         return attempt.get("reason") or ""
     return attempt.get("desc") or ""
@@ -165,7 +205,12 @@ def follow_job(api: Api, number: str, timeout_s: float) -> dict[str, Any]:
 
 def _unsettled(job: dict[str, Any]) -> bool:
     """A halted job pushes to nobody else, but those who had begun still end."""
-    return any(a["state"] in ("pushed", "in_progress", "claimed") for a in job["attempts"]) and job["state"] == "halted"
+    return (
+        any(
+            a["state"] in ("pushed", "in_progress", "on_trial", "claimed") and not a["settled"] for a in job["attempts"]
+        )
+        and job["state"] == "halted"
+    )
 
 
 def percent(attempt: dict[str, Any]) -> int:
@@ -178,7 +223,11 @@ def percent(attempt: dict[str, Any]) -> int:
 
 
 def failed(job: dict[str, Any]) -> bool:
-    return any(attempt["state"] in FAILED_ATTEMPTS for attempt in job["attempts"])
+    """A claim fails when its time for a proof is over, an update when the device has fallen back from it."""
+    return any(
+        a["state"] in FAILED_ATTEMPTS or a["fell_back"] or (a["state"] == "claimed" and a["settled"] and a["reason"])
+        for a in job["attempts"]
+    )
 
 
 class progress_display:  # noqa: N801 - used as a function

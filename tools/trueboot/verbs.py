@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import verbs_bundle, verbs_keys, verbs_release
+from . import verbs_bundle, verbs_keys, verbs_product, verbs_release
 from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, api_of, group
 from .problem import Problem
 
@@ -24,6 +24,7 @@ device = group("Look at devices.")
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
+    ("product", verbs_product.app),
     ("release", verbs_release.app),
     ("keys", verbs_keys.app),
     ("bundle", verbs_bundle.app),
@@ -176,7 +177,7 @@ def deploy(
     state: StateOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Update devices to a release.  With --follow, exit 0 only if every device has proven it."""
+    """Update devices to a release.  With --follow, exit 0 only if every device has proven it, or claims it where claims count."""
     from .fleet import create_job
 
     if bool(device) == all:
@@ -199,7 +200,7 @@ def status(
     state: StateOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Show jobs, or one job and its attempts.  Exit 1 when an attempt of the job failed."""
+    """Show jobs, or one job, its attempts and what runs now.  Exit 1 when an attempt failed, or its device fell back."""
     from .fleet import get_job, list_jobs
 
     if follow and not job:

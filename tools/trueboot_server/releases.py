@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from tuf.api.metadata import TargetFile
 
-from .decada import jobs
+from .decada import jobs, running
 from .store import Transaction
 from .store.schema import releases
 
@@ -25,6 +25,7 @@ def keep_releases(t: Transaction, files: dict[str, TargetFile]) -> None:
             "length": file.length,
             "custom": custom,
         }
+        running.note_signed(t, values["sha256"], values["version"], custom.get("security"))
         row = known.pop(path, None)
         if row is not None and all(getattr(row, name) == value for name, value in values.items()):
             continue

@@ -25,7 +25,8 @@ from . import strict_json
 from .errors import RefusedReport
 
 TYPE = "trueboot-report+jwt"
-OUTCOMES = ("running", "updated", "rolled_back", "failed", "refused")
+OUTCOMES = ("running", "updated", "rolled_back", "failed", "refused", "trial", "below_floor", "fell_back")
+UNREADABLE = "unreadable"  # what a device says of an image that it cannot read
 _COUNTER_MAX = 2**53 - 1  # what every JSON reader can hold exactly
 _TEXT_CHARS = 256
 _PART = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -118,7 +119,8 @@ def _claims(claims: dict[str, Any]) -> dict[str, Any]:
             raise RefusedReport(f"{name} must be a whole number")
     if claims.get("outcome") not in OUTCOMES:
         raise RefusedReport("outcome is unknown")
-    if not isinstance(claims.get("image"), str) or not _SHA256.match(claims["image"]):
+    image = claims.get("image")
+    if not isinstance(image, str) or not (_SHA256.match(image) or image == UNREADABLE):
         raise RefusedReport("image must be a SHA-256 in lower-case hex")
     if not _is_text(claims.get("reason", "")):
         raise RefusedReport("reason must be a text")

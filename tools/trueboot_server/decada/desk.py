@@ -22,7 +22,7 @@ from .commands import Commands
 
 _AT_CONNECT = ("queued", "pushed")
 # Not at connect: a device on trial connects too, and must not be told to begin again.  An inform says that it rests.
-_AT_INFORM = ("queued", "pushed", "in_progress")
+_AT_INFORM = ("queued", "pushed", "in_progress", "on_trial")
 
 
 class DecadaDesk:

@@ -8,6 +8,7 @@ field, and `proven`, a signed boot report that `proof` accepted.  Only the secon
     queued         not pushed yet                                   push
     pushed         handed to the device's session at least once     progress, claim, report
     in_progress    the device told a step of 0 to 100               claim, report, negative step, time-out
+    on_trial       a report proves that the image runs on trial     claim, report, a step below 90, time-out
     claimed        the device informs of the target version         report; time-out settles it as it is
     updated        proven                                           -
     rolled_back, refused, failed                                    a report may still say which of the three it was
@@ -31,8 +32,9 @@ from ..store.schema import attempts, jobs
 from . import registry
 
 FAILURES = ("failed", "rolled_back", "refused", "timed_out")
+TRIAL_STEP = 90  # of the device's progress
 WITHDRAWN = "the release was withdrawn"
-OPEN = ("queued", "pushed", "in_progress", "claimed")
+BEGUN = ("pushed", "in_progress", "on_trial")
 
 
 def create(t: Transaction, release: Any, product_key: str, device_keys: list[str], max_failures: int) -> int:
@@ -119,7 +121,8 @@ def progress(t: Transaction, row: Any, step: int, desc: str) -> None:
     if step < 0:
         settle(t, row, "failed", reason=desc or f"step {step}", step=step, desc=desc)
         return
-    state = "in_progress" if row.state in ("queued", "pushed") else row.state
+    back = row.state == "on_trial" and step < TRIAL_STEP  # the image is activated once more
+    state = "in_progress" if back or row.state in ("queued", "pushed") else row.state
     # A sign of life: pushes are counted from the last one.
     _update(t, row, state=state, step=step, desc=desc, started_at=row.started_at or t.now, pushes=0)
     _tell(t, row, "progress", step=step, desc=desc)
@@ -128,13 +131,42 @@ def progress(t: Transaction, row: Any, step: int, desc: str) -> None:
 def claim(t: Transaction, identity: Identity, version: str, claims_count: bool) -> None:
     """The device informs of a version.  If it is the target's, the attempt is claimed, and no more than that."""
     row = open_attempt(t, identity)
-    if row is None or row.state not in ("pushed", "in_progress") or version != job_of(t, row).version:
+    if row is None or row.state not in BEGUN or version != job_of(t, row).version:
         return
     _update(t, row, state="claimed", claimed_version=version, claimed_at=t.now, started_at=row.started_at or t.now)
     _tell(t, row, "claimed", version=version)
     if claims_count:
         _update(t, row, settled=True)
         review(t, row.job_id)
+
+
+def count_claims(t: Transaction, product_key: str) -> None:
+    """From now on a claim counts: those that wait for a proof wait no longer."""
+    waiting = (attempts.c.state == "claimed", attempts.c.settled.is_(False), attempts.c.product_key == product_key)
+    for row in t.rows(sa.select(attempts).where(*waiting)):
+        _update(t, row, settled=True)
+        review(t, row.job_id)
+
+
+def on_trial(t: Transaction, row: Any, version: str, slot: str) -> None:
+    """A report proves that the device runs the release on trial.  That settles nothing."""
+    if row.settled or row.state not in ("queued", *BEGUN):
+        return
+    _update(t, row, state="on_trial", started_at=row.started_at or t.now)
+    _tell(t, row, "on_trial", version=version, slot=slot)
+
+
+def counts(rows: list[Any], now_running: int) -> dict[str, int]:
+    """Each attempt once, and how many devices run the release by their own proof."""
+    unproven = sum(_is_unproven(row) for row in rows)
+    found = {
+        "proven": sum(row.state == "updated" for row in rows),
+        "claimed": sum(row.state == "claimed" for row in rows) - unproven,
+        "failed": sum(row.state in FAILURES for row in rows) + unproven,
+        "cancelled": sum(row.state == "cancelled" for row in rows),
+    }
+    waiting = len(rows) - sum(found.values())
+    return {"devices": len(rows), **found, "waiting": waiting, "running": now_running}
 
 
 def proven(t: Transaction, row: Any, outcome: str, report_id: int, reason: str) -> None:
@@ -160,7 +192,8 @@ def review(t: Transaction, job_id: int) -> None:
         _end(t, job_id, "halted", failures=failures)
         _cancel(t, [row for row in rows if row.state == "queued"], "the job was halted")
     elif all(row.settled for row in rows):
-        _end(t, job_id, "done", updated=sum(row.state == "updated" for row in rows), failures=failures)
+        updated, claimed = (sum(row.state == state for row in rows) for state in ("updated", "claimed"))
+        _end(t, job_id, "done", updated=updated, claimed=claimed, failures=failures)
 
 
 def cancel(t: Transaction, job_id: int) -> None:

@@ -4,7 +4,9 @@
 A report counts when the key of one of the device's unrevoked certificates signed it for this product and this
 device, its boot counter has not fallen and its sequence number has risen (both per key); a repetition of a
 report that is known, claim for claim, is accepted again and changes nothing.  It is about an attempt when job
-and nonce are that attempt's; it proves "updated" only with the image and the version of the job's release.
+and nonce are that attempt's; it proves "updated" only with the image and the version of the job's release.  The
+report of a trial needs the same two, marks the attempt as on trial, and settles nothing.  What is said of a device
+and no attempt ("running", "below_floor", "fell_back") changes what is shown of the device: see `running`.
 
 Whatever is wrong raises `RefusedReport`, and the caller's transaction is rolled back whole.
 """
@@ -22,7 +24,7 @@ from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates, reports
-from . import jobs, registry
+from . import jobs, registry, running
 
 _DECIDING = ("updated", "rolled_back", "failed", "refused")
 
@@ -39,18 +41,14 @@ def accept(t: Transaction, identity: Identity, text: object, limits: Limits) -> 
             raise RefusedReport("this sequence number was used with other claims")
         return claims
     _check_counters(t, report.kid, claims)
+    running.check(t, claims)
     row = _attempt(t, identity, claims)
     report_id = _keep(t, identity, report.kid, claims, limits)
-    registry.update(
-        t,
-        identity,
-        proven_version=claims["version"],
-        proven_at=t.now,
-        image=claims["image"],
-        slot=claims["slot"],
-        last_report=claims,
-    )
-    t.event("report.accepted", identity, outcome=claims["outcome"], version=claims["version"], job=claims.get("job"))
+    told = {name: claims.get(name) for name in ("outcome", "version", "job", "reason")}
+    t.event("report.accepted", identity, **told)
+    running.follow(t, identity, claims)
+    if row is not None and claims["outcome"] == "trial":
+        jobs.on_trial(t, row, claims["version"], claims["slot"])
     if row is not None and claims["outcome"] in _DECIDING:
         jobs.proven(t, row, claims["outcome"], report_id, claims.get("reason", ""))
     return claims
@@ -92,14 +90,14 @@ def _attempt(t: Transaction, identity: Identity, claims: dict[str, Any]) -> Any 
         raise RefusedReport("the job is not one of this device's")
     if claims.get("nonce") != row.nonce:
         raise RefusedReport("the nonce is not this job's")
-    if claims["outcome"] not in _DECIDING:
+    if claims["outcome"] not in (*_DECIDING, "trial"):
         return row
     if row.proven_at is not None:
         raise RefusedReport("this job's outcome is already proven")
     job = jobs.job_of(t, row)
     if claims.get("target_version") not in (None, job.version):
         raise RefusedReport("the target version is not this job's")
-    if claims["outcome"] == "updated":
+    if claims["outcome"] in ("updated", "trial"):
         if claims["image"] != job.sha256:
             raise RefusedReport("the running image is not the release's")
         if claims["version"] != job.version:

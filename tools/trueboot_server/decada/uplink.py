@@ -70,6 +70,8 @@ def _inform(t: Transaction, identity: Identity, params: dict[str, Any], limits: 
     report = params.get("report")
     if report is not None:
         claims = _accept(t, identity, report, limits)
+        if claims["outcome"] == "trial":
+            raise ReportDeclined(envelope.REPORT_REJECTED, "report rejected: a trial is not told as a version")
         if claims["version"] != version:
             raise ReportDeclined(envelope.REPORT_REJECTED, "report rejected: it is about another version")
     before = registry.known_device(t, identity).claimed_version

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from ..clock import iso
-from ..decada import registry, telemetry
+from ..decada import registry, running, telemetry
 from ..decada.commands import is_service
 from ..errors import ApiError
 from ..names import Identity, is_identity
@@ -38,9 +38,10 @@ async def list_devices(request: web.Request) -> web.Response:
         live = t.rows(
             sa.select(certificates).where(certificates.c.revoked_at.is_(None)).order_by(certificates.c.issued_at)
         )
+        signed = running.Signed(t)
     newest = {(row.product_key, row.device_key): row for row in live}
     return web.json_response(
-        {"devices": [_shown(parts, row, newest.get((row.product_key, row.device_key))) for row in rows]}
+        {"devices": [_shown(parts, row, newest.get((row.product_key, row.device_key)), signed) for row in rows]}
     )
 
 
@@ -65,7 +66,8 @@ async def register(request: web.Request) -> web.Response:
         if not registry.room_for_another(t, identity.product_key, parts.limits):
             raise ApiError(409, "product_full", f"a product may have {parts.limits.devices_per_product} devices")
         row = registry.register(t, identity)
-    return web.json_response({**_shown(parts, row, None), "device_secret": row.device_secret}, status=201)
+        signed = running.Signed(t)
+    return web.json_response({**_shown(parts, row, None, signed), "device_secret": row.device_secret}, status=201)
 
 
 async def show(request: web.Request) -> web.Response:
@@ -74,7 +76,8 @@ async def show(request: web.Request) -> web.Response:
         identity, row = find(t, request)
         live = registry.live_certificates(t, identity, parts.limits)
         points = telemetry.latest(t, identity)
-    return web.json_response({**_shown(parts, row, live[0] if live else None), "telemetry": points})
+        signed = running.Signed(t)
+    return web.json_response({**_shown(parts, row, live[0] if live else None, signed), "telemetry": points})
 
 
 async def revoke(request: web.Request) -> web.Response:
@@ -84,7 +87,8 @@ async def revoke(request: web.Request) -> web.Response:
     parts.desk.revoke(identity)
     with parts.store.transaction() as t:
         _, row = find(t, request)
-    return web.json_response(_shown(parts, row, None))
+        signed = running.Signed(t)
+    return web.json_response(_shown(parts, row, None, signed))
 
 
 async def command(request: web.Request) -> web.Response:
@@ -121,7 +125,8 @@ def find(t: Transaction, request: web.Request) -> tuple[Identity, Any]:
     return identity, row
 
 
-def _shown(parts: Parts, row: Any, certificate: Any | None) -> dict[str, Any]:
+def _shown(parts: Parts, row: Any, certificate: Any | None, signed: running.Signed) -> dict[str, Any]:
+    """Claimed, proven (the last version that ran confirmed), and what runs by the last report, a trial's too."""
     identity = Identity(row.product_key, row.device_key)
     return {
         "product_key": row.product_key,
@@ -132,6 +137,7 @@ def _shown(parts: Parts, row: Any, certificate: Any | None) -> dict[str, Any]:
         "claimed_version": row.claimed_version,
         "proven_version": row.proven_version,
         "image": row.image,
+        "running": running.shown(row, signed),
         "certificate": {"serial": certificate.serial, "not_after": iso(certificate.not_after)} if certificate else None,
         "last_seen": iso(row.last_seen),
         "last_report": row.last_report,

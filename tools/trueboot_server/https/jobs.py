@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ..clock import iso
 from ..decada import jobs as model
+from ..decada import running
 from ..errors import ApiError
 from ..limits import Limits
 from ..names import Identity
@@ -120,6 +121,9 @@ def _find(t: Transaction, request: web.Request) -> Any:
 
 
 def _shown(t: Transaction, row: Any) -> dict[str, Any]:
+    """What was sent, what was proven of it, and what its devices run now."""
+    found, now = model.attempts_of(t, row.id), running.of_attempts(t, row.id)
+    attempts = [_attempt(attempt, row, now.get(attempt.device_key)) for attempt in found]
     return {
         "id": str(row.id),
         "product_key": row.product_key,
@@ -130,11 +134,19 @@ def _shown(t: Transaction, row: Any) -> dict[str, Any]:
         "max_failures": row.max_failures,
         "created_at": iso(row.created_at),
         "ended_at": iso(row.ended_at),
-        "attempts": [_attempt(attempt) for attempt in model.attempts_of(t, row.id)],
+        "counts": model.counts(found, sum(attempt["runs_it"] for attempt in attempts)),
+        "attempts": attempts,
     }
 
 
-def _attempt(row: Any) -> dict[str, Any]:
+def _attempt(row: Any, job: Any, now: dict[str, Any] | None) -> dict[str, Any]:
+    runs_it = now is not None and now["image"] == job.sha256 and not now["on_trial"]
+    was = None
+    if row.state == "updated" and now is not None and now["image"] != job.sha256:
+        why = (now["fell_back"] or {}).get("reason") or now["reason"]
+        was = f"was updated, now runs {now['version']}" + (
+            " on trial" if now["on_trial"] else f": {why}" if why else ""
+        )
     return {
         "id": str(row.id),
         "product_key": row.product_key,
@@ -145,6 +157,11 @@ def _attempt(row: Any) -> dict[str, Any]:
         "step": row.step,
         "desc": row.desc,
         "reason": row.reason,
+        "settled": bool(row.settled),
+        "running": now,
+        "runs_it": runs_it,
+        "fell_back": was is not None and bool(now and now["fell_back"]),
+        "now": was,
         "pushes": row.pushes,
         "updated_at": iso(row.updated_at),
     }

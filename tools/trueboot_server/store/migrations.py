@@ -70,7 +70,23 @@ def _reason_of_a_halt(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE jobs ADD COLUMN reason TEXT"))
 
 
-STEPS: list[Callable[[Connection], None]] = [_first, _reason_of_a_halt]
+_WHAT_RUNS = """
+ALTER TABLE devices ADD COLUMN reported_at INTEGER;
+ALTER TABLE devices ADD COLUMN fell_back JSON;
+UPDATE devices SET reported_at = proven_at;
+CREATE TABLE images (
+    sha256 TEXT NOT NULL, version TEXT NOT NULL, security INTEGER, PRIMARY KEY (sha256, version));
+INSERT INTO images SELECT DISTINCT sha256, version, NULL FROM jobs;
+"""
+
+
+def _what_runs(connection: Connection) -> None:
+    for statement in _WHAT_RUNS.split(";"):
+        if statement.strip():
+            connection.execute(text(statement))
+
+
+STEPS: list[Callable[[Connection], None]] = [_first, _reason_of_a_halt, _what_runs]
 
 
 class NewerDatabase(Exception):

@@ -56,8 +56,10 @@ devices = Table(
     Column("image", Text),
     Column("slot", Text),
     Column("last_seen", Integer),
-    Column("last_report", JSON),
+    Column("last_report", JSON),  # of any outcome; the four above are of the last that was not a trial's
     Column("created_at", Integer, nullable=False),
+    Column("reported_at", Integer),
+    Column("fell_back", JSON),  # {"version", "image"} of what was proven before, "reason", "at"; see decada.running
     ForeignKeyConstraint(["product_key"], ["products.product_key"]),
 )
 
@@ -156,6 +158,14 @@ releases = Table(
     Column("length", Integer, nullable=False),
     Column("custom", JSON, nullable=False),
     Column("published_at", Integer, nullable=False),
+)
+
+images = Table(  # every image that was ever signed here, withdrawn ones too
+    "images",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("security", Integer),
 )
 
 points = Table(

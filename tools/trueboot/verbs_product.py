@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""`trueboot product`: what holds for all devices of a product."""
+
+from typing import Annotated
+
+import typer
+
+from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, api_of, group
+
+app = group("What holds for all devices of a product.")
+
+
+@app.command("ls")
+def product_ls(
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """List the products."""
+    from .products import list_products
+
+    list_products(api_of(server, ca, token, state), json)
+
+
+@app.command("set")
+def product_set(
+    claims_count: Annotated[
+        str,
+        typer.Option(
+            help="yes: a device that cannot sign ends its part of a job by claiming the version; no: it fails."
+        ),
+    ],
+    product: Annotated[str, typer.Option(help="Product key. [default: the only one]", show_default=False)] = "",
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Say what a job makes of devices that cannot sign.  A claim is never called "updated"."""
+    from .products import set_policy
+
+    set_policy(api_of(server, ca, token, state), product, claims_count, json)

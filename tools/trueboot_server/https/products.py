@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Products over REST: what a job makes of devices that cannot sign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from aiohttp import web
+
+from ..clock import iso
+from ..decada import jobs, registry
+from ..errors import ApiError
+from ..store import Transaction
+from ..store.schema import products
+from .request import only, read_object, require_admin
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.get("/api/v1/products", list_products),
+        web.get("/api/v1/products/{product_key}", show),
+        web.post("/api/v1/products/{product_key}/policy", change),
+    ]
+
+
+async def list_products(request: web.Request) -> web.Response:
+    parts = require_admin(request)
+    with parts.store.transaction() as t:
+        rows = t.rows(sa.select(products).order_by(products.c.product_key))
+    return web.json_response({"products": [_shown(row) for row in rows]})
+
+
+async def show(request: web.Request) -> web.Response:
+    parts = require_admin(request)
+    with parts.store.transaction() as t:
+        return web.json_response(_shown(_find(t, request)))
+
+
+async def change(request: web.Request) -> web.Response:
+    """`claims_count`: whether a device's claim of the target version ends its part of a job.  It never says "updated"."""
+    parts = require_admin(request)
+    body = await read_object(request)
+    only(body, "claims_count")
+    counts = body.get("claims_count")
+    if not isinstance(counts, bool):
+        raise ApiError(400, "bad_policy", "claims_count must be true or false")
+    with parts.store.transaction() as t:
+        row = _find(t, request)
+        if bool(row.claims_count) != counts:
+            t.execute(products.update().where(products.c.product_key == row.product_key).values(claims_count=counts))
+            t.event("product.policy", product=row.product_key, claims_count=counts)
+        if counts:
+            jobs.count_claims(t, row.product_key)
+        return web.json_response(_shown(_find(t, request)))
+
+
+def _find(t: Transaction, request: web.Request) -> Any:
+    row = registry.product(t, request.match_info["product_key"])
+    if row is None:
+        raise ApiError(404, "no_such_product", "there is no such product", "GET /api/v1/products lists them.")
+    return row
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    return {
+        "product_key": row.product_key,
+        "claims_count": bool(row.claims_count),
+        "allow_password_login": bool(row.allow_password_login),
+        "created_at": iso(row.created_at),
+    }
