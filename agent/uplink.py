@@ -39,6 +39,7 @@ class Uplink:
         self.informed = False  # since this connect
         self.rejections = 0
         self.step = None  # of a job, to be told
+        self.asking = False  # what the cloud offers is to be asked for
         self.contact = False  # the server has answered since this boot, on trial
         self.telemetry = outbox.Telemetry()
 
@@ -103,7 +104,7 @@ class Uplink:
                 return 0
         else:
             trial = agent.update_state["phase"] == TRIAL
-            if self.step or (not self.contact if trial else agent.reports() or not self.informed):
+            if self.step or self.asking or (not self.contact if trial else agent.reports() or not self.informed):
                 self._talk().say(agent, trial)
         item = self.telemetry.peek()
         if item and not self.puback:

@@ -16,7 +16,7 @@ MAX_IMAGE_BYTES = 1 << 40
 def run(agent):
     hasher = hashlib.sha256()
     try:
-        yield from rehash(agent, agent.platform.slots.running(), hasher, MAX_IMAGE_BYTES)
+        agent.image_bytes = yield from rehash(agent, agent.platform.slots.running(), hasher, MAX_IMAGE_BYTES)
         image = hexdigest(hasher)
     except AgentError as error:
         agent.log_error(error)
