@@ -25,6 +25,8 @@ KEYS = {
     "slots": (str, "slots"),
     "consent_download": (str, "yes"),
     "consent_activate": (str, "yes"),
+    "bandwidth_bytes_s": (int, 0),
+    "encodings": (str, "deflate,patch"),
     "trial_timeout_ms": (int, 120_000),
     "keepalive_s": (int, 60),
     "log": (str, "json"),
@@ -37,7 +39,9 @@ CHOICES = {
     "log": ("json", "text"),
     "reset": ("exec", "exit"),
 }
-BOUNDS = {"trial_timeout_ms": (1000, 3_600_000), "keepalive_s": (10, 300)}
+BOUNDS = {"trial_timeout_ms": (1000, 3_600_000), "keepalive_s": (10, 300), "bandwidth_bytes_s": (0, 1 << 30)}
+ENCODINGS = ("deflate", "patch")  # of images on their way; see agent/wire/encoded.py
+LEAST_BANDWIDTH_BYTES_S = 1024
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 
@@ -64,6 +68,11 @@ def check(given):
         # The characters and the length that EnOS gives a key; they also keep a CN and a topic unambiguous.
         if not 0 < len(value) <= 64 or [c for c in value if c not in _KEY_CHARACTERS]:
             raise MisuseError("config", "key %s must be 1 to 64 letters, digits, '-', '_' or '.'" % name)
+    if 0 < config["bandwidth_bytes_s"] < LEAST_BANDWIDTH_BYTES_S:
+        raise MisuseError("config", "key bandwidth_bytes_s must be 0, for no limit, or at least 1024")
+    for name in config["encodings"].split(",") if config["encodings"] else ():
+        if name not in ENCODINGS:
+            raise MisuseError("config", "key encodings must be empty or name, with commas: " + ", ".join(ENCODINGS))
     for name, scheme in (("https", "https://"), ("mqtt", "mqtts://"), ("mqtt_activate", "mqtts://")):
         value = config[name]
         if value or name != "mqtt_activate":

@@ -50,9 +50,11 @@ class Agent:
         self.running_seq = 0  # the number that this boot's own report may use
         self.slot = ""  # the slot that runs, known once the agent has started
         self.image = ""  # hash of the running image, measured at this boot, and again
+        self.image_bytes = 0  # its length
         self.when = ""  # it was measured last: see `tasks.measure`
         self.security = None  # of the running image, as its note says; known with the image
         self._measure = 0  # ticks: when it is measured next
+        self.download = None  # what the tries of a download know of each other, see `tasks.fetch`
         self.verified = ""  # hash of the image that was read back from the spare slot since this boot
         self.uplink = Uplink(self)
         self.forget()
@@ -203,6 +205,15 @@ class Agent:
         self.image = image  # from now on the uplink is tended
         self.module("begin").started(self)
         yield from ()  # a task is a generator
+
+    def offered_again(self, offer):
+        """The answer to `uplink.asking`: an offer is considered that is for what is being downloaded."""
+        state = self.update_state
+        release = state["release"]
+        if state["phase"] == "fetching" and self._considering is None and len(self._tasks) < MAX_TASKS:
+            if (offer["job"], offer["version"]) == (release.get("job"), release["version"]):
+                self._considering = offer["job"] or offer["digest"]
+                self.begin("consider", dict(offer, fresh=True))
 
     def offered(self, offer):
         """An offer came.  It is considered unless it is the one at hand, or its outcome already waits to be told."""

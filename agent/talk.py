@@ -80,6 +80,11 @@ def hear(agent, event):
             return
         if read and read[0] == "replied":
             _replied(agent, *read[2:])
+        elif read and read[0] == "offers":
+            if agent.uplink.waiting and agent.uplink.waiting[:2] == (read[1], "offers"):
+                _replied(agent, *read[1:4])
+                for offer in read[4]:
+                    agent.offered_again(offer)
         elif read and read[0] == "offered":
             _answer(agent, read[2], read[3], OK, {}, 0)
             agent.offered(read[1])
@@ -105,6 +110,9 @@ def _replied(agent, identifier, code, text):
     uplink.waiting = None
     if code != OK:
         log("report.rejected", {"what": kind, "code": code, "detail": text[:120]})
+    if kind == "offers":
+        uplink.asking = False
+        return
     if kind == "contact":
         uplink.contact = True  # whatever it says: it has heard us, and we hear it
         return
@@ -150,6 +158,8 @@ def say(agent, trial):
     elif not uplink.informed:
         claims = agent.running_claims()
         _ask(agent, "version", None, cloud.report_version(state["version"], _sign(agent, claims) if claims else ""))
+    if uplink.asking and not (trial or uplink.waiting):
+        _ask(agent, "offers", None, cloud.ask_for_update())
     if uplink.step and not uplink.waiting:
         _, topic, payload = cloud.progress(*uplink.step, "")
         uplink.step = None

@@ -27,7 +27,7 @@ Events (tuples)
  ("offered", release)       trusted: every field comes from signed metadata, but "job" and "nonce"
  ("rejected", offer, step, reason)  an offer that trust or the rules turned down; step is a number of the cloud's
  ("consented", spare) ("declined", reason)   spare: the slot that is to be activated
- ("fetched",) ("failed", step, reason, final)
+ ("fetched",) ("failed", step, reason, final) ("advanced",): a try of the download failed, yet it brought the image on
  ("healthy",)
 
 Commands (tuples)
@@ -64,6 +64,7 @@ fetching booted -> fetching
 fetching offered -> fetching
 fetching rejected -> fetching
 fetching fetched -> staged
+fetching advanced -> fetching
 fetching failed -> fetching idle
 staged booted -> staged trial idle
 staged offered -> staged
@@ -253,6 +254,10 @@ def _fetching_failed(state, step, reason, final):
     if final or tries >= MAX_FETCHES:
         return _end(state, "failed", step, reason, False)
     return _enter(state, [("fetch", tries)], tries=tries)
+
+
+def _fetching_advanced(state):
+    return _enter(state, [], tries=0)
 
 
 # staged

@@ -40,6 +40,7 @@ class Uplink:
         self.informed = False  # since this connect
         self.rejections = 0
         self.step = None  # of a job, to be told
+        self.asking = False  # what the cloud offers is to be asked for
         self.contact = False  # the server has answered since this boot, on trial
         self.telemetry = outbox.Telemetry()
 
@@ -104,7 +105,7 @@ class Uplink:
                 return 0
         else:
             trial = agent.update_state["phase"] == TRIAL
-            if self.step or (not self.contact if trial else agent.reports() or not self.informed):
+            if self.step or self.asking or (not self.contact if trial else agent.reports() or not self.informed):
                 self._talk().say(agent, trial)
         item = None if agent.below_floor else self.telemetry.peek()  # below the floor a device may only update
         if item and not self.puback:

@@ -19,6 +19,10 @@ class Peer:
     Any method may raise an AgentError: then the call fails with it.
     """
 
+    piece_bytes = PIECE_BYTES  # the most that one read of an answer's body gives
+    silences = 1  # reads that give nothing yet, before each piece
+    read_ms = 0  # that each of them takes
+
     def connect(self, device, login):
         """The CONNACK code.  `login`: host, port, client_id, username, password, keepalive_s, identity."""
         return 0
@@ -138,14 +142,17 @@ class Response:
         self._body = b"" if method == "HEAD" or status in (204, 304) else body
         self._missing = len(self._body) and len(self._body) != int(self.headers["content-length"])
         self._at = 0
-        self._pause = True
+        self._silences = 0
 
     def read(self, size):
         self._life.check()
-        self._pause = not self._pause
-        if not self._pause:
+        peer = self._life.device.peer
+        self._life.device.now_ms += peer.read_ms
+        if self._silences < peer.silences:
+            self._silences += 1
             return None
-        data = self._body[self._at : self._at + min(size, PIECE_BYTES)]
+        self._silences = 0
+        data = self._body[self._at : self._at + min(size, peer.piece_bytes)]
         self._at += len(data)
         if not data and self._missing:
             raise UnreachableError("http_truncated", "the connection closed before the end of the response")

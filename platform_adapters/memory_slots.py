@@ -77,7 +77,7 @@ class Slots:
 
         def sync():
             images[spare] += unsynced
-            self._unsynced = b""
+            self._unsynced = bytearray()
 
         def tear():
             images[spare] += unsynced[: len(unsynced) // 2]
@@ -87,9 +87,11 @@ class Slots:
     def read(self, slot, offset, size):
         self._life.check()
         image = self._device.images[slot]
-        if slot == self.spare():
-            image += self._unsynced
-        return image[offset : offset + size]
+        data = image[offset : offset + size]
+        if slot == self.spare() and len(data) < size:
+            start = max(0, offset - len(image))
+            data += self._unsynced[start : start + size - len(data)]
+        return bytes(data)
 
     def activate(self):
         self._must_be_confirmed()
@@ -120,7 +122,7 @@ class Slots:
             raise MisuseError("on_trial", "the running image is not confirmed")
 
     def _drop(self):
-        self._unsynced = b""
+        self._unsynced = bytearray()
         self._check = None
         self._index = bytearray()
 
@@ -134,7 +136,7 @@ class Slots:
         except (RefusedError, DeviceError):
             self._drop()
             raise
-        self._unsynced += data
+        self._unsynced.extend(data)
 
     def _feed(self, data):
         for step in self._check.feed(data):

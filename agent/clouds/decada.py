@@ -39,7 +39,7 @@ class Decada:
         return message["id"], self.topics + topic, json.dumps(message).encode()
 
     def __getattr__(self, name):
-        """login, subscriptions, report_version, progress, reply, read: see decada_words."""
+        """login, subscriptions, report_version, progress, ask_for_update, reply, read: see decada_words."""
         from agent.clouds import decada_words
 
         word = getattr(decada_words, name)

@@ -12,6 +12,8 @@ from agent.errors import RefusedError
 
 MAX_PAYLOAD_BYTES = 8192
 MAX_URL_CHARACTERS = 1024  # signed URLs of object stores are long
+MAX_OFFERS = 4  # of one answer; one is under way at a time
+_OFFERS = "ota/device/getversion_reply"
 
 
 def login(cloud, mode, secret, stamp):
@@ -25,7 +27,7 @@ def login(cloud, mode, secret, stamp):
 
 def subscriptions(cloud):
     """Exact topics only; EnOS pushes its commands without a subscription, and wildcards echo replies."""
-    names = ("ota/device/inform_reply", "ota/device/progress_reply", "ota/device/upgrade")
+    names = ("ota/device/inform_reply", "ota/device/progress_reply", "ota/device/upgrade", _OFFERS)
     return [cloud.topics + name for name in names]
 
 
@@ -47,6 +49,11 @@ def progress(cloud, step, text, job, report):
     return cloud.request("ota/device/progress", "ota.device.progress", params)
 
 
+def ask_for_update(cloud):
+    """What does the cloud offer now?  Answered with ("offers", ...)."""
+    return cloud.request("ota/device/getversion", "ota.device.getversion", {})
+
+
 def reply(cloud, topic, identifier, code, data):
     """(topic, payload) that answers a command."""
     message = {"id": identifier, "code": code, "message": "", "data": data}
@@ -56,7 +63,7 @@ def reply(cloud, topic, identifier, code, data):
 def read(cloud, topic, payload):
     """The event that a message means, or None for one that means nothing to a device.
 
-    ("activated", secret, topic, id) ("replied", kind, id, code, text)
+    ("activated", secret, topic, id) ("replied", kind, id, code, text) ("offers", id, code, text, [offer, ...])
     ("offered", offer, topic, id) ("command", name, args, topic, id)
     RefusedError("cloud_message") for a message that breaks the protocol.
     """
@@ -79,7 +86,10 @@ def read(cloud, topic, payload):
             code = int(message.get("code", 0))
         except (TypeError, ValueError):
             code = 0
-        return "replied", name[:-6], _identifier(message), code, str(message.get("message") or "")
+        text = str(message.get("message") or "")
+        if name == _OFFERS:
+            return "offers", _identifier(message), code, text, _offers(message.get("data"))
+        return "replied", name[:-6], _identifier(message), code, text
     if name == "ota/device/upgrade":
         return "offered", _offer(_params(message)), topic, _identifier(message)
     if name.startswith("thing/service/"):
@@ -103,6 +113,17 @@ def _text(params, name, most=512):
     if not isinstance(value, str) or not 0 < len(value) <= most:
         raise RefusedError("cloud_message", "no usable " + name)
     return value
+
+
+def _offers(data):
+    """Those that can be read."""
+    found = []
+    for params in data[:MAX_OFFERS] if isinstance(data, list) else ():
+        try:
+            found.append(_offer(params if isinstance(params, dict) else {}))
+        except RefusedError:
+            pass
+    return found
 
 
 def _offer(params):

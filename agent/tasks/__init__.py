@@ -6,32 +6,26 @@ download or an enrolment never blocks the app.  They live in files of their own
 because a board loads each when it is needed and forgets it afterwards.
 """
 
-from agent.errors import RefusedError, UnreachableError
+from agent.errors import UnreachableError
 
 MAX_OUTAGES = 64  # with the waits of `session`, some five hours
 
 
 def reason(error):
     """What a report says of an error, or of a text from outside: short, and printable on every screen that it reaches."""
+    if getattr(error, "code", "") == "slot_full":
+        error = "does not fit: " + error.detail
     return "".join([letter if " " <= letter <= "~" else "?" for letter in str(error)[:120]])
 
 
 def is_outage(agent, error, local, outages):
-    """Whether `error` says no more than that the cloud is away as a whole: that is no verdict on a release or its
-    download, so it spends none of their tries.  `outages`: how often that was said already; there is a limit to it, too."""
-    return isinstance(error, UnreachableError) and not (local or agent.uplink.online) and outages < MAX_OUTAGES
+    """Whether `error` says no more than that the cloud is away as a whole, or that a server asks for patience: that is no
+    verdict on a release or its download, so it spends none of their tries.  `outages`: how often that was said already;
+    there is a limit to it, too."""
+    away = not (local or agent.uplink.online) or asked_s(error)
+    return isinstance(error, UnreachableError) and bool(away) and outages < MAX_OUTAGES
 
 
-def read_body(response, limit):
-    """The body of a response, at most `limit` bytes, else RefusedError("too_large")."""
-    body = bytearray()
-    while True:
-        data = response.read(1024)
-        if data is None:
-            yield 5
-        elif not data:
-            return bytes(body)
-        else:
-            body += data
-            if len(body) > limit:
-                raise RefusedError("too_large", "more than %d bytes" % limit)
+def asked_s(error):
+    """Seconds for which a server wants to be left alone, see `source.unusable`."""
+    return getattr(error, "after_s", 0)

@@ -12,7 +12,8 @@ the offer says must agree with them, or it is turned down.  Two roads:
 """
 
 from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
-from agent.tasks import is_outage, read_body, reason
+from agent.tasks import asked_s, is_outage, reason
+from agent.tasks.pace import Pace, pause_ms, read_body
 
 MAX_TRIES = 3
 PIECE_BYTES = 1024
@@ -32,10 +33,7 @@ def run(agent, offer):
             else:
                 tries += 1
             if isinstance(error, UnreachableError) and tries < MAX_TRIES:
-                from agent import session
-
-                # A stick that was pulled takes longer to come back than a network.
-                yield session.wait_ms(tries + outages, agent.platform.chance.random(1)[0], "file" in offer)
+                yield pause_ms(agent, tries + outages, "file" in offer, asked_s(error))
                 continue
             step = -2 if isinstance(error, UnreachableError) else -4 if isinstance(error, DeviceError) else -3
             told = dict(offer, version=offer["version"] and reason(offer["version"]))
@@ -49,6 +47,8 @@ def run(agent, offer):
 def _end(agent, offer, event):
     # Nothing of this file holds on to the walk, so that it is forgotten before the machine is loaded.
     agent.considered()
+    if event[0] == "rejected" and offer.get("fresh"):
+        return  # that the address of a download could not be replaced is no verdict on the release
     agent.update_event(event)
     if offer.get("request"):
         from agent import request
@@ -100,8 +100,10 @@ def _get(agent, name, limit):
         if response.status == 404:
             return None
         if response.status != 200:
-            raise UnreachableError("http_status", "%d for %s" % (response.status, name))
-        return (yield from read_body(response, limit))
+            from agent.tasks import source
+
+            raise source.unusable(response, name)
+        return (yield from read_body(response, limit, agent.platform.clock))
     finally:
         response.close()
 
@@ -129,9 +131,11 @@ def read_bundle(agent, offer, bundle, keep):
     from agent.tasks import source
 
     response = source.open_bundle(agent, offer)
+    pace = Pace(agent.platform.clock)
     try:
         while True:
             data = response.read(PIECE_BYTES)
+            pace.rest_ms(len(data or b""))
             if data is None:
                 yield 5
                 continue

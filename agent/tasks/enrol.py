@@ -9,7 +9,7 @@ key stays in the key store; what leaves the device is the CSR.
 from agent import identity, session
 from agent.clouds import decada
 from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.tasks import read_body
+from agent.tasks.pace import read_body
 
 ANSWER_MS = 30_000
 CLOSE_MS = 5_000
@@ -120,7 +120,7 @@ def _request(agent, label):
 def _post(agent, path, headers, body):
     response = agent.platform.http.open("POST", agent.config["https"] + path, headers, body, None)
     try:
-        answer = yield from read_body(response, MAX_ANSWER_BYTES)
+        answer = yield from read_body(response, MAX_ANSWER_BYTES, agent.platform.clock)
     finally:
         response.close()
     if response.status != 200:

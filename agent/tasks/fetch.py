@@ -1,116 +1,185 @@
 # SPDX-License-Identifier: MIT
 """Fill the spare slot with the image of a trusted release, and read it back.
 
-The download resumes, also over a reset: what the slot durably holds is hashed
-again from the slot, never believed, and the rest is asked for by Range.  Length
-and hash are checked while streaming and once more from the slot; only then does
-the update machine hear "fetched".
+The download goes on where it durably ended, also over a reset (`filling`).
+Length and hash are checked while streaming and once more from the slot; only
+then does the update machine hear "fetched".  Beside the plain road there is one
+with less to send (`compact`).
 
 Out of a bundle the image is taken without a temporary copy: from an empty slot
 on the whole file is read, its metadata part is passed over, and the offer's
 digest of the file is checked too.  A resumed download begins within the image,
 so there the signed hash of the image decides alone.
+
+Tries are a budget, and what they are spent on is told apart:
+ * A try that brought the image on by 1/PARTS of it, and by PART_BYTES, is no fruitless one:
+   the machine counts from zero again.  There are at most PARTS of them, and then an end.
+ * The cloud being away as a whole, or a server that asks for patience, spends none; there is a limit to that, too.
+ * An address that is refused spends one, and a fresh offer is asked for (`fresh`).
+ * What was resumed or decoded and is not the signed image is fetched anew from
+   its first byte, MAX_RESTARTS times: the slot may have rotted, or the server
+   have another file now.  A whole download with a wrong hash is the end.
 """
 
 import hashlib
 
-from agent import session
 from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.tasks import is_outage, reason
-from agent.tasks.readback import hexdigest, rehash, verify
+from agent.tasks import asked_s, is_outage, reason
+from agent.tasks.filling import Filling
+from agent.tasks.pace import Pace, pause_ms
+from agent.tasks.readback import hexdigest, verify
 from agent.tasks.source import open_image
 
 SILENT_MS = 10
+PARTS = 64
+PART_BYTES = 4096
+MAX_RESTARTS = 2
+COMPACT_TRIES = 2  # fruitless tries after which the plain road is taken
 
 
 def run(agent, release, tries):
     """Ends in the update machine's event "fetched" or "failed"."""
     local = "file" in (release.get("source") or ())
-    outages = 0
+    memory = agent.download
+    if memory is None or memory["sha256"] != release["sha256"]:
+        memory = agent.download = _remember(release)
     while True:
-        if tries + outages:
-            # A stick that was pulled takes longer to come back than a network.
-            yield session.wait_ms(tries + outages, agent.platform.chance.random(1)[0], local)
+        failures = tries + memory["outages"] + memory["advances"]
+        if failures:
+            yield pause_ms(agent, failures, local, memory["after_s"])
         try:
-            yield from _fill(agent, release)
+            if memory["refused"]:
+                from agent.tasks import fresh
+
+                memory["refused"] = False
+                release = yield from fresh.ask(agent, release)
+            yield from _fill(agent, release, memory, tries)
             yield from verify(agent, release)
             break
         except AgentError as error:
             agent.log_error(error)
-            if is_outage(agent, error, local, outages):
-                outages += 1
-                continue
-            step = -2 if isinstance(error, UnreachableError) else -3 if isinstance(error, RefusedError) else -4
-            agent.update_event(("failed", step, reason(error), step != -2))
-            return
+            if not isinstance(error, UnreachableError):
+                agent.download = None
+                agent.update_event(("failed", -3 if isinstance(error, RefusedError) else -4, reason(error), True))
+                return
+            memory["after_s"] = asked_s(error)
+            memory["refused"] = error.code == "url_refused"
+            memory["misled"] = error.code == "http_range" and tries > 0
+            if memory["at"] - memory["mark"] >= max(PART_BYTES, release["length"] // PARTS):
+                memory["mark"] = memory["at"]
+                memory["outages"], memory["advances"] = 0, 1
+                if tries:
+                    tries = 0
+                    agent.update_event(("advanced",))
+            elif is_outage(agent, error, local, memory["outages"]):
+                memory["outages"] += 1
+            else:
+                agent.update_event(("failed", -2, reason(error), False))
+                if agent.update_state["phase"] != "fetching":
+                    agent.download = None
+                return  # the machine has begun the next try
+    agent.download = None
     agent.update_event(("fetched",))
 
 
-def _note(release):
-    note = {k: release[k] for k in ("version", "sha256", "length", "security", "kind")}
-    note["size"] = release["length"]
-    return note
+def _remember(release):
+    """What the tries of this boot have to know of each other."""
+    return {
+        "sha256": release["sha256"],
+        "at": 0,  # bytes that the slot durably held at the end of the last try
+        "mark": -1,  # bytes from which on progress counts; -1: not known yet
+        "outages": 0,
+        "advances": 0,
+        "after_s": 0,
+        "refused": False,
+        "misled": False,  # the answers to Range requests are wrong
+        "restarts": 0,
+        "plain": False,  # the compact road leads nowhere
+        "file": None,  # (URL, ETag)
+    }
 
 
-def _fill(agent, release):
-    slots = agent.platform.slots
-    length = release["length"]
-    note = slots.release(slots.spare())
-    if not note or note.get("sha256") != release["sha256"]:
-        slots.begin(_note(release))
-    offset = slots.filled()
-    hasher = hashlib.sha256()
-    if offset:
-        offset = yield from rehash(agent, slots.spare(), hasher, offset)
-    if offset < length:
-        response, skip = open_image(agent, release, offset)
+def _fill(agent, release, memory, tries):
+    filling = Filling(agent, release)
+    yield from filling.resume()
+    if memory["mark"] < 0:
+        memory["mark"] = filling.offset
+    if memory["misled"]:
+        memory["misled"] = False
+        if memory["restarts"] < MAX_RESTARTS:
+            _again(filling, memory)
+    while True:
+        compact = release.get("source") is None and tries < COMPACT_TRIES and not memory["plain"]
         try:
-            if response.status == 200 and offset:
-                # The server ignored the Range: what it sends begins at zero, so we do too.
-                slots.begin(_note(release))
-                offset, hasher = 0, hashlib.sha256()
-            yield from _stream(agent, release, response, skip, offset, hasher)
+            yield from _take(agent, release, filling, memory, compact)
         except AgentError:
-            slots.sync()  # what came is kept: the next try goes on from there
+            filling.sync()
+            memory["at"] = agent.platform.slots.filled()
             raise
-        finally:
-            response.close()
-        slots.sync()
-    if hexdigest(hasher) != release["sha256"]:
-        slots.begin(_note(release))
-        raise RefusedError("image_hash", "the image is not the one that was signed")
+        filling.sync()
+        if filling.is_the_image():
+            return
+        wrong = RefusedError("image_hash", "the image is not the one that was signed")
+        compact = compact and not memory["plain"]  # it was taken indeed
+        if not (filling.began_at or compact) or memory["restarts"] >= MAX_RESTARTS:
+            filling.restart()
+            raise wrong
+        agent.log_error(wrong)
+        memory["plain"] = memory["plain"] or compact
+        _again(filling, memory)
 
 
-def _stream(agent, release, response, skip, offset, hasher):
-    """`skip`: bytes of the response that come before the image's `offset`."""
-    slots, length, chunk = agent.platform.slots, release["length"], agent.chunk
+def _again(filling, memory):
+    """From the first byte."""
+    filling.restart()
+    memory["restarts"] += 1
+    memory["mark"] = memory["at"] = 0
+
+
+def _take(agent, release, filling, memory, compact):
+    """The rest of the image, by either road."""
+    if filling.offset == release["length"]:
+        return
+    if compact:
+        from agent.tasks import compact as road
+
+        if (yield from road.take(agent, release, filling)):
+            return
+        memory["plain"] = True
+    response, skip = open_image(agent, release, filling.offset, memory)
+    try:
+        if response.status == 200 and filling.offset:
+            filling.restart()  # the server ignored the Range: what it sends begins at zero, so we do too
+        yield from _stream(agent, release, response, skip, filling)
+    finally:
+        response.close()
+
+
+def _stream(agent, release, response, skip, filling):
+    """`skip`: bytes of the response that come before what is asked for."""
     said = skip and release["source"]["sha256"]
     whole = hashlib.sha256() if said else None
-    told = 10 * offset // length
+    pace = Pace(agent.platform.clock, agent.config["bandwidth_bytes_s"])
+    size = pace.piece(agent.chunk)
     while True:
-        data = response.read(chunk)
+        data = response.read(size)
         if data is None:
+            pace.rest_ms(0)
             yield SILENT_MS
             continue
         if not data:
             break
+        rest = pace.rest_ms(len(data))
         if whole:
             whole.update(data)
         if skip:
             first = min(skip, len(data))
             skip -= first
             data = data[first:]
-        if offset + len(data) > length:
-            raise RefusedError("image_length", "the server sends more than the signed %d bytes" % length)
         if data:
-            slots.write(offset, data)
-            hasher.update(data)
-            offset += len(data)
-        if 10 * offset // length > told:
-            told = 10 * offset // length
-            agent.progress(offset, length, release)
-        yield 0
-    if offset != length:
-        raise UnreachableError("http_truncated", "%d of %d bytes" % (offset, length))
+            filling.put(data)
+        yield rest
+    if filling.offset != release["length"]:
+        raise UnreachableError("http_truncated", "%d of %d bytes" % (filling.offset, release["length"]))
     if whole and hexdigest(whole) != said:
         raise RefusedError("offer", "its digest is not that of the file")

@@ -26,14 +26,25 @@ def run(agent, when="boot"):
     try:
         if getattr(slots, "at_install", False):
             when = "at-install"
-            image = (slots.release(slots.running()) or {}).get("sha256") or "unreadable"
+            note = slots.release(slots.running()) or {}
+            image, agent.image_bytes = note.get("sha256") or "unreadable", note.get("length") or 0
         else:
-            for _ in rehash(agent, slots.running(), hasher, MAX_IMAGE_BYTES):
-                yield REST_MS if when == "daily" else 0
-                while when == "daily" and agent.update_state["phase"] == "fetching":
-                    yield PAUSE_MS
+            steps = rehash(agent, slots.running(), hasher, MAX_IMAGE_BYTES)
+            agent.image_bytes = yield from (_slowly(agent, steps) if when == "daily" else steps)
             image = hexdigest(hasher)
     except AgentError as error:
         agent.log_error(error)
         image = "unreadable"
     agent.measured(image, when)
+
+
+def _slowly(agent, steps):
+    """`steps`, with rests; gives what they give."""
+    try:
+        while True:
+            next(steps)
+            yield REST_MS
+            while agent.update_state["phase"] == "fetching":
+                yield PAUSE_MS
+    except StopIteration as end:
+        return end.value

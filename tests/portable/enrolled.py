@@ -31,7 +31,7 @@ def device(cloud, root, now, factory, **record):
     return made
 
 
-def settle(made, healthy=True, done=None, approve=None, max_boots=24, max_steps=600):
+def settle(made, healthy=True, done=None, approve=None, max_boots=24, max_steps=600, rest_ms=100):
     """Boot until the device rests, with nothing to tell and nothing under way; gives the last boot's agent.
 
     `done(agent)`: what else must be true at rest.  AssertionError when it never rests.
@@ -49,8 +49,10 @@ def settle(made, healthy=True, done=None, approve=None, max_boots=24, max_steps=
                 quiet = quiet + 1 if resting else 0
                 if quiet > 5:
                     return agent
-                platform.clock.sleep_ms(max(wait, 1) if not status["online"] else min(max(wait, 1), 100))
-            raise AssertionError("no rest in phase %s: %s" % (agent.status(), made.events[-5:]))
+                platform.clock.sleep_ms(max(wait, 1) if not status["online"] else min(max(wait, 1), rest_ms))
+            raise AssertionError(
+                "no rest in phase %s: %s" % (agent.status(), [e for e in made.events if e[0] == "error"][-5:])
+            )
         except (memory.PowerCut, memory.Reset):
             continue
     raise AssertionError("no rest after %d boots" % max_boots)

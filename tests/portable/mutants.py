@@ -2,29 +2,29 @@
 """Planted defects, each of them once somebody's real one.
 
 DEFECTS are for the sweep to catch, in the world that is named; TRUST_DEFECTS
-for a test of test_offers.py, since no cut is needed to show them.
+for a test of test_offers.py, since no cut is needed to show them, and
+DOWNLOAD_DEFECTS for one of test_downloads.py.
 """
 
 import json
 
 from agent import acts, begin, claims, journal, outbox, request, rules, update
 from agent.clouds import decada_words
-from agent.tasks import fetch, source, trial, trusted
+from agent.tasks import fetch, filling, fresh, pace, redirect, source, trial, trusted
 from agent.trust.metadata import Metadata
 from agent.trust.walk import Walk
 
 
 def plant(name):
-    (DEFECTS.get(name) or TRUST_DEFECTS[name])[0]()
+    (DEFECTS.get(name) or TRUST_DEFECTS.get(name) or DOWNLOAD_DEFECTS[name])[0]()
 
 
 def try_out(name):
     """Print whether the defect's test fails once it is planted; that it passes before is seen where it is at home."""
-    import test_offers
-
+    at_home = __import__("test_offers" if name in TRUST_DEFECTS else "test_downloads")
     plant(name)
     try:
-        getattr(test_offers, TRUST_DEFECTS[name][1])()
+        getattr(at_home, (TRUST_DEFECTS.get(name) or DOWNLOAD_DEFECTS[name])[1])()
     except AssertionError:
         print(json.dumps(True))
     else:
@@ -180,10 +180,6 @@ def _credentials_for_everybody():
     source.split_url = lambda url: split("https://cloud:1/x") if split(url) else None
 
 
-def _redirect_is_an_answer():
-    source.REDIRECTS = ()
-
-
 def _older_bundle_stored():
     keep = Walk._keep
 
@@ -198,16 +194,95 @@ def _older_bundle_stored():
 def _bundle_digest_ignored():
     stream = fetch._stream
 
-    def careless(agent, release, response, skip, offset, hasher):
+    def careless(agent, release, response, skip, filling):
         if skip:
             release = dict(release, source=dict(release["source"], sha256=None))
-        return stream(agent, release, response, skip, offset, hasher)
+        return stream(agent, release, response, skip, filling)
 
     fetch._stream = careless
 
 
 def _request_done_twice():
     request.known = lambda record, identifier: False
+
+
+def _resumed_without_rehash():
+    """What the slot held at the start is believed: it is not read, and what came after it decides."""
+
+    def believe(agent, slot, hasher, limit):
+        yield from ()
+        return limit
+
+    is_the_image = filling.Filling.is_the_image
+    filling.rehash = believe
+    filling.Filling.is_the_image = lambda self: bool(self.began_at) or is_the_image(self)
+
+
+def _durable_at_the_end_only():
+    filling.SYNC_BYTES = filling.LATE_BYTES = 1 << 30
+
+
+def _progress_is_no_progress():
+    fetch.PART_BYTES = 1 << 30
+
+
+def _any_progress_counts():
+    fetch.PARTS, fetch.PART_BYTES = 1 << 30, 1
+
+
+def _drip_is_patience():
+    pace.SLOW_BYTES = 1
+
+
+def _credentials_along_redirects():
+    opened = source._open
+
+    def open_all(agent, url, offset, named, memory):
+        http = agent.platform.http
+        call = http.open
+        http.open = lambda method, url, headers, body, identity: call(method, url, headers, body, agent.credentials())
+        try:
+            return opened(agent, url, offset, named, memory)
+        finally:
+            http.open = call
+
+    source._open = open_all
+
+
+def _redirects_for_ever():
+    redirect.MAX_REDIRECTS = 1000
+
+
+def _part_of_any_file():
+    source._wrong_part = lambda *arguments: None
+
+
+def _no_question_for_offers():
+    def keep(agent, release):
+        yield 0
+        return release
+
+    fresh.ask = keep
+
+
+def _no_patience():
+    source.BUSY = ()
+
+
+def _room_taken_for_granted():
+    Filling = filling.Filling
+    resume = Filling.resume
+
+    def careless(self):
+        slots = self._agent.platform.slots
+        capacity = slots.capacity
+        slots.capacity = lambda: 1 << 30
+        try:
+            yield from resume(self)
+        finally:
+            slots.capacity = capacity
+
+    Filling.resume = careless
 
 
 DEFECTS = {
@@ -240,6 +315,21 @@ TRUST_DEFECTS = {
         _bundle_digest_ignored,
         "test_what_the_offer_says_of_a_bundle_must_agree_with_the_file",
     ),
-    "redirect taken for a fault": (_redirect_is_an_answer, "test_a_redirect_is_not_followed"),
     "request done twice": (_request_done_twice, "test_a_request_is_done_once_though_the_power_goes"),
+}
+DOWNLOAD_DEFECTS = {
+    "resume without re-hash": (
+        _resumed_without_rehash,
+        "test_what_a_slot_holds_after_a_reset_is_hashed_and_not_believed",
+    ),
+    "durable at the end only": (_durable_at_the_end_only, "test_a_power_cut_in_mid_download_costs_little_of_it"),
+    "progress is no progress": (_progress_is_no_progress, "test_a_try_that_makes_progress_is_no_fruitless_one"),
+    "any progress counts": (_any_progress_counts, "test_a_trickle_of_progress_is_an_end"),
+    "a drip is patience": (_drip_is_patience, "test_slow_drip"),
+    "credentials along redirects": (_credentials_along_redirects, "test_credentials_never_go_along_a_redirect"),
+    "redirects for ever": (_redirects_for_ever, "test_redirect_loops"),
+    "a part of any file": (_part_of_any_file, "test_wrong_content_range"),
+    "no question for offers": (_no_question_for_offers, "test_token_expired_in_mid_download"),
+    "no patience": (_no_patience, "test_429_with_retry_after"),
+    "room taken for granted": (_room_taken_for_granted, "test_what_does_not_fit_any_more_when_a_download_goes_on"),
 }

@@ -120,6 +120,13 @@ def test_a_download_has_a_budget():
     assert report_of(commands)["outcome"] == "failed" and report_of(commands)["step"] == -2
 
 
+def test_a_try_that_made_progress_gives_the_budget_back():
+    state, commands = after(OFFER, ("consented", "b"), ("failed", -2, "gone", False), ("failed", -2, "gone", False))
+    assert state["tries"] == 2
+    state, commands = update.step(state, ("advanced",))
+    assert state["tries"] == 0 and names(commands) == ["save"] and state["phase"] == "fetching"
+
+
 def test_a_trial_that_the_journal_does_not_know_is_given_up():
     assert names(after(("booted", NEW))[1]) == ["rollback", "reboot"]
 
@@ -155,7 +162,13 @@ def test_every_declared_edge_is_taken_and_no_other():
         ("booted", {"slot": s, "confirmed": c, "failure": f}) for s in "ab" for c in (True, False) for f in ("", "x")
     ]
     events += [("offered", release()), ("offered", release(OTHER)), ("offered", release(FACTORY))]
-    events += [("rejected", release(OTHER), -3, "r"), ("consented", "b"), ("declined", "no"), ("fetched",)]
+    events += [
+        ("rejected", release(OTHER), -3, "r"),
+        ("consented", "b"),
+        ("declined", "no"),
+        ("fetched",),
+        ("advanced",),
+    ]
     events += [("failed", -2, "f", False), ("failed", -4, "f", True), ("healthy",)]
     seen, edges, queue = set(), set(), [update.initial("1.0.0", FACTORY)]
     while queue:

@@ -37,7 +37,8 @@ def board(tmp_path_factory):
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("sweep_board")
-    names = ("sweep", "decada_cloud", "mutants", "enrolled", "tuf_repo", "test_offers", "scratch", "expect")
+    names = ("sweep", "decada_cloud", "mutants", "enrolled", "tuf_repo", "scratch", "expect")
+    names += ("test_offers", "test_downloads")
     mpy.build(folder, keep=shorten.words(*((PORTABLE / (name + ".py")).read_text("utf-8") for name in names)))
     for name in names:
         mpy.compile_file(PORTABLE / (name + ".py"), folder / (name + ".mpy"), name + ".py")
@@ -89,7 +90,7 @@ def test_a_planted_defect_is_caught(sweep, mutant):
     assert sweep(0, mutant, kind)[-1]["count"] > 0, "the sweep did not notice: " + mutant
 
 
-@pytest.mark.parametrize("mutant", mutants.TRUST_DEFECTS)
-def test_a_planted_defect_of_trust_is_caught(python, mutant):
+@pytest.mark.parametrize("mutant", [*mutants.TRUST_DEFECTS, *mutants.DOWNLOAD_DEFECTS])
+def test_a_planted_defect_of_trust_or_downloads_is_caught(python, mutant):
     caught = python("import mutants; mutants.try_out(%r)" % mutant)
     assert caught == [True], "the attacks did not notice: " + mutant
