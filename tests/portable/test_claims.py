@@ -265,6 +265,7 @@ def test_a_note_that_cannot_be_read_accuses_nobody():
     platform.slots.release = broken
     agent = live(device, 2000, agent)
     assert last(cloud)[2]["outcome"] == "running" and last(cloud)[2]["version"] == "1.0.0"
+    assert [fields["code"] for name, fields in device.events if name == "error"] == ["slot"]
     assert not agent.status()["below_floor"]
 
 
@@ -301,6 +302,18 @@ def test_an_image_that_changes_while_it_runs_is_told_at_once():
     live(device)
     assert last(cloud)[2]["measured"] == "boot" and last(cloud)[2]["reason"] == ""
     assert cloud.lies == [], cloud.lies
+
+
+def test_a_change_that_comes_before_the_boots_own_report_was_heard_takes_its_place():
+    device, cloud = resting()
+    cloud.deaf = True
+    agent = live(device)
+    device.images["a"] = other_image()
+    agent._measure = 0
+    live(device, 5000, agent)
+    cloud.deaf, cloud.heard = False, []
+    live(device, 65_000, agent)
+    assert [claims["reason"] for _, _, claims in cloud.heard] == ["image changed"] and cloud.lies == [], cloud.lies
 
 
 def test_a_report_that_is_said_again_after_the_daily_measurement_is_the_same():
