@@ -63,7 +63,13 @@ def _reader(agent):
 
     def read(offset, size):
         try:
-            return slots.read(running, offset, size)
+            data = slots.read(running, offset, size)
+            while 0 < len(data) < size:  # a slot may give less, at the end of a file
+                more = slots.read(running, offset + len(data), size - len(data))
+                if not more:
+                    break
+                data += more
+            return data
         except DeviceError as error:
             raise RefusedError("encoded", "the running slot cannot be read: %s" % error.code)
 
