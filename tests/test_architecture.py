@@ -52,7 +52,7 @@ RULES = (
     ("agent/rules.py", ("agent.errors", "agent.version"), ()),
     ("agent/request.py", ("agent.errors",), ("json", "binascii")),
     ("agent/blame.py", (), ("io", "sys")),
-    ("agent/tasks/source.py", ("agent",), ("os",)),  # the one task that looks at files
+    ("agent/tasks/stick.py", ("agent",), ("os",)),  # the one task that looks at files
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal
