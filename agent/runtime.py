@@ -321,6 +321,19 @@ class Agent:
             __import__(name)
         return sys.modules[name]
 
+    def let_go(self, name):
+        """Forget agent/<name>.py, which the caller alone has used: a task may, which has it no longer."""
+        name = "agent." + name
+        if sys.implementation.name == "micropython" and name in sys.modules and name not in self._resident:
+            self._drop(name)
+            gc.collect()
+
+    def _drop(self, name):
+        parent, _, leaf = name.rpartition(".")
+        del sys.modules[name]
+        if hasattr(sys.modules.get(parent), leaf):
+            delattr(sys.modules[parent], leaf)
+
     def forget(self):
         """Let go of every module of ours that was loaded since the agent was made, unless a task may need it.
 
@@ -337,9 +350,6 @@ class Agent:
             if hasattr(self.platform, "idle"):
                 self.platform.idle()
             for name in passing:
-                parent, _, leaf = name.rpartition(".")
-                del sys.modules[name]
-                if hasattr(sys.modules.get(parent), leaf):
-                    delattr(sys.modules[parent], leaf)
+                self._drop(name)
             gc.collect()
         self._kept = len(sys.modules)

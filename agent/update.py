@@ -116,7 +116,7 @@ def _followed(state, boot):
         return state, []
     if not state["image"]:  # the factory did not say
         return _enter(state, [], image=image)
-    outcome, reason = "running", "image changed"
+    outcome, reason, older = "running", "image changed", False
     if runs != state["version"]:
         from agent import version  # only here
 
@@ -133,7 +133,7 @@ def _followed(state, boot):
         outcome = "below_floor"
     report = _report({"version": None}, outcome, 0, reason)
     report["request"] = None
-    log = ("log", "update.fell_back", {"version": runs, "reason": reason})
+    log = ("log", "update.fell_back" if older else "image.changed", {"version": runs, "reason": reason})
     return _enter(state, [log], report, version=runs, image=image)
 
 

@@ -104,7 +104,9 @@ class DirSlots:
                 self._resume(offset)
             if offset != self._walk.offset:
                 raise MisuseError("slot_offset", "%d, where %d is next" % (offset, self._walk.offset))
-            self._reader = None
+            if self._reader is not None and self._reader.slot == self.spare():
+                self._reader.close()
+                self._reader = None
             done = False
             try:
                 for step in self._walk.feed(data):
@@ -143,14 +145,12 @@ class DirSlots:
         if slot == self.spare() and self._file is not None:
             self._file.flush()
         try:
-            if self._reader is None or self._reader.slot != slot or self._reader.offset != offset:
-                if self._reader is not None:
-                    self._reader.close()
-                self._reader = slotfiles.Reader(slot, self._path(slot))
-                while self._reader.offset < offset:
-                    if not self._reader.read(min(4096, offset - self._reader.offset)):
-                        return b""
-            return self._reader.read(size)
+            reader = self._reader
+            if reader is None or reader.slot != slot or reader.offset > offset:
+                if reader is not None:
+                    reader.close()
+                reader = self._reader = slotfiles.Reader(slot, self._path(slot))
+            return reader.read(size) if reader.skip_to(offset) else b""
         except OSError as error:
             raise _failed(error)
 

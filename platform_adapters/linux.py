@@ -47,7 +47,7 @@ class Linux:
         self.keys = SoftwareKeys(state + "/keys")
         net = Net(self.anchors(), self.keys.file)
         self.mqtt = PahoMqtt(net)
-        self.http = RequestsHttp(net)
+        self.http = RequestsHttp(net, bandwidth_bytes_s=_number(self.config.get("bandwidth_bytes_s")))
         self.clock = Clock()
         self.power = Power(self.config.get("reset", "exec"))
         self.chance = Chance()
@@ -90,6 +90,10 @@ class Linux:
             sys.stdout.flush()
         except (OSError, ValueError):
             pass  # nobody reads any more; that must not stop a device
+
+
+def _number(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0  # the agent's own check tells what is wrong with it
 
 
 def _make_private(folder: str) -> None:

@@ -6,7 +6,8 @@ Rules it keeps
     would replace ours, seen), requests' own certificate options unused.
   * No redirect, cookie, netrc entry, proxy or content coding.
   * A bounded queue between reader and agent: a download overlaps its hashing
-    and its writing, in READ_AHEAD * CHUNK_BYTES of memory.
+    and its writing, in READ_AHEAD * CHUNK_BYTES of memory.  Where bandwidth is
+    limited, no more than half a second of it is read ahead.
 """
 
 from __future__ import annotations
@@ -61,15 +62,19 @@ DROPPED = ("RemoteDisconnected", "ConnectionResetError", "BrokenPipeError")
 
 
 class RequestsHttp:
-    def __init__(self, net: Net, silence_s: float = SILENCE_S):
+    def __init__(self, net: Net, silence_s: float = SILENCE_S, bandwidth_bytes_s: int = 0):
+        """`bandwidth_bytes_s`: what the agent will read at most, 0 for no limit."""
         self._net = net
         self._silence_s = silence_s
+        self._ahead = (CHUNK_BYTES, READ_AHEAD)
+        if bandwidth_bytes_s:
+            self._ahead = (min(CHUNK_BYTES, max(1024, bandwidth_bytes_s // 4)), 1)
         self._session: requests.Session | None = None
         self._identity: Identity | None = None
 
     def open(self, method: str, url: str, headers: dict[str, str], body: bytes, identity: Identity | None) -> Response:
         host, port, _ = split_url(url)
-        response = Response(host, port, self._silence_s)
+        response = Response(host, port, self._silence_s, self._ahead)
         session = self._session_for(identity)
         request = requests.Request(method, url, {"Accept-Encoding": "identity", **headers}, data=body or None)
         try:
@@ -98,12 +103,14 @@ class RequestsHttp:
 class Response:
     """One answer; the thread puts bytes, b"" at the end, or the error that ended it."""
 
-    def __init__(self, host: str, port: int, silence_s: float):
+    def __init__(self, host: str, port: int, silence_s: float, ahead: tuple[int, int]):
+        """`ahead`: bytes of a piece, and pieces that are read before they are asked for."""
         self.status = 0
         self.headers: dict[str, str] = {}
         self._peer = (host, port)
         self._silence_s = silence_s
-        self._queue: queue.Queue[bytes | AgentError] = queue.Queue(READ_AHEAD)
+        self._piece_bytes = ahead[0]
+        self._queue: queue.Queue[bytes | AgentError] = queue.Queue(ahead[1])
         self._rest: bytes | memoryview = b""
         self._ended: bytes | AgentError | None = None
         self._head = threading.Event()
@@ -159,7 +166,7 @@ class Response:
                 self.headers = {name.lower(): value for name, value in answer.headers.items()}
                 self.status = answer.status_code
                 self._head.set()
-                while data := raw.read(CHUNK_BYTES, decode_content=False):
+                while data := raw.read(self._piece_bytes, decode_content=False):
                     if not self._put(data):
                         raw.close()
                         return

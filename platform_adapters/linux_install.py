@@ -25,7 +25,7 @@ from typing import Any
 from agent import config as schema
 from agent import journal, request, update
 from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
-from agent.tasks import consider, source, trusted
+from agent.tasks import consider, stick, trusted
 from agent.trust.bundle import Bundle
 from platform_adapters.filestore import FileStore
 from platform_adapters.linux import Linux
@@ -113,7 +113,7 @@ def examine(looker: Looker, name: str) -> dict[str, Any]:
     offer = {"file": name}
     size = run(consider.read_bundle(looker, offer, bundle, lambda: None))
     release = consider.judge_bundle(looker, offer, bundle.path, walk.target, bundle.prefix, size)
-    body = source.File(name, release["source"]["prefix"], release["source"]["length"])
+    body = stick.File(name, release["source"]["prefix"], release["source"]["length"])
     hasher = hashlib.sha256()
     try:
         while data := body.read(PIECE_BYTES):

@@ -86,7 +86,7 @@ class Reader:
         self._limit = limit
         self._path, self._partitions = path, partitions
         self._handle = -1
-        self._position = self._left = 0
+        self._position = self._left = self._short = 0
         self._boot_files = 0
         self._entries: Iterator[tuple[str, int]] | None = None
         if files.is_regular(path + "/.index"):
@@ -108,10 +108,23 @@ class Reader:
         self._left -= len(data)
         return data
 
+    def skip_to(self, offset: int) -> bool:
+        """Go on to `offset` without reading; False when the image ends before."""
+        while self.offset < offset:
+            while not self._left and self._entries is not None:
+                self._next(self._entries)
+            step = min(offset - self.offset, self._left - self._short)
+            if step <= 0:
+                return False
+            self.offset += step
+            self._position += step
+            self._left -= step
+        return True
+
     def close(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
-        self._handle, self._left, self._entries = -1, 0, None
+        self._handle, self._left, self._short, self._entries = -1, 0, 0, None
 
     def _next(self, left: Iterator[tuple[str, int]]) -> None:
         self.close()  # an error, or a file that is missing, ends the image here
@@ -136,6 +149,7 @@ class Reader:
             raise DeviceError("slot_damaged", "the boot partition of slot %s has another cmdline.txt" % self.slot)
         self._handle = files.open_to_read(path)
         self._position, self._left, self._entries = 0, length, goes_on
+        self._short = max(0, length - found)
 
 
 def entries(path: str) -> Iterator[tuple[str, int]]:

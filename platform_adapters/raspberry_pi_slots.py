@@ -112,7 +112,7 @@ class RaspberryPiSlots:
             walk = self._walk or self._resume(offset)
             if offset != walk.offset:
                 raise MisuseError("slot_offset", "%d, where %d is next" % (offset, walk.offset))
-            if self._reader is not None:
+            if self._reader is not None and self._reader.slot == self.spare():
                 self._reader.close()
                 self._reader = None
             try:
@@ -142,14 +142,11 @@ class RaspberryPiSlots:
     def read(self, slot: str, offset: int, size: int) -> bytes:
         with _device():
             reader = self._reader
-            if reader is None or reader.slot != slot or reader.offset != offset:
+            if reader is None or reader.slot != slot or reader.offset > offset:
                 if reader is not None:
                     reader.close()
                 reader = self._reader = image.Reader(slot, self._path(slot), self._slots[slot], self._limit(slot))
-                while reader.offset < offset:
-                    if not reader.read(min(files.PIECE_BYTES, offset - reader.offset)):
-                        return b""
-            return reader.read(size)
+            return reader.read(size) if reader.skip_to(offset) else b""
 
     def _limit(self, slot: str) -> int | None:
         """Where the image that is being written ends for now: a root partition has no end of its own."""

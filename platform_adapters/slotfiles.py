@@ -23,6 +23,7 @@ class Reader:
         self.offset = 0
         self._path = path
         self._count = 0
+        self._short = 0  # bytes that the open file lacks
         self._left = files.size(path + "/.index") or 0
         self._file = open(path + "/.index", "rb") if self._left else None
         self._index = open(path + "/.index", "rb") if self._left else None
@@ -37,6 +38,19 @@ class Reader:
         self.offset += len(data)
         self._left -= len(data)
         return data
+
+    def skip_to(self, offset):
+        """Go on to `offset` without reading; False when the image ends before."""
+        while self.offset < offset:
+            while not self._left and self._entries is not None:
+                self._next()
+            step = min(offset - self.offset, self._left - self._short)
+            if step <= 0:
+                return False
+            self._file.seek(step, 1)
+            self.offset += step
+            self._left -= step
+        return True
 
     def _next(self):
         entry = next(self._entries, None)
@@ -57,13 +71,14 @@ class Reader:
             raise DeviceError("slot_damaged", "%s in slot %s is %s" % (name, self.slot, there))
         self._file = open(self._path + "/" + name, "rb")
         self._left = length
+        self._short = length - found
 
     def close(self):
         if self._entries is not None:
             self._file.close()
             self._index.close()
         self._entries = None
-        self._left = 0
+        self._left = self._short = 0
 
 
 def progress(path):

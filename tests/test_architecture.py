@@ -21,6 +21,7 @@ RULES = (
     ("agent/*/__init__.py", (), ()),
     ("agent/errors.py", (), ()),
     ("agent/version.py", ("agent.errors",), ()),
+    ("agent/wire/encoded.py", ("agent.errors", "agent.wire"), ("io", "sys", "deflate", "zlib")),
     ("agent/wire/*.py", ("agent.errors", "agent.wire"), STANDARD),
     ("agent/crypto/*.py", ("agent.errors", "agent.wire", "agent.crypto"), STANDARD),
     ("agent/journal.py", ("agent.errors",), ("struct", "json", "binascii")),
@@ -51,7 +52,7 @@ RULES = (
     ("agent/rules.py", ("agent.errors", "agent.version"), ()),
     ("agent/request.py", ("agent.errors",), ("json", "binascii")),
     ("agent/blame.py", (), ("io", "sys")),
-    ("agent/tasks/source.py", ("agent",), ("os",)),  # the one task that looks at files
+    ("agent/tasks/stick.py", ("agent",), ("os",)),  # the one task that looks at files
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal

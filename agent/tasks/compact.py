@@ -20,12 +20,11 @@ SILENT_MS = 10
 
 def take(agent, release, filling):
     """The rest of the image into `filling`; False when the plain road has to be taken, with the slot as that needs it."""
-    codec = _codec(agent)
-    kinds = agent.config["encodings"].split(",") if codec else []
+    kinds = agent.config["encodings"].split(",")
     base, base_bytes = agent.image, agent.image_bytes
     if "patch" in kinds and (len(base) != 64 or not base_bytes):
         kinds.remove("patch")  # nothing to patch is known
-    if not kinds or kinds == [""]:
+    if kinds in ([], [""]):
         return False
     url = "%s/images/%s?offset=%d" % (agent.config["https"], release["sha256"], filling.offset)
     if "patch" in kinds:
@@ -39,6 +38,7 @@ def take(agent, release, filling):
         try:
             decoder = None
             if kind != PLAIN:
+                codec = _codec(agent)
                 reader = _reader(agent) if "patch" in kinds else None
                 decoder = codec.decoder(kind, reader, base_bytes, release["length"] - filling.offset)
             yield from _stream(agent, release, response, decoder, filling)
@@ -55,7 +55,7 @@ def _codec(agent):
     try:
         return agent.module("wire.encoded")
     except ImportError:
-        return None  # left out of this board's files
+        raise RefusedError("encoded", "this firmware cannot unpack")
 
 
 def _reader(agent):
@@ -63,7 +63,13 @@ def _reader(agent):
 
     def read(offset, size):
         try:
-            return slots.read(running, offset, size)
+            data = slots.read(running, offset, size)
+            while 0 < len(data) < size:  # a slot may give less, at the end of a file
+                more = slots.read(running, offset + len(data), size - len(data))
+                if not more:
+                    break
+                data += more
+            return data
         except DeviceError as error:
             raise RefusedError("encoded", "the running slot cannot be read: %s" % error.code)
 

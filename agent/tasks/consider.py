@@ -13,7 +13,8 @@ the offer says must agree with them, or it is turned down.  Two roads:
 
 from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
 from agent.tasks import asked_s, is_outage, reason
-from agent.tasks.pace import Pace, pause_ms, read_body
+from agent.tasks.body import read_body
+from agent.tasks.pace import Pace
 
 MAX_TRIES = 3
 PIECE_BYTES = 1024
@@ -33,6 +34,8 @@ def run(agent, offer):
             else:
                 tries += 1
             if isinstance(error, UnreachableError) and tries < MAX_TRIES:
+                from agent.tasks.budget import pause_ms
+
                 yield pause_ms(agent, tries + outages, "file" in offer, asked_s(error))
                 continue
             step = -2 if isinstance(error, UnreachableError) else -4 if isinstance(error, DeviceError) else -3
@@ -100,9 +103,9 @@ def _get(agent, name, limit):
         if response.status == 404:
             return None
         if response.status != 200:
-            from agent.tasks import source
+            from agent.tasks import answers
 
-            raise source.unusable(response, name)
+            raise answers.unusable(response, name)
         return (yield from read_body(response, limit, agent.platform.clock))
     finally:
         response.close()

@@ -9,7 +9,7 @@ key stays in the key store; what leaves the device is the CSR.
 from agent import identity, session
 from agent.clouds import decada
 from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.tasks.pace import read_body
+from agent.tasks.body import read_body
 
 ANSWER_MS = 30_000
 CLOSE_MS = 5_000

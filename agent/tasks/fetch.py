@@ -11,42 +11,36 @@ on the whole file is read, its metadata part is passed over, and the offer's
 digest of the file is checked too.  A resumed download begins within the image,
 so there the signed hash of the image decides alone.
 
-Tries are a budget, and what they are spent on is told apart:
- * A try that brought the image on by 1/PARTS of it, and by PART_BYTES, is no fruitless one:
-   the machine counts from zero again.  There are at most PARTS of them, and then an end.
- * The cloud being away as a whole, or a server that asks for patience, spends none; there is a limit to that, too.
- * An address that is refused spends one, and a fresh offer is asked for (`fresh`).
- * What was resumed or decoded and is not the signed image is fetched anew from
-   its first byte, MAX_RESTARTS times: the slot may have rotted, or the server
-   have another file now.  A whole download with a wrong hash is the end.
+What failed tries cost is in `budget`.  What was resumed or decoded and is not the
+signed image is fetched anew from its first byte, MAX_RESTARTS times: the slot may
+have rotted, or the server have another file now.  A whole download with a wrong
+hash is the end.
 """
 
 import hashlib
 
 from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.tasks import asked_s, is_outage, reason
 from agent.tasks.filling import Filling
-from agent.tasks.pace import Pace, pause_ms
+from agent.tasks.pace import Pace
 from agent.tasks.readback import hexdigest, verify
 from agent.tasks.source import open_image
 
 SILENT_MS = 10
-PARTS = 64
-PART_BYTES = 4096
 MAX_RESTARTS = 2
 COMPACT_TRIES = 2  # fruitless tries after which the plain road is taken
 
 
 def run(agent, release, tries):
     """Ends in the update machine's event "fetched" or "failed"."""
-    local = "file" in (release.get("source") or ())
     memory = agent.download
     if memory is None or memory["sha256"] != release["sha256"]:
         memory = agent.download = _remember(release)
     while True:
         failures = tries + memory["outages"] + memory["advances"]
         if failures:
-            yield pause_ms(agent, failures, local, memory["after_s"])
+            from agent.tasks import budget
+
+            yield budget.pause_ms(agent, failures, "file" in (release.get("source") or ()), memory["after_s"])
         try:
             if memory["refused"]:
                 from agent.tasks import fresh
@@ -57,27 +51,12 @@ def run(agent, release, tries):
             yield from verify(agent, release)
             break
         except AgentError as error:
+            from agent.tasks import budget
+
             agent.log_error(error)
-            if not isinstance(error, UnreachableError):
-                agent.download = None
-                agent.update_event(("failed", -3 if isinstance(error, RefusedError) else -4, reason(error), True))
+            tries = budget.spend(agent, release, memory, tries, error)
+            if tries is None:
                 return
-            memory["after_s"] = asked_s(error)
-            memory["refused"] = error.code == "url_refused"
-            memory["misled"] = error.code == "http_range" and tries > 0
-            if memory["at"] - memory["mark"] >= max(PART_BYTES, release["length"] // PARTS):
-                memory["mark"] = memory["at"]
-                memory["outages"], memory["advances"] = 0, 1
-                if tries:
-                    tries = 0
-                    agent.update_event(("advanced",))
-            elif is_outage(agent, error, local, memory["outages"]):
-                memory["outages"] += 1
-            else:
-                agent.update_event(("failed", -2, reason(error), False))
-                if agent.update_state["phase"] != "fetching":
-                    agent.download = None
-                return  # the machine has begun the next try
     agent.download = None
     agent.update_event(("fetched",))
 
@@ -146,6 +125,8 @@ def _take(agent, release, filling, memory, compact):
         if (yield from road.take(agent, release, filling)):
             return
         memory["plain"] = True
+        road = None
+        agent.let_go("tasks.compact")
     response, skip = open_image(agent, release, filling.offset, memory)
     try:
         if response.status == 200 and filling.offset:

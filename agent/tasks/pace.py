@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How fast a body comes, and how long to wait for the next try.
-
-Not faster than the configuration allows, not slower than makes sense.
+"""How fast a body comes: not faster than the configuration allows, not slower than makes sense.
 
 A server that drips a byte now and then is never silent, so no limit on silence
 ends it.  This one does: fewer than SLOW_BYTES in SLOW_MS is given up, which also
@@ -9,8 +7,7 @@ bounds every download in total.  What the app keeps for itself does not count as
 the server's time: of each pause between two calls at most GAP_MS does.
 """
 
-from agent import session
-from agent.errors import RefusedError, UnreachableError
+from agent.errors import UnreachableError
 
 SLOW_MS = 60_000
 SLOW_BYTES = 4096  # some 68 bytes/s, which the slowest radio of a device beats
@@ -52,26 +49,3 @@ class Pace:
         if due < now - BURST_MS:
             self._start, self._used = now - BURST_MS, 0
         return max(0, due - now)
-
-
-def pause_ms(agent, failures, local, after_s):
-    """The rest before try number `failures` + 1: with jitter, so that a fleet does not come back in one wave."""
-    # A stick that was pulled takes longer to come back than a network.
-    return session.wait_ms(failures, agent.platform.chance.random(1)[0], local) + 1000 * after_s
-
-
-def read_body(response, limit, clock):
-    """The body of a response, at most `limit` bytes, else RefusedError("too_large")."""
-    pace = Pace(clock)
-    body = bytearray()
-    while True:
-        data = response.read(1024)
-        pace.rest_ms(len(data or b""))
-        if data is None:
-            yield 5
-        elif not data:
-            return bytes(body)
-        else:
-            body += data
-            if len(body) > limit:
-                raise RefusedError("too_large", "more than %d bytes" % limit)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -103,8 +104,6 @@ def test_the_environment_has_no_say(about, foreign, monkeypatch, tmp_path):
 
 def test_a_download_overlaps_in_bounded_memory(about):
     """The reader stops when nobody takes what it has read, and ends when the answer is closed."""
-    import threading
-
     before = threading.active_count()
     response = contract_network.get(LinuxNet(about), "big")
     assert response.read(10) is not None
@@ -113,3 +112,16 @@ def test_a_download_overlaps_in_bounded_memory(about):
     while threading.active_count() > before + 2 and time.monotonic() < deadline:
         threading.Event().wait(0.01)
     assert time.monotonic() < deadline
+
+
+def test_little_is_read_ahead_where_bandwidth_is_limited(about):
+    """What waits in this process was sent, whatever the agent's rests say."""
+    net = LinuxNet(about)
+    net.http._ahead = RequestsHttp(net.http._net, LIMIT_S, 40_000)._ahead
+    response = contract_network.get(net, "big")
+    try:
+        assert response.read(100) == bytes(range(100))
+        threading.Event().wait(0.3)
+        assert response._answer.tell() <= 3 * 10_000, "the piece at hand, one that waits, one on its way"
+    finally:
+        response.close()

@@ -103,6 +103,24 @@ def check_an_image_reads_back_as_written(world):
         assert slots.read("b", len(image) + 10, 5) == b""
 
 
+def check_the_running_image_reads_here_and_there_while_the_spare_is_filled(world):
+    """As a patch does."""
+    slots = update(world)
+    slots.confirm()
+    slots = world.boot()
+    image = image_of(world)
+    running = slots.running()
+    slots.begin(note_of(world))
+    for at in range(0, len(image), 211):
+        slots.write(at, image[at : at + 211])
+        for place in (at, len(image) - 1 - at, at * 7 % len(image), 0):
+            piece = slots.read(running, place, 50)
+            assert piece and image[place : place + len(piece)] == piece, place
+        assert slots.read(running, len(image), 5) == b""
+    slots.sync()
+    assert contents(slots, slots.spare()) == contents(slots, running) == image
+
+
 def check_the_part_that_is_written_reads_back(world):
     slots = world.boot()
     slots.begin(note_of(world))
@@ -282,6 +300,7 @@ def check_an_image_that_does_not_fit(world):
 ANY_IMAGE_CHECKS = [
     check_a_new_device,
     check_an_image_reads_back_as_written,
+    check_the_running_image_reads_here_and_there_while_the_spare_is_filled,
     check_the_part_that_is_written_reads_back,
     check_a_trial_that_is_confirmed_stays,
     check_a_trial_that_is_not_confirmed_falls_back,

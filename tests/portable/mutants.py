@@ -10,7 +10,7 @@ import json
 
 from agent import acts, begin, claims, journal, outbox, request, rules, update
 from agent.clouds import decada_words
-from agent.tasks import fetch, filling, fresh, pace, redirect, source, trial, trusted
+from agent.tasks import answers, budget, fetch, filling, fresh, pace, redirect, source, trial, trusted
 from agent.trust.metadata import Metadata
 from agent.trust.walk import Walk
 
@@ -223,11 +223,11 @@ def _durable_at_the_end_only():
 
 
 def _progress_is_no_progress():
-    fetch.PART_BYTES = 1 << 30
+    budget.PART_BYTES = 1 << 30
 
 
 def _any_progress_counts():
-    fetch.PARTS, fetch.PART_BYTES = 1 << 30, 1
+    budget.PARTS, budget.PART_BYTES = 1 << 30, 1
 
 
 def _drip_is_patience():
@@ -254,7 +254,7 @@ def _redirects_for_ever():
 
 
 def _part_of_any_file():
-    source._wrong_part = lambda *arguments: None
+    answers.wrong_part = lambda *arguments: None
 
 
 def _no_question_for_offers():
@@ -266,7 +266,7 @@ def _no_question_for_offers():
 
 
 def _no_patience():
-    source.BUSY = ()
+    answers.BUSY = ()
 
 
 def _room_taken_for_granted():

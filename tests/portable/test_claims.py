@@ -6,7 +6,8 @@ import json
 
 import decada_cloud
 import enrolled
-from agent import runtime
+from agent import runtime, update
+from agent.errors import DeviceError
 from agent.runtime import Agent
 from agent.tasks import measure
 from agent.wire import appimage
@@ -223,6 +224,51 @@ def test_a_slot_written_by_cable_is_told_with_its_version_and_hash():
         assert claims["image"] == digest(other_image()) and cloud.lies == [], cloud.lies
 
 
+def test_the_journal_follows_in_every_phase_and_the_phase_stays():
+    """What the machine does then is what it does anyway."""
+    plain = {"slot": "a", "confirmed": True, "failure": ""}
+    release = {"version": "1.1.0", "sha256": digest(IMAGE), "security": 0, "job": "1", "nonce": "n"}
+    started = update.initial("1.0.0", digest(FACTORY))
+    phases = [
+        started,
+        dict(started, phase="offered", release=release),
+        dict(started, phase="fetching", release=release),
+    ]
+    phases.append(dict(started, phase="staged", release=release))
+    phases += [dict(state, slot="b", tries=1, phase=phase) for state in phases[3:] for phase in ("staged", "trial")]
+    for state in phases:
+        told = dict(plain, image="ee" * 32, version="0.9.0", below_floor=False)
+        same, usual = update.step(state, ("booted", dict(plain)))
+        new, commands = update.step(state, ("booted", told))
+        assert (new["phase"], new["version"], new["image"]) == (same["phase"], "0.9.0", "ee" * 32), state["phase"]
+        assert commands[0][0] == "save" and commands[0][2]["outcome"] == "fell_back" and commands[0][2]["job"] is None
+        assert [c[0] for c in commands[2:]] == [c[0] for c in usual], state["phase"]
+        # Not of an image on trial, nor of the one that was confirmed a moment ago: these are the trial's business.
+        on_trial = dict(told, confirmed=False)
+        assert update.step(state, ("booted", on_trial)) == update.step(state, ("booted", dict(plain, confirmed=False)))
+    for confirmed in (True, False):
+        told = dict(plain, slot="b", confirmed=confirmed)
+        assert update.step(phases[-1], ("booted", dict(told, image="ee" * 32))) == update.step(
+            phases[-1], ("booted", told)
+        )
+
+
+def test_a_note_that_cannot_be_read_accuses_nobody():
+    device, cloud = resting()
+    platform = device.power_on()
+
+    def broken(slot):
+        raise DeviceError("slot", "it cannot be read")
+
+    agent = Agent(platform)
+    agent.record["update"] = dict(agent.update_state, floor=3)
+    platform.slots.release = broken
+    agent = live(device, 2000, agent)
+    assert last(cloud)[2]["outcome"] == "running" and last(cloud)[2]["version"] == "1.0.0"
+    assert [fields["code"] for name, fields in device.events if name == "error"] == ["slot"]
+    assert not agent.status()["below_floor"]
+
+
 def resting(**more):
     r = repo()
     cloud = Witness(dict(world(r), **more))
@@ -256,6 +302,18 @@ def test_an_image_that_changes_while_it_runs_is_told_at_once():
     live(device)
     assert last(cloud)[2]["measured"] == "boot" and last(cloud)[2]["reason"] == ""
     assert cloud.lies == [], cloud.lies
+
+
+def test_a_change_that_comes_before_the_boots_own_report_was_heard_takes_its_place():
+    device, cloud = resting()
+    cloud.deaf = True
+    agent = live(device)
+    device.images["a"] = other_image()
+    agent._measure = 0
+    live(device, 5000, agent)
+    cloud.deaf, cloud.heard = False, []
+    live(device, 65_000, agent)
+    assert [claims["reason"] for _, _, claims in cloud.heard] == ["image changed"] and cloud.lies == [], cloud.lies
 
 
 def test_a_report_that_is_said_again_after_the_daily_measurement_is_the_same():

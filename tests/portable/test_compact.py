@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The road with less to send, on the memory platform: packed images and patches, and every way back to the plain road.
 
-The codec is a stand-in of a few lines: the real one has tests of its own.
+The codec is a stand-in of a few lines, but for the last tests: the real one has tests of its own.
 """
 
 import sys
 
+import encodings_by_hand as by_hand
 from agent.errors import RefusedError
 from platform_adapters import memory
 from test_downloads import IMAGE, Road, breaks, fails, repo, says, updated
@@ -219,3 +220,28 @@ def test_bundles_by_url_stay_as_they_are():
     the_world = by_url(r, r.bundle("app/sim/1.1.0/app.img"), URL)
     the_world["image"], the_world["sha256"] = IMAGE, digest(IMAGE)
     assert install(cloud=Server(the_world)).compact == []
+
+
+class Real(Server):
+    """Speaks the real encodings."""
+
+    def http(self, device, method, url, headers, body, identity):
+        status, more, data = super().http(device, method, url, headers, body, identity)
+        if self.compact and "/images/" in url and status == 200:
+            image, offset = self.world["image"], int(self.compact[-1][0]["offset"])
+            data = by_hand.frames(image[offset:])
+            if self.kind == PATCH:
+                same = min(len(FACTORY), 15)  # the first line of every app image
+                text = by_hand.instruction(same - min(offset, same), b"", image[max(offset, same) :], 0)
+                data = by_hand.frames(text)
+            if len(self.compact) == 1:
+                return breaks(len(data) * 3 // 4)(headers, status, more, data)
+        return status, more, data
+
+
+def test_the_real_encodings_with_a_break_in_the_middle():
+    r = repo()
+    for kind in (PACKED, PATCH):
+        cloud = Real(world(r, image=IMAGE), kind=kind)
+        updated(cloud, r)
+        assert cloud.asked == [] and cloud.offsets()[0] == 0 and cloud.offsets()[1] > len(IMAGE) // 2, cloud.offsets()

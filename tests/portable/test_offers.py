@@ -85,7 +85,7 @@ def test_a_named_target_comes_from_the_repository():
     r = repo()
     device, cloud, agent = installs(world(r), r)
     assert agent.status()["freshness"] == "repository"
-    assert not [url for url, _ in cloud.requests if "/repo/" not in url]
+    assert not [url for url, _ in cloud.requests if url.split("/")[3] not in ("repo", "images")]
 
 
 class Outage(decada_cloud.Cloud):

@@ -271,6 +271,54 @@ def test_reports_kept_per_key_are_bounded_and_counters_survive(tmp_path):
             proof.accept(t, me, jws(KEY, {**CLAIMS, "seq": 2}), limits)
 
 
+def test_a_report_that_waited_under_the_last_key_decides_its_attempt_and_changes_no_view(tmp_path):
+    from trueboot_server.ca import Issued
+    from trueboot_server.decada import jobs, proof, registry
+    from trueboot_server.limits import Limits
+    from trueboot_server.names import Identity
+    from trueboot_server.store import Store
+    from trueboot_server.store.schema import products, releases
+
+    now = [1000]
+    store, me, limits = Store(tmp_path / "db", lambda: now[0]), Identity("pk", "dk"), Limits()
+    new_key = ec.generate_private_key(ec.SECP256R1())
+    new_point = new_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    with store.transaction() as t:
+        product = {"product_secret": "s", "allow_password_login": False, "claims_count": False, "created_at": 0}
+        t.execute(products.insert().values(product_key="pk", **product))
+        registry.register(t, me)
+        registry.store_certificate(t, me, reports.thumbprint(POINT), Issued("1", certificate(KEY), 2**50), limits)
+        release = {"target": "t", "version": "1.1.0", "sha256": "2" * 64, "length": 1, "custom": {}, "published_at": 0}
+        t.execute(releases.insert().values(**release))
+        jobs.create(t, t.row(releases.select()), "pk", ["dk"], 0)
+        attempt = jobs.open_attempt(t, me)
+    now[0] = 2000
+    with store.transaction() as t:
+        registry.store_certificate(
+            t, me, reports.thumbprint(new_point), Issued("2", certificate(new_key), 2**50), limits
+        )
+        claims = {**CLAIMS, "version": "1.1.0", "image": "2" * 64, "boot": 9}
+        proof.accept(t, me, jws(KEY, {**CLAIMS, "seq": 1}), limits)
+        proof.accept(t, me, jws(new_key, {**claims, "seq": 7}), limits)
+        failed = {
+            "outcome": "failed",
+            "job": str(attempt.id),
+            "nonce": attempt.nonce,
+            "seq": 3,
+            "boot": 2,
+            "reason": "x",
+        }
+        proof.accept(t, me, jws(KEY, {**CLAIMS, **failed}), limits)
+        row = registry.device(t, me)
+        assert (row.proven_version, row.last_report["boot"], row.fell_back) == ("1.1.0", 9, None)
+        assert jobs.attempt(t, me, str(attempt.id)).state == "failed"
+        proof.accept(t, me, jws(new_key, {**claims, "seq": 8, "version": "1.2.0", "image": "3" * 64}), limits)
+        assert registry.device(t, me).proven_version == "1.2.0"
+        registry.revoke(t, me)
+        with pytest.raises(RefusedReport):
+            proof.accept(t, me, jws(KEY, {**CLAIMS, "seq": 4}), limits)
+
+
 def certificate(key):
     import datetime
 

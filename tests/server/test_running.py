@@ -126,6 +126,14 @@ def test_a_trial_after_the_proof_or_in_the_version_field_is_refused(operator, de
     assert attempt(operator, job)["state"] == "updated"
 
 
+def test_a_trial_of_an_attempt_that_nobody_waits_for_is_heard_and_changes_no_state(operator, device, offered):
+    session, push, job = offered
+    operator.post(f"/api/v1/jobs/{job['id']}/cancel", {})
+    assert on_trial(session, device, push) == ""
+    found = attempt(operator, job)
+    assert (found["state"], found["settled"], found["running"]["on_trial"]) == ("cancelled", True, True)
+
+
 def test_a_trial_that_is_begun_again_and_one_that_is_rolled_back(operator, device, offered):
     session, push, job = offered
     assert on_trial(session, device, push) == ""

@@ -6,7 +6,8 @@ device, its boot counter has not fallen and its sequence number has risen (both 
 report that is known, claim for claim, is accepted again and changes nothing.  It is about an attempt when job
 and nonce are that attempt's; it proves "updated" only with the image and the version of the job's release.  The
 report of a trial needs the same two, marks the attempt as on trial, and settles nothing.  What is said of a device
-and no attempt ("running", "below_floor", "fell_back") changes what is shown of the device: see `running`.
+and no attempt ("running", "below_floor", "fell_back") changes what is shown of the device: see `running`.  A report
+that waited under the last key, while the next one already spoke, still decides its attempt and is shown no more.
 
 Whatever is wrong raises `RefusedReport`, and the caller's transaction is rolled back whole.
 """
@@ -46,7 +47,8 @@ def accept(t: Transaction, identity: Identity, text: object, limits: Limits) -> 
     report_id = _keep(t, identity, report.kid, claims, limits)
     told = {name: claims.get(name) for name in ("outcome", "version", "job", "reason")}
     t.event("report.accepted", identity, **told)
-    running.follow(t, identity, claims)
+    if not _is_late(t, identity, report.kid):
+        running.follow(t, identity, claims)
     if row is not None and claims["outcome"] == "trial":
         jobs.on_trial(t, row, claims["version"], claims["slot"])
     if row is not None and claims["outcome"] in _DECIDING:
@@ -68,6 +70,19 @@ def _point(t: Transaction, identity: Identity, kid: str) -> bytes:
     if row is None:
         raise RefusedReport("the key is not one of this device's")
     return public_point(row.der)
+
+
+def _is_late(t: Transaction, identity: Identity, kid: str) -> bool:
+    """Whether a report under a newer key came before: this one had waited, and tells of what was."""
+    newest = sa.func.max(certificates.c.issued_at)
+    mine = sa.select(newest).where(*registry.is_device(certificates, identity), certificates.c.thumbprint == kid)
+    others = (
+        sa.select(newest)
+        .join(reports, reports.c.thumbprint == certificates.c.thumbprint)
+        .where(*registry.is_device(certificates, identity), certificates.c.thumbprint != kid)
+    )
+    other = t.execute(others).scalar()
+    return other is not None and other > t.execute(mine).scalar_one()
 
 
 def _check_counters(t: Transaction, thumbprint: str, claims: dict[str, Any]) -> None:
