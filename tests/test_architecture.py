@@ -21,6 +21,7 @@ RULES = (
     ("agent/*/__init__.py", (), ()),
     ("agent/errors.py", (), ()),
     ("agent/version.py", ("agent.errors",), ()),
+    ("agent/wire/encoded.py", ("agent.errors", "agent.wire"), ("io", "sys", "deflate", "zlib")),
     ("agent/wire/*.py", ("agent.errors", "agent.wire"), STANDARD),
     ("agent/crypto/*.py", ("agent.errors", "agent.wire", "agent.crypto"), STANDARD),
     ("agent/journal.py", ("agent.errors",), ("struct", "json", "binascii")),
