@@ -31,6 +31,7 @@ from .proofs import FailedProofs
 from .releases import keep_releases
 from .repo.care import Care
 from .repo.dev import open_repository
+from .repo.encodings import Encodings
 from .repo.repository import Repository
 from .state import State
 from .store import Store
@@ -137,7 +138,11 @@ class Server:
         proofs = FailedProofs(limits.failed_proofs, limits.failed_proofs_window_s, limits.failed_proofs_addresses)
         self.desk = DecadaDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
         self._open.callback(self.desk.endpoint.close)
-        parts = Parts(self.store, authority, self.credentials, self.desk, self.repository, proofs, limits, self._log)
+        encodings = Encodings(state.encodings, limits, self._log)
+        self._open.push_async_callback(encodings.close)
+        parts = Parts(
+            self.store, authority, self.credentials, self.desk, self.repository, encodings, proofs, limits, self._log
+        )
         await self._listen(parts, *authority.server_files(), state.ca)
         self._open.callback(asyncio.create_task(self._keep_house(care)).cancel)
 

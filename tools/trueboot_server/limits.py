@@ -36,6 +36,12 @@ class Limits:
     target_bytes: int = 256 * 1024 * 1024
     body_timeout_s: float = 30.0  # for the small bodies
     upload_idle_s: float = 60.0  # between two pieces of a target
+    encoded_image_bytes: int = 16 * 1024 * 1024  # above it images are sent as they are; bsdiff takes 17 times as much
+    encoding_wait_s: float = 5.0  # of a request, for deflate to be made
+    encodings_waiting: int = 16  # bodies that are being made or wait for their turn
+    encodings_bytes: int = 256 * 1024 * 1024  # kept on disk
+    patch_memory_bytes: int = 1024 * 1024 * 1024  # of the process that makes one
+    patch_s: float = 300.0
     long_poll_s: float = 60.0
     page_rows: int = 1000
 

@@ -7,6 +7,7 @@
     STATE/ca.pem            the CA certificate, for everybody
     STATE/private/          ca-key.pem, server.pem, server-key.pem, online.pem, online-next.pem (0600)
     STATE/repo/             the TUF repository
+    STATE/encodings/        images as deflate and patches; may be erased at any time
     STATE/dev-keys/         root, targets and release keys, under --dev only
 
 `flock` dies with the process, so a kill -9 leaves no stale lock.
@@ -57,6 +58,7 @@ class State:
         self.ca = self.path / "ca.pem"
         self.private = self.path / "private"
         self.repo = self.path / "repo"
+        self.encodings = self.path / "encodings"
         self.dev_keys = self.path / "dev-keys"
         self._lock = -1
 

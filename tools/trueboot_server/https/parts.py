@@ -13,6 +13,7 @@ from ..decada.desk import DecadaDesk
 from ..limits import Limits
 from ..log import Log
 from ..proofs import FailedProofs
+from ..repo.encodings import Encodings
 from ..repo.repository import Repository
 from ..store import Store
 
@@ -24,6 +25,7 @@ class Parts:
     credentials: Credentials
     desk: DecadaDesk
     repository: Repository
+    encodings: Encodings
     proofs: FailedProofs
     limits: Limits
     log: Log

@@ -214,12 +214,13 @@ async def _send(request: web.Request, path: Path, etag: str) -> web.StreamRespon
         response.content_length = end - start
         await response.prepare(request)
         if request.method != "HEAD":
-            await _copy(file, response, start, end)
+            await copy(file, response, start, end)
         await response.write_eof()
         return response
 
 
-async def _copy(file: BinaryIO, response: web.StreamResponse, start: int, end: int) -> None:
+async def copy(file: BinaryIO, response: web.StreamResponse, start: int, end: int) -> None:
+    """The bytes of `file` from `start` to `end`, piece by piece."""
     file.seek(start)
     while start < end:
         piece = file.read(min(_PIECE_BYTES, end - start))

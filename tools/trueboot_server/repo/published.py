@@ -55,6 +55,9 @@ class Published:
         self.timestamp = timestamp
         self.stamp = stamp
         self.files = dict(_found(self.roles))
+        self.images = {
+            file.hashes["sha256"]: stored_name(path, file.hashes["sha256"]) for path, file in self.files.items()
+        }
         # A client asks for a target by any one of its hashes (TUF 6.2.1); it lies under its SHA-256.
         self.served = {
             stored_name(path, digest): stored_name(path, file.hashes["sha256"])

@@ -99,6 +99,16 @@ class Repository:
         path = self.targets / place if place else None
         return path if path is not None and path.is_file() else None
 
+    def image_file(self, sha256: str) -> Path | None:
+        """A published target by its hash."""
+        place = self.published.images.get(sha256)
+        path = self.targets / place if place else None
+        return path if path is not None and path.is_file() else None
+
+    def kept_file(self, sha256: str) -> Path | None:
+        """The same, or one that was withdrawn and is still here.  `sha256` has been checked.  Looks into all folders."""
+        return self.image_file(sha256) or next(self.targets.rglob(f"{sha256}.*"), None)
+
     def expiring(self) -> dict[str, datetime]:
         """The roles that somebody has to sign again within 30 days (the online ones the server signs itself)."""
         limit = self._now() + WARN_BEFORE
