@@ -38,7 +38,8 @@ def start(agent):
 def started(agent):
     """Tell the machines that the device has started.  Their answer is idempotent, so it may be told again."""
     boot = agent.platform.slots.state()
-    boot["slot"] = agent.slot
+    boot.update({"slot": agent.slot, "boot": agent.record["boot"], "cause": agent.platform.power.cause()})
+    boot["trials"] = agent.config["trial_boots"]
     agent.forget()
     identity_event(agent, ("started", bool(agent.device_secret())))
     agent.update_event(("booted", boot))

@@ -25,7 +25,12 @@ KEYS = {
     "slots": (str, "slots"),
     "consent_download": (str, "yes"),
     "consent_activate": (str, "yes"),
+    "consent_remote": (str, "no"),
+    "consent_deadline_s": (int, 0),
+    "window": (str, ""),
+    "window_gates": (str, "activate"),
     "trial_timeout_ms": (int, 120_000),
+    "trial_boots": (int, 5),
     "keepalive_s": (int, 60),
     "log": (str, "json"),
     "reset": (str, "exec"),
@@ -34,10 +39,17 @@ CHOICES = {
     "cloud": ("decada",),
     "consent_download": ("yes", "ask"),
     "consent_activate": ("yes", "ask"),
+    "consent_remote": ("no", "accept"),
+    "window_gates": ("activate", "both"),
     "log": ("json", "text"),
     "reset": ("exec", "exit"),
 }
-BOUNDS = {"trial_timeout_ms": (1000, 3_600_000), "keepalive_s": (10, 300)}
+BOUNDS = {
+    "consent_deadline_s": (0, 31_536_000),
+    "trial_timeout_ms": (1000, 3_600_000),
+    "trial_boots": (1, 10),
+    "keepalive_s": (10, 300),
+}
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 
@@ -64,6 +76,10 @@ def check(given):
         # The characters and the length that EnOS gives a key; they also keep a CN and a topic unambiguous.
         if not 0 < len(value) <= 64 or [c for c in value if c not in _KEY_CHARACTERS]:
             raise MisuseError("config", "key %s must be 1 to 64 letters, digits, '-', '_' or '.'" % name)
+    if config["window"]:
+        from agent import window
+
+        window.parse(config["window"])
     for name, scheme in (("https", "https://"), ("mqtt", "mqtts://"), ("mqtt_activate", "mqtts://")):
         value = config[name]
         if value or name != "mqtt_activate":

@@ -24,7 +24,7 @@ RULES = (
     ("agent/wire/*.py", ("agent.errors", "agent.wire"), STANDARD),
     ("agent/crypto/*.py", ("agent.errors", "agent.wire", "agent.crypto"), STANDARD),
     ("agent/journal.py", ("agent.errors",), ("struct", "json", "binascii")),
-    ("agent/config.py", ("agent.errors", "agent.version", "agent.wire"), ("json",)),
+    ("agent/config.py", ("agent.errors", "agent.version", "agent.window", "agent.wire"), ("json",)),
     (
         "agent/trust/artifact.py",  # boards have no SHA-512 of their own
         ("agent.errors", "agent.crypto.sha512"),
@@ -51,6 +51,9 @@ RULES = (
     ("agent/rules.py", ("agent.errors", "agent.version"), ()),
     ("agent/request.py", ("agent.errors",), ("json", "binascii")),
     ("agent/blame.py", (), ("io", "sys")),
+    ("agent/window.py", ("agent.errors",), ()),
+    ("agent/hold.py", ("agent",), ()),
+    ("agent/services.py", ("agent",), ()),
     ("agent/tasks/source.py", ("agent",), ("os",)),  # the one task that looks at files
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (

@@ -49,6 +49,9 @@ def run(agent, release, tries):
 def _note(release):
     note = {k: release[k] for k in ("version", "sha256", "length", "security", "kind")}
     note["size"] = release["length"]
+    for name in ("target", "address"):  # by these it is found again, should it be asked back
+        if release.get(name):
+            note[name] = release[name]
     return note
 
 
