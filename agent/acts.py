@@ -13,6 +13,7 @@ import json
 
 from agent import claims, outbox, update
 from agent.errors import AgentError
+from agent.tasks import reason
 
 ENDS = ("updated", "rolled_back", "failed", "refused")
 
@@ -40,7 +41,7 @@ def update_event(agent, event):
                 slots.activate()
             except AgentError as error:
                 agent.log_error(error)
-                update_event(agent, ("failed", -4, str(error)[:120], True))
+                update_event(agent, ("failed", -4, reason(error), True))
                 return
         elif name == "confirm":
             slots.confirm()

@@ -39,7 +39,8 @@ def started(agent):
     """Tell the machines that the device has started.  Their answer is idempotent, so it may be told again."""
     slots = agent.platform.slots
     boot = slots.state()
-    boot["slot"] = agent.slot
+    boot.update({"slot": agent.slot, "boot": agent.record["boot"], "cause": agent.platform.power.cause()})
+    boot["trials"] = agent.config["trial_boots"]
     agent.forget()
     ok, note = agent.guarded(slots.release, agent.slot)
     if ok and agent.image:

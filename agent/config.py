@@ -25,9 +25,14 @@ KEYS = {
     "slots": (str, "slots"),
     "consent_download": (str, "yes"),
     "consent_activate": (str, "yes"),
+    "consent_remote": (str, "no"),
+    "consent_deadline_s": (int, 0),
+    "window": (str, ""),
+    "window_gates": (str, "activate"),
     "bandwidth_bytes_s": (int, 0),
     "encodings": (str, "deflate,patch"),
     "trial_timeout_ms": (int, 120_000),
+    "trial_boots": (int, 5),
     "keepalive_s": (int, 60),
     "log": (str, "json"),
     "reset": (str, "exec"),
@@ -36,10 +41,18 @@ CHOICES = {
     "cloud": ("decada",),
     "consent_download": ("yes", "ask"),
     "consent_activate": ("yes", "ask"),
+    "consent_remote": ("no", "accept"),
+    "window_gates": ("activate", "both"),
     "log": ("json", "text"),
     "reset": ("exec", "exit"),
 }
-BOUNDS = {"trial_timeout_ms": (1000, 3_600_000), "keepalive_s": (10, 300), "bandwidth_bytes_s": (0, 1 << 30)}
+BOUNDS = {
+    "consent_deadline_s": (0, 31_536_000),
+    "trial_timeout_ms": (1000, 3_600_000),
+    "trial_boots": (1, 10),
+    "keepalive_s": (10, 300),
+    "bandwidth_bytes_s": (0, 1 << 30),
+}
 ENCODINGS = ("deflate", "patch")  # of images on their way; see agent/wire/encoded.py
 LEAST_BANDWIDTH_BYTES_S = 1024
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
@@ -73,6 +86,10 @@ def check(given):
     for name in config["encodings"].split(",") if config["encodings"] else ():
         if name not in ENCODINGS:
             raise MisuseError("config", "key encodings must be empty or name, with commas: " + ", ".join(ENCODINGS))
+    if config["window"]:
+        from agent import window
+
+        window.parse(config["window"])
     for name, scheme in (("https", "https://"), ("mqtt", "mqtts://"), ("mqtt_activate", "mqtts://")):
         value = config[name]
         if value or name != "mqtt_activate":

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A request to install the bundle in a file: a record of the store, until the journal tells what became of it.
+"""A request to install the bundle in a file, or to go back to the image that ran before: a record of the store,
+until the journal tells what became of it.
 
 Whoever writes the record need not wait: it survives a power cut, and the agent
 takes it up at its next look or its next start.  It is dropped once the journal
@@ -33,6 +34,30 @@ def put(agent, path):
         take(agent)
 
 
+def encode_back(identifier):
+    """The record's bytes for a rollback; an agent that knows of none drops it."""
+    return json.dumps({"rollback": True, "id": identifier}).encode()
+
+
+def put_back(agent):
+    """`Agent.rollback`."""
+    if agent.update_state["phase"] != "idle":
+        raise MisuseError("install_busy", "an update is under way: " + agent.update_state["phase"])
+    before(agent.platform.slots, agent.update_state)
+    data = encode_back(str(binascii.hexlify(agent.platform.chance.random(8)), "utf-8"))
+    agent.platform.store.save(RECORD, data)
+    if agent.image:
+        take(agent)
+
+
+def before(slots, state):
+    """The note of the spare slot's image, if that is the one that ran before, confirmed.  MisuseError("rollback_none")."""
+    note = slots.release(slots.spare())
+    if not note or not note.get("target") or not state.get("previous") or note.get("sha256") != state["previous"]:
+        raise MisuseError("rollback_none", "the spare slot holds no release that ran here before")
+    return note
+
+
 def take(agent):
     """Have the requested file considered; nothing is taken up on trial."""
     request = _load(agent)
@@ -42,9 +67,25 @@ def take(agent):
         agent.platform.store.drop(RECORD)
         return
     offer = {name: None for name in ("version", "length", "method", "target", "job", "nonce")}
-    offer["file"] = request["file"]
     offer["request"] = offer["digest"] = request["id"]
+    if "file" in request:
+        offer["file"] = request["file"]
+    elif not _back(agent, offer):
+        return
     agent.offered(offer)
+
+
+def _back(agent, offer):
+    """Make it the offer of the image that ran before; False when that is there no more."""
+    try:
+        note = before(agent.platform.slots, agent.update_state)
+    except MisuseError as error:
+        agent.update_event(("rejected", dict(offer, version=""), -1, str(error)))
+        drop(agent, offer["request"])
+        return False
+    offer.update({"target": note["target"], "version": note["version"], "downgrade": True})
+    offer.update({"method": "sha256", "digest": note["sha256"]})
+    return True
 
 
 def known(record, identifier):
@@ -65,8 +106,11 @@ def _load(agent):
         return None
     try:
         request = json.loads(data)
-        encode(request["file"], request["id"])
+        if request.get("rollback") is not True:
+            encode(request["file"], request["id"])
+        elif not isinstance(request["id"], str):
+            raise KeyError
         return request
-    except (ValueError, TypeError, KeyError, MisuseError):
+    except (ValueError, TypeError, KeyError, AttributeError, MisuseError):
         agent.platform.store.drop(RECORD)  # torn, or not ours
         return None

@@ -10,6 +10,10 @@ A target's `custom` object says, in signed metadata:
     requires     range that the running version must lie in, ">=1.2.0 <2.0.0"; optional
     prerequisite version that must have been reached before; optional
 
+A release must be newer than what runs, unless an operator orders a downgrade.
+An image that ran here before, confirmed, need not follow what runs now: that
+is no way forward, but a way back.
+
 `prerequisite` is a stepping stone, esthesis's word: the running version must be
 that one or a newer one.  A device that left the factory with something newer
 never ran the stone itself and must not be stuck for it (the real service sticks
@@ -30,7 +34,8 @@ KIND = "app"
 def release(path, target, device):
     """The release that `target`, {"length", "hashes", "custom"}, describes, as the update machine keeps it.
 
-    device: {"hardware", "version": the running one, "capacity": bytes of the spare slot}.
+    device: {"hardware", "version": the running one, "capacity": bytes of the spare slot}, and where they are known
+    "image" and "previous": hashes of what runs, and of what ran before; "downgrade": whether one is ordered.
     """
     custom, hashes = target.get("custom"), target["hashes"]
     if len(path) > MAX_PATH_CHARACTERS or not isinstance(custom, dict) or not isinstance(hashes, dict):
@@ -49,7 +54,12 @@ def release(path, target, device):
     hardware = custom.get("hardware")
     if not isinstance(hardware, list) or device["hardware"] not in hardware:
         raise RefusedError("release_hardware", "not made for " + device["hardware"])
-    _follows(custom, device["version"])
+    downgrade = device.get("downgrade")
+    if found["sha256"] != device.get("image"):  # else the update machine says so
+        if not downgrade or found["sha256"] != device.get("previous"):
+            _follows(custom, device["version"])
+        if not downgrade and not _is_newer(found["version"], device["version"]):
+            raise RefusedError("older", "%s is not newer than %s, which runs" % (found["version"], device["version"]))
     size = custom.get("size", 0)
     if type(size) is not int or size < 0:
         raise _unusable("no usable size")
@@ -79,6 +89,13 @@ def _follows(custom, running):
             raise RefusedError(
                 "release_prerequisite", "it wants %s to be installed first, and %s runs" % (stone, running)
             )
+
+
+def _is_newer(new, running):
+    try:
+        return version.compare(new, running) > 0
+    except RefusedError:
+        return True  # what runs has no semantic version: nothing is older than that
 
 
 def _parsed(name, function, *arguments):

@@ -29,8 +29,8 @@ MAX_TASKS = 4
 
 
 class Agent:
-    """One device.  `healthy()` -> bool, `approve(stage, release)` -> "yes", "no" or "later" for the stages
-    "download" and "activate", `on_command(name, args)` -> dict."""
+    """One device.  `healthy()` -> bool, or a dict of such checks by their names; `approve(stage, release)` -> "yes", "no"
+    or "later" for the stages "download" and "activate"; `on_command(name, args)` -> dict."""
 
     def __init__(self, platform, healthy=None, approve=None, on_command=None):
         # What loaded the configuration and the like has done its work.
@@ -47,6 +47,9 @@ class Agent:
         self._record = None
         self._tasks = []  # [generator, due]
         self._considering = None
+        self.waiting = ""  # what an update waits for, in words
+        self.locks = []  # reasons why the device is busy
+        self.deferred_ms = None  # ticks at which what the journal says of a deferral was true
         self.running_seq = 0  # the number that this boot's own report may use
         self.slot = ""  # the slot that runs, known once the agent has started
         self.image = ""  # hash of the running image, measured at this boot, and again
@@ -75,8 +78,8 @@ class Agent:
             left = end - clock.ticks_ms()
             if left <= 0:
                 return
-            if wait > 0:
-                self.guarded(self.uplink.rest, min(wait, left))
+            if wait > 0:  # never for long: the next turn feeds the watchdog
+                self.guarded(self.uplink.rest, min(wait, left, IDLE_MS))
 
     async def run(self):
         """Step for ever beside other asyncio tasks."""
@@ -99,12 +102,27 @@ class Agent:
         """
         self.module("request").put(self, path)
 
+    def rollback(self):
+        """Go back to the image that ran before, which the spare slot still holds: an update like any other, but for the
+        download.  Returns at once.  MisuseError("install_busy"), or ("rollback_none") when no such image is there.
+        """
+        self.module("request").put_back(self)
+
+    def defer(self, duration_s):
+        """No gate of an update opens for so long, resets included; 0: now it may.  MisuseError("defer")."""
+        self.module("hold").defer(self, duration_s)
+
+    def busy(self, reason):
+        """`with agent.busy("printing"):` holds the activation of an update, and with it the reset."""
+        return self.module("hold").Lock(self, reason)
+
     def status(self):
         state = self.update_state
         return {
             "device": "%s/%s" % (self.config["product_key"], self.config["device_key"]),
             "version": state["version"],
             "phase": state["phase"],
+            "waiting": self.waiting,
             "slot": self.slot,
             "identity": self.identity["phase"],
             "online": self.uplink.online,

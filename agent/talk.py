@@ -6,7 +6,7 @@ Part of the shell.  `uplink` tells the rules, and calls this; it is forgotten in
 
 import gc
 
-from agent.clouds.decada import HANDLER_FAILED, NO_HANDLER, OK, STATIC
+from agent.clouds.decada import HANDLER_FAILED, NO_HANDLER, OK, RESERVED, STATIC
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.uplink import PROBATION
 
@@ -98,8 +98,13 @@ def _answer(agent, topic, identifier, code, data, qos):
 
 def _commanded(agent, name, args, topic, identifier):
     agent.platform.log("command", {"name": name})
-    answered, data = agent.command(name, args)
-    _answer(agent, topic, identifier, OK if answered else NO_HANDLER if answered is None else HANDLER_FAILED, data, 1)
+    if name.startswith(RESERVED):
+        done, reply = agent.guarded(agent.module("services").answer, agent, name, args)
+        code, data = reply if done else (HANDLER_FAILED, {})
+    else:
+        answered, data = agent.command(name, args)
+        code = OK if answered else NO_HANDLER if answered is None else HANDLER_FAILED
+    _answer(agent, topic, identifier, code, data, 1)
 
 
 def _replied(agent, identifier, code, text):

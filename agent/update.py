@@ -19,14 +19,18 @@ Phases
  idle      a confirmed image runs
  offered   a trusted release waits for consent to be downloaded
  fetching  the spare slot is being filled
- staged    the spare slot holds the verified image; `tries` > 0: activation is ordered
+ staged    the spare slot holds the verified image; `tries`: it was activated before; `slot`: its activation is ordered
  trial     the new image runs on probation
 
 Events (tuples)
- ("booted", boot)           boot = {"slot", "confirmed", "failure"}: what the boot loader says; see `_followed` for more
+ ("booted", boot)           boot = {"slot", "confirmed", "failure"}: what the boot loader says; and, where they are
+                            known, "cause" of the start, "boot", its number, and "trials": times that a trial may end
+                            without a trace; see `_followed` for more
  ("offered", release)       trusted: every field comes from signed metadata, but "job" and "nonce"
  ("rejected", offer, step, reason)  an offer that trust or the rules turned down; step is a number of the cloud's
  ("consented", spare) ("declined", reason)   spare: the slot that is to be activated
+ ("allowed", gate, until)   an operator's word for a gate: yes until then (s since 1970), or no (0)
+ ("waited", seconds)        so much longer was consent asked for in vain   ("expired",) it did not come in time
  ("fetched",) ("failed", step, reason, final) ("advanced",): a try of the download failed, yet it brought the image on
  ("healthy",)
 
@@ -34,6 +38,9 @@ Commands (tuples)
  ("save", state, report)    one atomic write; report is None or a dict for the outbox
  ("ask", stage) ("fetch", tries) ("activate",) ("check",) ("confirm",) ("announce",) ("rollback",) ("reboot", reason)
  ("log", event, fields)
+Stages: "download", "activate", and "again" for an activation that was agreed to, and whose trial left no trace.
+
+Reasons begin with stable words; docs/how-it-works.md lists them.
 """
 
 from agent.errors import MisuseError, RefusedError
@@ -45,9 +52,11 @@ STAGED = "staged"
 TRIAL = "trial"
 
 MAX_FETCHES = 5  # attempts of one download; each may itself resume many times
-MAX_ACTIVATIONS = 3  # times that an image is booted again after a trial that ended without a reason
+MAX_LOST = 5  # trial boots that may end without a trace, where the configuration does not say
 MAX_REFUSED = 8  # remembered refusals; the oldest is forgotten first
 MAX_FLOOR_STEP = 16  # one signed mistake must not lock a fleet out for ever
+WATCHDOG = "watchdog"  # as a boot's cause, and as a reason
+LOST = "power lost"  # the one end of a trial that says nothing of the image
 
 # phase, event -> the phases it may lead to.  One text, since a dict of tuples costs a board 3 KB of heap.
 # `step` finds the function `_<phase>_<event>`; tests hold them to this table, and the docs draw it.
@@ -60,18 +69,25 @@ offered offered -> offered
 offered rejected -> offered
 offered consented -> fetching
 offered declined -> idle
+offered allowed -> offered
+offered waited -> offered
+offered expired -> idle
 fetching booted -> fetching
 fetching offered -> fetching
 fetching rejected -> fetching
 fetching fetched -> staged
 fetching advanced -> fetching
 fetching failed -> fetching idle
+fetching allowed -> fetching
 staged booted -> staged trial idle
 staged offered -> staged
 staged rejected -> staged
 staged consented -> staged
 staged declined -> idle
 staged failed -> idle
+staged allowed -> staged
+staged waited -> staged
+staged expired -> idle
 trial booted -> trial staged idle
 trial offered -> trial
 trial rejected -> trial
@@ -82,16 +98,25 @@ trial failed -> trial
 
 def initial(version, image, security=0):
     """The state of a device that runs its factory image: `image` is the hash (hex), `security` its signed floor."""
+    state = {"version": version, "image": image, "floor": security, "refused": []}
+    state["previous"] = ""  # the image that ran, confirmed, before this one
+    state.update(_begun(IDLE, None))
+    return state
+
+
+def _begun(phase, release):
+    """What changes when an update begins, and when it ends (release is None)."""
     return {
-        "phase": IDLE,
-        "version": version,
-        "image": image,
-        "floor": security,
+        "phase": phase,
+        "release": release,
         "slot": "",
-        "release": None,
         "tries": 0,
         "failure": "",
-        "refused": [],
+        "waited": 0,  # seconds that consent was asked for in vain at the present gate, counted coarsely
+        "allowed": {},  # gate -> the operator's word
+        "lost": 0,  # trial boots that ended without a trace
+        "hint": "",  # why they may have
+        "booted": 0,  # number of the last boot on trial: heard of twice, it counts once
     }
 
 
@@ -159,25 +184,18 @@ def _report(release, outcome, step, reason):
     }
 
 
+def _without(refused, release):
+    return [r for r in refused if r[0] != release["sha256"]]
+
+
 def _end(state, outcome, step, reason, refuse):
     """Back to idle on the old image."""
     release = state["release"]
-    refused = state["refused"]
+    changes = _begun(IDLE, None)
     if refuse:
-        refused = [r for r in refused if r[0] != release["sha256"]] + [[release["sha256"], reason]]
-        refused = refused[-MAX_REFUSED:]
+        changes["refused"] = (_without(state["refused"], release) + [[release["sha256"], reason]])[-MAX_REFUSED:]
     log = ("log", "update." + outcome, {"version": release["version"], "reason": reason})
-    return _enter(
-        state,
-        [log],
-        _report(release, outcome, step, reason),
-        phase=IDLE,
-        release=None,
-        slot="",
-        tries=0,
-        failure="",
-        refused=refused,
-    )
+    return _enter(state, [log], _report(release, outcome, step, reason), **changes)
 
 
 # idle
@@ -194,8 +212,10 @@ def _idle_offered(state, release):
     if release["sha256"] == state["image"]:
         # Told twice, or the first report was lost: say again what is true.
         return _enter(state, [], _report(release, "updated", 100, "already running"))
-    reason = ""
-    for sha256, why in state["refused"]:
+    reason, changes = "", _begun(OFFERED, release)
+    if release.get("retry"):  # an operator's word: what was refused is asked about anew
+        changes["refused"] = _without(state["refused"], release)
+    for sha256, why in changes.get("refused", state["refused"]):
         if sha256 == release["sha256"]:
             reason = "refused before: " + why
     if release["security"] < state["floor"]:
@@ -204,7 +224,7 @@ def _idle_offered(state, release):
         log = ("log", "update.refused", {"version": release["version"], "reason": reason})
         return _enter(state, [log], _report(release, "refused", -5, reason))
     log = ("log", "update.offered", {"version": release["version"]})
-    return _enter(state, [log, ("ask", "download")], phase=OFFERED, release=release, tries=0, failure="")
+    return _enter(state, [log, ("ask", "download")], **changes)
 
 
 def _idle_rejected(state, offer, step, reason):
@@ -224,17 +244,33 @@ def _offered_offered(state, release):
     if release["sha256"] == current["sha256"]:
         if release == current:
             return state, []
-        return _enter(state, [], release=release)
+        allowed = state.get("allowed", {}) if release.get("job") == current.get("job") else {}
+        return _enter(state, [], release=release, allowed=allowed)
     return _enter(state, [], _report(release, "failed", -1, "busy with " + current["version"]))
 
 
 def _offered_consented(state, spare):
     log = ("log", "update.consented", {"gate": "download"})
-    return _enter(state, [log, ("fetch", 0)], phase=FETCHING, tries=0)
+    allowed = {gate: until for gate, until in state.get("allowed", {}).items() if gate != "download"}
+    return _enter(state, [log, ("fetch", 0)], phase=FETCHING, tries=0, waited=0, allowed=allowed)
 
 
 def _offered_declined(state, reason):
     return _end(state, "refused", -5, reason, True)
+
+
+def _offered_allowed(state, gate, until):
+    allowed = dict(state.get("allowed", {}), **{gate: until})
+    log = ("log", "update.allowed", {"gate": gate, "until": until})
+    return _enter(state, [log], allowed=allowed)
+
+
+def _offered_waited(state, seconds):
+    return _enter(state, [], waited=state.get("waited", 0) + seconds)
+
+
+def _offered_expired(state):
+    return _end(state, "failed", -1, "no consent in time", False)
 
 
 # fetching
@@ -264,18 +300,16 @@ def _fetching_advanced(state):
 
 
 def _staged_consented(state, spare):
-    log = ("log", "update.consented", {"gate": "activate"})
-    done = ("log", "update.activated", {"slot": spare})
-    return _enter(state, [log, ("activate",), done, ("reboot", "activate")], slot=spare, tries=1)
+    commands = [] if state["tries"] else [("log", "update.consented", {"gate": "activate"})]
+    commands += [("activate",), ("log", "update.activated", {"slot": spare}), ("reboot", "activate")]
+    return _enter(state, commands, slot=spare, tries=1, waited=0, allowed={})
 
 
 def _staged_booted(state, boot):
-    if state["tries"] == 0:
-        return state, [("ask", "activate")]
+    if not state["slot"]:
+        return state, [("ask", "again" if state["tries"] else "activate")]
     if boot["slot"] == state["slot"]:
-        trial = {"version": state["release"]["version"], "slot": boot["slot"]}
-        new, commands = _enter(state, [("log", "update.trial", trial), ("check",)], phase=TRIAL)
-        return new, commands
+        return _enter(state, [_on_trial(state), ("check",)], phase=TRIAL, booted=boot.get("boot", 0))
     return _fell_back(state, boot)
 
 
@@ -286,6 +320,10 @@ def _staged_failed(state, step, reason, final):
 # trial
 
 
+def _on_trial(state):
+    return ("log", "update.trial", {"version": state["release"]["version"], "slot": state["slot"]})
+
+
 def _trial_booted(state, boot):
     if boot["slot"] != state["slot"]:
         return _fell_back(state, boot)
@@ -293,20 +331,28 @@ def _trial_booted(state, boot):
         return _updated(state)  # the power went between the loader's mark and our save
     if state["failure"]:
         return state, [("rollback",), ("reboot", "trial failed")]
-    trial = {"version": state["release"]["version"], "slot": boot["slot"]}
-    return state, [("log", "update.trial", trial), ("check",)]
+    number = boot.get("boot", 0)
+    if number and number == state.get("booted", 0):
+        return state, [("check",)]
+    hint, lost = _traces(state, boot), state.get("lost", 0) + 1
+    if lost >= boot.get("trials", MAX_LOST):
+        return _trial_failed(state, -1, hint or "%s %d times" % (LOST, lost), True)
+    return _enter(state, [_on_trial(state), ("check",)], lost=lost, hint=hint, booted=number)
+
+
+def _traces(state, boot):
+    """Why the last trial boot ended, as far as the device itself can tell."""
+    return boot["failure"] or (WATCHDOG if boot.get("cause") == WATCHDOG else state.get("hint", ""))
 
 
 def _fell_back(state, boot):
     """The old image runs though the new one was activated."""
-    reason = state["failure"] or boot["failure"]
-    if reason:
-        return _end(state, "rolled_back", -1, reason, True)
-    if state["tries"] < MAX_ACTIVATIONS:  # no reason known: a power cut, or a reset that left no trace
-        again = ("log", "update.activated", {"slot": state["slot"]})
-        tries = state["tries"] + 1
-        return _enter(state, [("activate",), again, ("reboot", "activate")], phase=STAGED, tries=tries)
-    return _end(state, "rolled_back", -1, "the new image did not confirm itself", False)
+    reason, lost = state["failure"] or _traces(state, boot), state.get("lost", 0) + 1
+    if not reason and lost < boot.get("trials", MAX_LOST):
+        # A power cut, or a reset that left no trace.  No `slot`: it is activated once nothing holds it.
+        return _enter(state, [("ask", "again")], phase=STAGED, slot="", lost=lost)
+    reason = reason or "%s %d times" % (LOST, lost)
+    return _end(state, "rolled_back", -1, reason, not reason.startswith(LOST))
 
 
 def _trial_healthy(state):
@@ -317,19 +363,12 @@ def _trial_healthy(state):
 def _updated(state):
     release = state["release"]
     floor = max(state["floor"], min(release["security"], state["floor"] + MAX_FLOOR_STEP))
-    return _enter(
-        state,
-        [("log", "update.confirmed", {"version": release["version"]}), ("announce",)],
-        _report(release, "updated", 100, ""),
-        phase=IDLE,
-        version=release["version"],
-        image=release["sha256"],
-        floor=floor,
-        release=None,
-        slot="",
-        tries=0,
-        failure="",
+    changes = _begun(IDLE, None)
+    changes.update(
+        {"version": release["version"], "image": release["sha256"], "previous": state["image"], "floor": floor}
     )
+    log = ("log", "update.confirmed", {"version": release["version"]})
+    return _enter(state, [log, ("announce",)], _report(release, "updated", 100, ""), **changes)
 
 
 def _trial_failed(state, step, reason, final):
@@ -344,4 +383,7 @@ def _trial_offered(state, *event):
 _offered_rejected = _fetching_rejected = _staged_rejected = _idle_rejected
 _fetching_offered = _staged_offered = _offered_offered
 _staged_declined = _offered_declined
+_fetching_allowed = _staged_allowed = _offered_allowed
+_staged_waited = _offered_waited
+_staged_expired = _offered_expired
 _trial_rejected = _trial_offered

@@ -25,7 +25,7 @@ RULES = (
     ("agent/wire/*.py", ("agent.errors", "agent.wire"), STANDARD),
     ("agent/crypto/*.py", ("agent.errors", "agent.wire", "agent.crypto"), STANDARD),
     ("agent/journal.py", ("agent.errors",), ("struct", "json", "binascii")),
-    ("agent/config.py", ("agent.errors", "agent.version", "agent.wire"), ("json",)),
+    ("agent/config.py", ("agent.errors", "agent.version", "agent.window", "agent.wire"), ("json",)),
     (
         "agent/trust/artifact.py",  # boards have no SHA-512 of their own
         ("agent.errors", "agent.crypto.sha512"),
@@ -53,6 +53,9 @@ RULES = (
     ("agent/request.py", ("agent.errors",), ("json", "binascii")),
     ("agent/blame.py", (), ("io", "sys")),
     ("agent/tasks/stick.py", ("agent",), ("os",)),  # the one task that looks at files
+    ("agent/window.py", ("agent.errors",), ()),
+    ("agent/hold.py", ("agent",), ()),
+    ("agent/services.py", ("agent",), ()),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal

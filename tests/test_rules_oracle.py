@@ -77,4 +77,5 @@ def test_whatever_the_rules_hold_the_answer_is_in_our_words(running, thing):
                 "release_hardware",
                 "release_requires",
                 "release_prerequisite",
+                "older",
             )

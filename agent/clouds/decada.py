@@ -5,7 +5,8 @@ Pure: intents in, (topic, payload) out; messages in, events out.  Source: the
 EnOS device protocol over MQTT (login signature, message envelope, OTA topics
 `ota/device/inform|upgrade|progress`, measure points, services, dynamic
 activation).  Our additions ride along as extra members, which EnOS's decoders
-ignore: `report` in inform and progress, `job`, `nonce` and `target` in upgrade.
+ignore: `report` in inform and progress, `job`, `nonce`, `target`, `retry` and
+`downgrade` in upgrade, and the services `trueboot.*`, which are the agent's.
 
 What is said and heard now and then is in `decada_words`, which a board loads
 for that while; telemetry, which may come often, is here.
@@ -21,6 +22,7 @@ DYNAMIC = 3  # securemode: proof by the product secret, to be activated
 OK = 200
 NO_HANDLER = 1101
 HANDLER_FAILED = 1102
+RESERVED = "trueboot."  # services whose name begins so are the agent's own, never the app's
 
 
 class Decada:

@@ -137,4 +137,6 @@ def _offer(params):
     for name in ("target", "job", "nonce"):
         value = params.get(name)
         offer[name] = value if isinstance(value, str) and len(value) <= 128 else None
+    for name in ("retry", "downgrade"):
+        offer[name] = params.get(name) is True
     return offer

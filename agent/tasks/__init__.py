@@ -6,16 +6,31 @@ download or an enrolment never blocks the app.  They live in files of their own
 because a board loads each when it is needed and forgets it afterwards.
 """
 
-from agent.errors import UnreachableError
+from agent.errors import AgentError, UnreachableError
 
 MAX_OUTAGES = 64  # with the waits of `session`, some five hours
 
 
+# Beginnings of codes -> the stable word that a reason begins with.  First match counts.
+WORDS = (
+    ("slot_full", "does not fit: "),
+    ("not_signed", "signature: "),
+    ("metadata_signature", "signature: "),
+    ("image", "image: "),
+    ("slot_", "image: "),
+    ("bundle_length", "image: "),
+)
+
+
 def reason(error):
     """What a report says of an error, or of a text from outside: short, and printable on every screen that it reaches."""
-    if getattr(error, "code", "") == "slot_full":
-        error = "does not fit: " + error.detail
-    return "".join([letter if " " <= letter <= "~" else "?" for letter in str(error)[:120]])
+    text = "".join([letter if " " <= letter <= "~" else "?" for letter in str(error)[:120]])
+    if not isinstance(error, AgentError):
+        return text
+    for code, word in WORDS:
+        if error.code.startswith(code):
+            return word + text
+    return "network: " + text if isinstance(error, UnreachableError) else text
 
 
 def is_outage(agent, error, local, outages):

@@ -44,6 +44,9 @@ def run(agent, offer):
             return
     for name in ("job", "nonce", "request"):
         release[name] = offer.get(name)
+    for name in ("retry", "downgrade"):
+        if offer.get(name):
+            release[name] = True
     _end(agent, offer, ("offered", release))
 
 
@@ -76,7 +79,7 @@ def _look_up(agent, offer):
     agent.forget()  # what the walk took makes room for the slots and the rules
     from agent import rules
 
-    release = _judge(agent, path, target)
+    release = _judge(agent, offer, path, target)
     release["address"] = address
     rules.agree(offer, version=release["version"], length=release["length"])
     if offer.get("method") == "sha256":
@@ -161,7 +164,7 @@ def judge_bundle(agent, offer, path, target, prefix, size):
     """The release of a bundle whose walk ended well, and where its image lies; `size`: bytes of the whole file."""
     from agent import rules
 
-    release = _judge(agent, path, target)
+    release = _judge(agent, offer, path, target)
     rules.agree(offer, version=release["version"])
     if size != prefix + release["length"]:
         raise RefusedError(
@@ -178,12 +181,16 @@ def judge_bundle(agent, offer, path, target, prefix, size):
     return release
 
 
-def _judge(agent, path, target):
+def _judge(agent, offer, path, target):
     from agent import rules
 
+    state = agent.update_state
     device = {
         "hardware": agent.config["hardware"],
-        "version": agent.update_state["version"],
+        "version": state["version"],
+        "image": state["image"],
+        "previous": state.get("previous", ""),
+        "downgrade": offer.get("downgrade"),
         "capacity": agent.platform.slots.capacity(),
     }
     return rules.release(path, target, device)

@@ -61,6 +61,9 @@ class Filling:
         release = self._release
         note = {name: release[name] for name in ("version", "sha256", "length", "security", "kind")}
         note["size"] = release["length"]
+        for name in ("target", "address"):  # by these it is found again, should it be asked back
+            if release.get(name):
+                note[name] = release[name]
         self._agent.platform.slots.begin(note)
         self.offset = self.began_at = self._durable = self._told = 0
         self._hasher = hashlib.sha256()

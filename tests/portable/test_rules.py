@@ -8,16 +8,20 @@ DEVICE = {"hardware": "sim", "version": "1.4.0", "capacity": 1000}
 IMAGE = b"x" * 300
 
 
+def target(**custom):
+    return tuf_repo.release(IMAGE, **dict({"version": "2.5.0"}, **custom))
+
+
 def judge(device=DEVICE, **custom):
-    return rules.release(PATH, tuf_repo.release(IMAGE, **custom), device)
+    return rules.release(PATH, target(**custom), device)
 
 
 def refuses(code, device=DEVICE, **custom):
-    refused(code, rules.release, PATH, tuf_repo.release(IMAGE, **custom), device)
+    refused(code, rules.release, PATH, target(**custom), device)
 
 
 def too_big(device=DEVICE, **custom):
-    device_error("slot_full", rules.release, PATH, tuf_repo.release(IMAGE, **custom), device)
+    device_error("slot_full", rules.release, PATH, target(**custom), device)
 
 
 def test_a_release_is_what_signed_data_say():
@@ -26,7 +30,7 @@ def test_a_release_is_what_signed_data_say():
         "target": PATH,
         "length": 300,
         "sha256": tuf_repo.digest(IMAGE),
-        "version": "1.1.0",
+        "version": "2.5.0",
         "kind": "app",
         "security": 3,
     }
@@ -54,10 +58,29 @@ def test_it_must_fit_into_the_slot():
 
 
 def test_the_size_may_be_left_out():
-    target = tuf_repo.release(IMAGE)
-    del target["custom"]["size"]
-    assert rules.release(PATH, target, DEVICE)
-    device_error("slot_full", rules.release, PATH, target, dict(DEVICE, capacity=299))
+    found = target()
+    del found["custom"]["size"]
+    assert rules.release(PATH, found, DEVICE)
+    device_error("slot_full", rules.release, PATH, found, dict(DEVICE, capacity=299))
+
+
+def test_only_what_is_newer_unless_an_operator_orders_a_downgrade():
+    ordered = dict(DEVICE, downgrade=True)
+    for version in ("1.4.0", "1.3.9", "1.4.0-rc.1", "1.4.0+build"):
+        refuses("older", version=version)
+        assert judge(ordered, version=version)
+    assert judge(version="1.4.1-rc.1") and judge(dict(DEVICE, version="no version"), version="0.0.1")
+    digest = tuf_repo.digest(IMAGE)
+    assert judge(dict(DEVICE, image=digest), version="1.3.0"), "it runs already, and the update machine says so"
+
+
+def test_what_ran_here_before_need_not_follow_what_runs():
+    """Its `requires` was for the way up."""
+    digest = tuf_repo.digest(IMAGE)
+    back = dict(DEVICE, downgrade=True, previous=digest)
+    assert judge(back, version="1.3.0", requires="<1.3.0", prerequisite="9.0.0")
+    refuses("release_requires", dict(back, previous="ab" * 32), version="1.3.0", requires="<1.3.0")
+    refuses("release_requires", dict(back, downgrade=False), version="2.5.0", requires="<1.3.0")
 
 
 def test_requires_is_a_range_on_the_running_version():

@@ -79,12 +79,93 @@ def test_a_reason_left_by_the_trampoline_condemns():
 
 def test_power_cuts_in_a_trial_never_condemn_a_release():
     state, _ = after(*TO_TRIAL)
-    for _ in range(update.MAX_ACTIVATIONS - 1):
+    for _ in range(update.MAX_LOST - 1):
         state, commands = update.step(state, ("booted", OLD))
+        assert names(commands) == ["save", "ask"] and commands[-1] == ("ask", "again")
+        assert update.step(state, ("booted", OLD))[1] == [("ask", "again")], "what waits is asked for at every boot"
+        state, commands = update.step(state, ("consented", "b"))
         assert names(commands) == ["save", "activate", "reboot"]
     state, commands = update.step(state, ("booted", OLD))
     assert report_of(commands)["outcome"] == "rolled_back"
+    assert report_of(commands)["reason"] == "power lost 5 times"
     assert state["phase"] == "idle" and state["refused"] == []
+
+
+def test_power_cuts_are_counted_in_the_trial_too_each_boot_once():
+    state, _ = after(*TO_TRIAL)
+    for number in range(2, 5):
+        state, commands = update.step(state, ("booted", dict(NEW, boot=number, trials=4)))
+        if number < 4:
+            assert names(commands) == ["save", "check"]
+            assert names(update.step(state, ("booted", dict(NEW, boot=number, trials=4)))[1]) == ["check"]
+    state, commands = update.step(state, ("booted", dict(NEW, boot=5, trials=4)))
+    assert names(commands) == ["save", "rollback", "reboot"]
+    state, commands = update.step(state, ("booted", dict(OLD, boot=6, trials=4)))
+    assert report_of(commands)["reason"] == "power lost 4 times" and state["refused"] == []
+
+
+def test_a_watchdog_on_trial_is_told_and_condemns():
+    hung = dict(NEW, cause="watchdog", trials=2)
+    state, commands = update.step(after(*TO_TRIAL)[0], ("booted", hung))
+    assert names(commands) == ["save", "check"]
+    for boot in (dict(OLD, trials=2), dict(hung)):
+        new, commands = update.step(state, ("booted", boot))
+        if boot["slot"] == "b":
+            assert names(commands) == ["save", "rollback", "reboot"]
+            new, commands = update.step(new, ("booted", OLD))
+        assert report_of(commands)["reason"] == "watchdog" and new["refused"] == [[GOOD, "watchdog"]]
+    # It hung before the agent ran even once.
+    new, commands = update.step(after(*TO_ACTIVATED)[0], ("booted", dict(OLD, cause="watchdog")))
+    assert report_of(commands)["reason"] == "watchdog"
+
+
+def test_consent_that_does_not_come_in_time_condemns_nothing():
+    for story in ((OFFER,), TO_STAGED):
+        state, commands = after(*story, ("waited", 60), ("waited", 120))
+        assert state["waited"] == 180 and names(commands) == ["save"]
+        state, commands = update.step(state, ("expired",))
+        assert report_of(commands)["reason"] == "no consent in time" and report_of(commands)["outcome"] == "failed"
+        assert state["phase"] == "idle" and state["refused"] == [] and state["waited"] == 0
+    assert after(OFFER, ("waited", 60), ("consented", "b"))[0]["waited"] == 0, "each gate has its own"
+
+
+def test_an_operators_word_is_kept_until_it_is_used():
+    state, _ = after(OFFER, ("allowed", "activate", 9), ("allowed", "download", 8))
+    assert state["allowed"] == {"activate": 9, "download": 8}
+    state, _ = update.step(state, ("consented", "b"))
+    assert state["allowed"] == {"activate": 9}
+    again, _ = update.step(state, ("offered", release(job="2")))
+    assert again["release"]["job"] == "2" and again["allowed"] == {}, "it named another deployment"
+    for event in (("fetched",), ("allowed", "activate", 10), ("consented", "b")):
+        state, _ = update.step(state, event)
+    assert state["allowed"] == {}
+    assert after(OFFER, ("allowed", "activate", 9), ("declined", "no"))[0]["allowed"] == {}
+
+
+def test_an_operators_retry_forgets_the_refusal_in_the_save_that_asks_anew():
+    state, _ = after(OFFER, ("declined", "refused by app: the download"))
+    assert report_of(update.step(state, OFFER)[1])["reason"] == "refused before: refused by app: the download"
+    state, commands = update.step(state, ("offered", dict(release(), retry=True)))
+    assert (state["phase"], state["refused"]) == ("offered", []) and names(commands) == ["save", "ask"]
+    state, _ = update.step(state, ("declined", "no"))
+    assert state["refused"] == [[GOOD, "no"]], "the app may say no again"
+    below = dict(update.initial("1.0.0", FACTORY, 3), refused=state["refused"])
+    assert update.step(below, ("offered", dict(release(), retry=True)))[0]["refused"] == [[GOOD, "no"]]
+
+
+def test_what_ran_before_is_known_and_a_journal_of_an_older_agent_will_do():
+    old = update.initial("1.0.0", FACTORY)
+    for name in ("previous", "waited", "allowed", "lost", "hint", "booted"):
+        del old[name]
+    for story in (TO_TRIAL + (("booted", NEW), ("healthy",)), TO_TRIAL + (("booted", OLD), ("consented", "b"))):
+        state = old
+        for event in story:
+            state, _ = update.step(state, event)
+            if state["phase"] != "trial":
+                continue
+            for name in ("previous", "waited", "allowed", "lost", "hint", "booted"):
+                state.pop(name, None)
+    assert after(*TO_TRIAL, ("healthy",))[0]["previous"] == FACTORY
 
 
 def test_a_cut_between_confirm_and_save_ends_as_updated():
@@ -170,6 +251,7 @@ def test_every_declared_edge_is_taken_and_no_other():
         ("advanced",),
     ]
     events += [("failed", -2, "f", False), ("failed", -4, "f", True), ("healthy",)]
+    events += [("allowed", "activate", 9), ("waited", 1), ("expired",)]
     seen, edges, queue = set(), set(), [update.initial("1.0.0", FACTORY)]
     while queue:
         state = queue.pop()
@@ -181,6 +263,7 @@ def test_every_declared_edge_is_taken_and_no_other():
             assert new["phase"] in allowed, (state["phase"], event, new["phase"])
             edges.add((state["phase"], event[0], new["phase"]))
             key = (new["phase"], new["tries"], new["failure"], new["image"], new["slot"], len(new["refused"]))
+            key += (new["lost"], new["hint"])
             key += (new["release"]["sha256"] if new["release"] else "",)
             if key not in seen:
                 seen.add(key)

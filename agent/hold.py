@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""What keeps a gate of an update shut, whoever agrees: it was put off, the hour is wrong, the device is busy.
+
+Part of the shell; loaded when it is needed.  Rules kept:
+ * A deferral is durable.  It ends after so much time with power, counted by
+   ticks and saved now and then, or when a clock that is set says so: never too
+   early, and late at worst by what was not saved.
+ * A clock that nobody set opens no window.
+ * A lock lives in RAM: a device that starts is busy with nothing.
+ * No lock holds a trial's end back: an image that is not well has no say in it.
+"""
+
+from agent import BUILT, window
+from agent.errors import MisuseError
+
+MAX_DEFER_S = 2_592_000  # 30 days
+MAX_REASON_CHARACTERS = 64
+MAX_LOCKS = 16
+
+
+def held(agent, gate):
+    """Why the gate stays shut now, in words; "" when nothing holds it."""
+    config = agent.config
+    if deferred(agent):
+        return "the end of a deferral"
+    text = config["window"]
+    if text and (gate == "activate" or config["window_gates"] == "both"):
+        if not clock_is_set(agent):
+            return "the clock to be set, for the window " + text
+        if not window.is_open(text, agent.platform.clock.wall()):
+            return "the window " + text
+    if gate == "activate" and agent.locks:
+        return "the device, which is busy: " + agent.locks[-1]
+    return ""
+
+
+def clock_is_set(agent):
+    """A clock at its floor was never set: it stands in 1970, or was told no more than a time that is past."""
+    return agent.platform.clock.wall() > max(BUILT, agent.record.get("clock", 0))
+
+
+# Deferral.  Journal: "defer", [seconds left when it was saved, time of day at which it ends or 0].
+
+
+def defer(agent, duration_s):
+    """`Agent.defer`."""
+    if type(duration_s) is not int or not 0 <= duration_s <= MAX_DEFER_S:
+        raise MisuseError("defer", "a duration is a whole number of seconds, at most %d" % MAX_DEFER_S)
+    until = agent.platform.clock.wall() + duration_s if clock_is_set(agent) else 0
+    if duration_s or agent.record.get("defer"):
+        agent.save(defer=[duration_s, until] if duration_s else None)
+    agent.deferred_ms = agent.platform.clock.ticks_ms()
+
+
+def deferred(agent):
+    """Seconds that are left.  Its end is saved, else the next boot would wait for it again."""
+    found = agent.record.get("defer")
+    if not found:
+        return 0
+    clock = agent.platform.clock
+    if agent.deferred_ms is None:
+        agent.deferred_ms = clock.ticks_ms()  # of what went by earlier in this boot nobody knows
+    left = found[0] - (clock.ticks_ms() - agent.deferred_ms) // 1000
+    if left <= 0 or (found[1] and clock_is_set(agent) and clock.wall() >= found[1]):
+        agent.save(defer=None)
+        return 0
+    return left
+
+
+def count(agent):
+    """Save how much of the deferral is over."""
+    left = deferred(agent)
+    if left:
+        agent.save(defer=[left, agent.record["defer"][1]])
+        agent.deferred_ms = agent.platform.clock.ticks_ms()
+
+
+class Lock:
+    """`Agent.busy`: a context manager; locks may be nested, and overlap."""
+
+    def __init__(self, agent, reason):
+        if not isinstance(reason, str) or not 0 < len(reason) <= MAX_REASON_CHARACTERS:
+            raise MisuseError("busy", "a reason is a text of at most %d characters" % MAX_REASON_CHARACTERS)
+        self._agent = agent
+        self._reason = reason
+
+    def __enter__(self):
+        if len(self._agent.locks) >= MAX_LOCKS:
+            raise MisuseError("busy", "more than %d locks at once" % MAX_LOCKS)
+        self._agent.locks.append(self._reason)
+        return self
+
+    def __exit__(self, *error):
+        self._agent.locks.remove(self._reason)
