@@ -10,12 +10,12 @@ ENROLLED = "enrolled"
 
 def blank(agent):
     """The machines' first states, of a device whose journal is empty: what runs is the factory's image."""
-    from agent import identity, update
+    from agent import identity, states
 
     slots = agent.platform.slots
     note = slots.release(slots.running()) or {}
     return {
-        "update": update.initial(note.get("version", "0.0.0"), note.get("sha256", ""), note.get("security", 0)),
+        "update": states.initial(note.get("version", "0.0.0"), note.get("sha256", ""), note.get("security", 0)),
         "identity": identity.initial(),
     }
 

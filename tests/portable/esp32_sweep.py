@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 
-from agent import update
+from agent import states, update
 from agent.errors import AgentError, MisuseError
 from contract_slots import fill
 from platform_adapters import memory_esp32_boot as loader
@@ -131,7 +131,7 @@ class Life:
         if self.problem:
             return
         kept = self.store.load("journal")
-        self.state = json.loads(kept) if kept else update.initial("1.0.0", sha256(IMAGES["1.0.0"]))
+        self.state = json.loads(kept) if kept else states.initial("1.0.0", sha256(IMAGES["1.0.0"]))
         told = dict(self.slots.state(), slot=self.slots.running())
         self.event(("booted", told))
         while self.state["phase"] == update.IDLE:

@@ -6,7 +6,7 @@ import json
 
 import decada_cloud
 import enrolled
-from agent import runtime, update
+from agent import runtime, states, update
 from agent.errors import DeviceError
 from agent.runtime import Agent
 from agent.tasks import measure
@@ -228,7 +228,7 @@ def test_the_journal_follows_in_every_phase_and_the_phase_stays():
     """What the machine does then is what it does anyway."""
     plain = {"slot": "a", "confirmed": True, "failure": ""}
     release = {"version": "1.1.0", "sha256": digest(IMAGE), "security": 0, "job": "1", "nonce": "n"}
-    started = update.initial("1.0.0", digest(FACTORY))
+    started = states.initial("1.0.0", digest(FACTORY))
     phases = [
         started,
         dict(started, phase="offered", release=release),
