@@ -5,7 +5,7 @@ A self-measurement: the agent reads the slot it runs from.  It shows a report
 of the wrong image for what it is, and a slot that rotted; it is no remote attestation.
 
 Once a day it takes its time: a piece, then a rest, and none while a download
-needs the flash.  An image that changes while it runs (a root file system that
+needs the flash, or the spare slot is read back.  An image that changes while it runs (a root file system that
 is written to) is not read again: its slots say `at_install`, and the note of
 what was verified before it was activated stands for it.
 """
@@ -30,10 +30,17 @@ def run(agent, when="boot"):
         else:
             for _ in rehash(agent, slots.running(), hasher, MAX_IMAGE_BYTES):
                 yield REST_MS if when == "daily" else 0
-                while when == "daily" and agent.update_state["phase"] == "fetching":
+                while when == "daily" and _is_busy(agent):
                     yield PAUSE_MS
             image = hexdigest(hasher)
     except AgentError as error:
         agent.log_error(error)
         image = "unreadable"
     agent.measured(image, when)
+
+
+def _is_busy(agent):
+    state = agent.update_state
+    if state["phase"] == "staged":  # two readers would have each other begin anew
+        return agent.verified != state["release"]["sha256"]
+    return state["phase"] in ("fetching", "trial")
