@@ -109,7 +109,7 @@ def make(base: bytes, image: bytes) -> Framed:
     return _packed(spans, 0, image[:1])
 
 
-def patch_from(framed: Framed, image_byte: bytes, offset: int) -> Iterable[bytes]:
+def patch_from(framed: Framed, image_byte: bytes, offset: int) -> list[bytes]:
     """The frames of a body of `make` from the image's byte `offset`, which is `image_byte`, on."""
     if not offset:
         return framed.frames
