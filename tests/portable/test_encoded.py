@@ -157,7 +157,7 @@ def test_frames_out_of_form_are_refused():
     ):
         for before in (b"", frame(stored(b"y" * 1000))):  # whose bytes must not serve for what is missing
             for step in (1, 5000):
-                decoder = encoded.decoder(encoded.DEFLATE, None, 0, 3000)
+                decoder = encoded.decoder(encoded.DEFLATE, None, 0, 6000)
                 refused("encoded", _fed, decoder, before + bad, step, [0])
 
 

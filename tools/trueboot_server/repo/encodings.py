@@ -129,7 +129,12 @@ class Encodings:
         async with self._patching:
             # -P: what lies in the working folder is none of ours.
             command = [sys.executable, "-P", "-m", "trueboot_server.repo.patches", str(base.path), str(image.path)]
-            command += [str(self._folder / name), str(limits.patch_memory_bytes), str(int(limits.patch_s))]
+            command += [
+                str(self._folder / name),
+                str(limits.patch_memory_bytes),
+                str(int(limits.patch_s)),
+                str(os.getpid()),
+            ]
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
