@@ -33,9 +33,18 @@ from . import registry
 FAILURES = ("failed", "rolled_back", "refused", "timed_out")
 WITHDRAWN = "the release was withdrawn"
 OPEN = ("queued", "pushed", "in_progress", "claimed")
+WAITING = "waiting for "  # how a device begins to say that it may go on only later: that is not late
 
 
-def create(t: Transaction, release: Any, product_key: str, device_keys: list[str], max_failures: int) -> int:
+def create(
+    t: Transaction,
+    release: Any,
+    product_key: str,
+    device_keys: list[str],
+    max_failures: int,
+    retry: bool = False,
+    downgrade: bool = False,
+) -> int:
     job_id = _new_id(
         t.execute(
             jobs.insert().values(
@@ -45,6 +54,8 @@ def create(t: Transaction, release: Any, product_key: str, device_keys: list[str
                 sha256=release.sha256,
                 length=release.length,
                 max_failures=max_failures,
+                retry=retry,
+                downgrade=downgrade,
                 state="running",
                 created_at=t.now,
             )
@@ -120,8 +131,9 @@ def progress(t: Transaction, row: Any, step: int, desc: str) -> None:
         settle(t, row, "failed", reason=desc or f"step {step}", step=step, desc=desc)
         return
     state = "in_progress" if row.state in ("queued", "pushed") else row.state
+    started_at = None if desc.startswith(WAITING) else row.started_at or t.now
     # A sign of life: pushes are counted from the last one.
-    _update(t, row, state=state, step=step, desc=desc, started_at=row.started_at or t.now, pushes=0)
+    _update(t, row, state=state, step=step, desc=desc, started_at=started_at, pushes=0)
     _tell(t, row, "progress", step=step, desc=desc)
 
 

@@ -70,7 +70,12 @@ def _reason_of_a_halt(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE jobs ADD COLUMN reason TEXT"))
 
 
-STEPS: list[Callable[[Connection], None]] = [_first, _reason_of_a_halt]
+def _orders_of_a_job(connection: Connection) -> None:
+    for name in ("retry", "downgrade"):
+        connection.execute(text(f"ALTER TABLE jobs ADD COLUMN {name} BOOLEAN NOT NULL DEFAULT 0"))
+
+
+STEPS: list[Callable[[Connection], None]] = [_first, _reason_of_a_halt, _orders_of_a_job]
 
 
 class NewerDatabase(Exception):
