@@ -72,7 +72,7 @@ def main():
             print("trueboot: " + str(error), file=sys.stderr)
         else:
             sys.print_exception(error, sys.stderr)
-        if not ended(state, slot, where(error, slot)):
+        if not ended(state, slot, "exception: " + where(error, slot)):
             time.sleep(CRASH_PAUSE_S)
         reset()
     if ended(state, slot, "ended main.py"):
