@@ -92,7 +92,7 @@ def updated(cloud, r, **more):
 
 def fails(reason, cloud, r, **more):
     device, outcome = life(cloud, r, **more)
-    assert [name for name, _ in outcome] == ["failed"] and outcome[0][1].startswith(reason), outcome
+    assert [name for name, _ in outcome] == ["failed"] and reason in outcome[0][1], outcome
     assert device.images[device.record()["active"]] == FACTORY and device.boots == 2
     return device
 
@@ -136,21 +136,23 @@ def test_what_a_slot_holds_after_a_reset_is_hashed_and_not_believed():
     """A part that was durable, and rotted: the download begins again instead of failing, or of booting it."""
     r = repo(BIG)
     first = syncs(updated(Road(world(r, image=BIG)), r))[0]
-    cloud = Road(world(r, image=BIG))
-    device = device_for(cloud, r)
-    device.cuts = {first + 5: memory.BEFORE}
-    agent = Agent(device.power_on())
-    try:
-        while True:
-            agent.platform.clock.sleep_ms(max(min(agent.step(20), 100), 1))
-    except memory.PowerCut:
-        pass
-    there = device.images["b"]
-    assert len(there) >= 64 * 1024
-    device.images["b"] = there[:-3] + bytes([there[-3] ^ 1]) + there[-2:]
-    enrolled.settle(device, True, ended(cloud), max_steps=40_000)
-    assert cloud.lies == [] and told(cloud) == [("updated", "")], told(cloud)
-    assert cloud.firsts() == [0, len(there), 0]
+    for place in (-3, 20):  # within a file, and within the index
+        cloud = Road(world(r, image=BIG))
+        device = device_for(cloud, r)
+        device.cuts = {first + 5: memory.BEFORE}
+        agent = Agent(device.power_on())
+        try:
+            while True:
+                agent.platform.clock.sleep_ms(max(min(agent.step(20), 100), 1))
+        except memory.PowerCut:
+            pass
+        there = bytearray(device.images["b"])
+        assert len(there) >= 64 * 1024
+        there[place] ^= 1
+        device.images["b"] = bytes(there)
+        enrolled.settle(device, True, ended(cloud), max_steps=40_000)
+        assert cloud.lies == [] and told(cloud) == [("updated", "")], told(cloud)
+        assert cloud.firsts() == [0, len(there), 0]
 
 
 def test_progress_is_made_durable_seldom_enough_for_flash():
@@ -190,9 +192,11 @@ def test_short_body():
 
 def test_extra_body():
     r = repo()
-    for first in ((), (breaks(5000),)):
-        cloud = Road(world(r, image=IMAGE), *first, lambda headers, status, more, data: (status, more, data + b"x"))
-        fails("image_length", cloud, r)
+    extra = lambda headers, status, more, data: (status, more, data + b"x")  # noqa: E731
+    fails("image_length", Road(world(r, image=IMAGE), extra), r)
+    cloud = Road(world(r, image=IMAGE), breaks(5000), extra)
+    updated(cloud, r)
+    assert cloud.firsts() == [0, 5000, 0]
 
 
 def test_200_for_a_range_request():
