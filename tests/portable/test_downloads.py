@@ -179,7 +179,7 @@ def test_a_trickle_of_progress_is_an_end():
     """Less than 4 KB a try, or than a 64th of the image, is none; five of those are the end."""
     r = repo()
     cloud = Road(world(r, image=IMAGE), breaks(LENGTH // 2), *[breaks(100) for _ in range(30)])
-    fails("http_truncated", cloud, r)
+    fails("network: http_truncated", cloud, r)
     assert len(cloud.asked) == 6, cloud.firsts()
 
 
@@ -193,7 +193,7 @@ def test_short_body():
 def test_extra_body():
     r = repo()
     extra = lambda headers, status, more, data: (status, more, data + b"x")  # noqa: E731
-    fails("image_length", Road(world(r, image=IMAGE), extra), r)
+    fails("image: image_length", Road(world(r, image=IMAGE), extra), r)
     cloud = Road(world(r, image=IMAGE), breaks(5000), extra)
     updated(cloud, r)
     assert cloud.firsts() == [0, 5000, 0]
@@ -206,7 +206,7 @@ def test_200_for_a_range_request():
     assert len(cloud.asked) == 2
     # A server that never gives a part, over a network that always breaks at the same place, makes no progress.
     cloud = Road(world(r, image=IMAGE), *[lambda *asked: breaks(LENGTH // 2)(None, 200, {}, IMAGE) for _ in range(30)])
-    fails("http_truncated", cloud, r)
+    fails("network: http_truncated", cloud, r)
     assert len(cloud.asked) == 6
 
 
@@ -230,7 +230,7 @@ def test_416():
     # No part is to be had, and the whole never comes: that is no progress for ever.
     no_part = lambda headers, *more: says(416)() if "Range" in headers else breaks(9000)(headers, *more)  # noqa: E731
     cloud = Road(world(r, image=IMAGE), *[no_part] * 60)
-    fails("http_", cloud, r)
+    fails("network: http_", cloud, r)
     assert len(cloud.asked) < 20
 
 
@@ -270,7 +270,7 @@ def test_another_file_behind_the_same_address():
     updated(cloud, r)
     assert cloud.firsts() == [0, 9000, 0]
     cloud = Road(world(r, image=IMAGE), lambda *asked: (200, {}, bad))
-    fails("image_hash", cloud, r)
+    fails("image: image_hash", cloud, r)
     assert len(cloud.asked) == 1
 
 
@@ -285,7 +285,7 @@ def test_slow_drip():
 
     for only in (None, lambda url: url.endswith("timestamp.json")):
         cloud = Drip(world(r, image=IMAGE), only=only)
-        device = fails("too_slow", cloud, r)
+        device = fails("network: too_slow", cloud, r)
         assert 120_000 < device.now_ms < 600_000 and len(cloud.asked) in (3, 5)
 
 
@@ -326,7 +326,7 @@ def test_429_with_retry_after():
     assert len(cloud.asked) == 13 and device.now_ms > 1_200_000, "it does not wait as long as it was asked to"
     for after in ("0", "Wed, 21 Oct 2026 07:28:00 GMT", ""):
         cloud = Road(world(r, image=IMAGE), *[says(503, retry_after=after) for _ in range(12)])
-        fails("http_status: 503", cloud, r)
+        fails("network: http_status: 503", cloud, r)
         assert len(cloud.asked) == 5, "without a time it is a fault like others"
 
 
@@ -336,7 +336,7 @@ def test_retry_after_is_bounded():
     device = updated(cloud, r)
     assert 1_800_000 < device.now_ms < 4_000_000
     cloud = Road(world(r, image=IMAGE), *[says(429, retry_after="1") for _ in range(500)])
-    fails("http_status: 429", cloud, r, rest_ms=60_000)
+    fails("network: http_status: 429", cloud, r, rest_ms=60_000)
     assert len(cloud.asked) < 100
 
 
@@ -399,7 +399,7 @@ def test_url_refused_and_no_fresh_offer():
     data = r.bundle(PATH)
     well = lambda headers, status, more, body: (status, more, body)  # noqa: E731
     cloud = Expiring(r, data, well, *[says(403) for _ in range(30)], more=0)
-    fails("url_refused: 403", cloud, r)
+    fails("network: url_refused: 403", cloud, r)
     assert cloud.questions == 4, "one question a try"
 
 
@@ -409,7 +409,7 @@ def test_fresh_offers_are_bounded():
     data = r.bundle(PATH)
     well = lambda headers, status, more, body: (status, more, body)  # noqa: E731
     cloud = Expiring(r, data, well, *[bend for _ in range(30) for bend in (says(410), well)], more=99)
-    fails("url_refused: 410", cloud, r)
+    fails("network: url_refused: 410", cloud, r)
     assert cloud.questions == 4
 
 
