@@ -90,6 +90,7 @@ def test_an_instruction_that_leaves_the_base_is_refused():
         refused("encoded", _patched, bad, 4000)
         refused("encoded", _patched, bad, 4000, 4000, 1)
     for bad, left in (  # which would make all that is wanted
+        (instruction(1, seek=3000), 1),
         (instruction(1, seek=3000) + instruction(0, b"", b"x"), 2),
         (instruction(1, seek=-2) + instruction(0, b"", b"x"), 2),
         (instruction(3000, b"\1", seek=-10), 3001),
@@ -120,7 +121,7 @@ def test_more_than_the_image_has_left_is_refused_before_it_is_made():
 
 def test_an_instruction_that_does_nothing_is_refused_and_so_is_a_number_out_of_form():
     for bad in (
-        instruction(0, seek=5) + instruction(10),
+        instruction(0) + instruction(10),
         b"\x8a\x00\0\0\0",  # 10, padded
         b"\x80\x80\x80\x80\x80\x01\0\0\0",
         b"\xff\xff\xff\xff\xff",
