@@ -98,6 +98,8 @@ def _fill(agent, release, memory, tries):
                 continue
             filling.sync()
             memory["at"] = agent.platform.slots.filled()
+            if filling.offset and not memory["at"]:
+                filling.restart()  # a part of an index: a slot keeps none, and writes on behind it
             raise
         filling.sync()
         if filling.is_the_image():
