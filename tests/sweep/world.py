@@ -35,6 +35,7 @@ from agent.trust.walk import Walk
 from agent.wire import appimage
 
 ONLINE = ("timestamp", "snapshot")
+SECURITY = 2
 PATH = "app/sim/1.1.0/app.img"
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 ISSUED = datetime(2026, 11, 30, tzinfo=UTC)
@@ -58,7 +59,7 @@ class Repository:
         bins = SuccinctRoles([key.keyid], 1, 5, "bin")
         self.targets = Targets(expires=EXPIRES, delegations=Delegations({key.keyid: key}, succinct_roles=bins))
         self.bin = bins.get_role_for_target(PATH)
-        custom = {"kind": "app", "version": "1.1.0", "hardware": ["sim"], "security": 2, "size": len(image)}
+        custom = {"kind": "app", "version": "1.1.0", "hardware": ["sim"], "security": SECURITY, "size": len(image)}
         custom |= {"requires": ">=1.0.0 <1.1.0", "prerequisite": "1.0.0"}
         self.releases = Targets(expires=EXPIRES)
         sha256 = hashlib.sha256(image).hexdigest()
@@ -121,6 +122,7 @@ def write(folder: Path, kind: str) -> Path:
         "image": image.hex(),
         "factory": factory.hex(),
         "version": "1.1.0",
+        "security": SECURITY,
         "target": PATH,
         "now": int(NOW.timestamp()),
         "issued": int(ISSUED.timestamp()),

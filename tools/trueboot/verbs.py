@@ -88,12 +88,16 @@ def demo(
     runtime: Annotated[str, typer.Option(help="cpython, micropython or both.")] = "both",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder, logs included.")] = False,
     timeout: Annotated[int, typer.Option(min=10, help="Seconds that one step of the story may take.")] = 120,
+    cut_power: Annotated[
+        int, typer.Option(metavar="N", help="Cut the power of the devices N times, all along the way.")
+    ] = 0,
+    seed: Annotated[int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json))
+    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed))
 
 
 @device.command("ls")
