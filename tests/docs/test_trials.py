@@ -57,7 +57,7 @@ def test_a_planted_defect_leads_elsewhere(here, python, defect):
 
 
 def state(phase: str, activations: str, failure: str) -> dict:
-    made = update.initial("1.0.0", "00" * 32)
+    made = states.initial("1.0.0", "00" * 32)
     if phase != update.IDLE:
         made["release"] = {
             "version": "1.1.0",

@@ -81,7 +81,7 @@ def _report_before_confirm():
     def hasty(state, event):
         new, commands = step(state, event)
         if (state["phase"], new["phase"]) == (update.STAGED, update.TRIAL):
-            report = update._report(state["release"], "updated", 100, "")
+            report = states.report(state["release"], "updated", 100, "")
             commands = [("save", c[1], report) if c[0] == "save" else c for c in commands]
         return new, commands
 
