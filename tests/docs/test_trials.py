@@ -13,7 +13,7 @@ sys.path.insert(0, str(TESTS / "sweep"))
 from interpreters import Interpreters  # noqa: E402
 
 import trials  # noqa: E402
-from agent import update  # noqa: E402
+from agent import states, update  # noqa: E402
 from trueboot.demo.story import micropython_lacks  # noqa: E402
 
 PAGE = TESTS.parent / "docs" / "trials.md"
