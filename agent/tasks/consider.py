@@ -181,9 +181,11 @@ def judge_bundle(agent, offer, path, target, prefix, size):
 def _judge(agent, path, target):
     from agent import rules
 
+    slots = agent.platform.slots
     device = {
+        "kind": slots.kind,
         "hardware": agent.config["hardware"],
         "version": agent.update_state["version"],
-        "capacity": agent.platform.slots.capacity(),
+        "capacity": slots.capacity(),
     }
     return rules.release(path, target, device)
