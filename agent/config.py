@@ -23,6 +23,7 @@ KEYS = {
     "hardware": (str, None),
     "state": (str, "state"),
     "slots": (str, "slots"),
+    "slots_kind": (str, ""),
     "consent_download": (str, "yes"),
     "consent_activate": (str, "yes"),
     "bandwidth_bytes_s": (int, 0),
@@ -37,6 +38,7 @@ CHOICES = {
     "consent_download": ("yes", "ask"),
     "consent_activate": ("yes", "ask"),
     "log": ("json", "text"),
+    "slots_kind": ("", "app", "firmware", "system"),
     "reset": ("exec", "exit"),
 }
 BOUNDS = {"trial_timeout_ms": (1000, 3_600_000), "keepalive_s": (10, 300), "bandwidth_bytes_s": (0, 1 << 30)}

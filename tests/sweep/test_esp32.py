@@ -26,9 +26,24 @@ memory.Device = memory_esp32_device.Device
 sweep.main(%r, %d, "")
 """
 
+REFUSED = """
+import json, decada_cloud, enrolled, sweep
+from platform_adapters import memory, memory_esp32_device
+memory.Device = memory_esp32_device.Device
+world = sweep.load_world(%r)
+cloud = decada_cloud.Cloud(world)
+device = enrolled.device(cloud, world["root"], world["now"], world["factory"])
+enrolled.settle(device, done=lambda agent: cloud.job["state"] not in ("queued", "pushed"))
+assert cloud.lies == [], cloud.lies
+told = cloud.told[-1] if cloud.told[-1][0] == "failed" else [one for one in cloud.told if one[0] == "failed"][-1]
+print(json.dumps({"outcome": told[0], "reason": told[1], "spare": len(device.images["b"])}))
+"""
+
 
 class Firmware:
     """Builds firmware where the world builds app images."""
+
+    KIND = "firmware"
 
     @staticmethod
     def build(files):
@@ -52,6 +67,18 @@ def run(command, folder):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_an_app_is_no_firmware(tmp_path):
+    """The same images and the same metadata, but for the kind: none of it gets onto the device."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(release, "appimage", Firmware)
+        patch.setattr(Firmware, "KIND", "app")
+        world = release.write(tmp_path, "repository")
+    path = "import sys; sys.path[:0] = [%r, %r, %r]" % (str(ROOT), str(ROOT / "tools"), str(PORTABLE))
+    told = json.loads(run([sys.executable, "-c", path + REFUSED % str(world)], ROOT))
+    assert told["outcome"] == "failed" and told["reason"].startswith("release_kind"), told
+    assert "app" in told["reason"] and "firmware" in told["reason"] and told["spare"] == 0
 
 
 def test_no_cut_bricks_or_lies(world_file):
