@@ -122,6 +122,7 @@ def run(path: str | None, exit_on_reset: bool) -> int:
     folder = os.path.join(slots, slot)
     if not on_trial and not os.path.isfile(os.path.join(folder, "main.py")):
         raise Stop(CONFIG, "slot %s has no main.py (%s): install an app image there first" % (slot, folder))
+    name_current(slots, slot)
     os.set_inheritable(lock, True)
     os.environ[LOCK_VARIABLE] = str(lock)
     command = [sys.executable, "-P", "-c", AGAIN % ROOT, "run", "--config", name]
@@ -131,6 +132,20 @@ def run(path: str | None, exit_on_reset: bool) -> int:
     os.pwrite(lock, json.dumps({"pid": os.getpid(), "slot": slot}).encode(), 0)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-B", GUARD, folder, name, state])  # noqa: S606
+
+
+def name_current(slots: str, slot: str) -> None:
+    """`current` in the slots' folder is the slot that starts now: for people and other tools, nothing here reads it."""
+    link = os.path.join(slots, "current")
+    try:
+        if os.path.islink(link) and os.readlink(link) == slot:
+            return
+        if os.path.lexists(link + "~"):
+            os.unlink(link + "~")
+        os.symlink(slot, link + "~")
+        os.rename(link + "~", link)  # one step: there is never none
+    except OSError:
+        pass  # a file system without links, or a folder that stands there: the device runs all the same
 
 
 def take(state: str) -> int:

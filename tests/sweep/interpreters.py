@@ -27,6 +27,8 @@ TIMEOUT_S = 240
 class Firmware:
     """Builds firmware where the world builds app images."""
 
+    KIND = "firmware"
+
     @staticmethod
     def build(files: dict[str, bytes]) -> bytes:
         return image(b"".join(files.values()) + bytes(600))  # more than one sector
