@@ -2,7 +2,7 @@
 """May this device install this release?  Decided from signed data alone.
 
 A target's `custom` object says, in signed metadata:
-    kind         what the image is; an app device takes "app" only
+    kind         what the image is: "app", "firmware" or "system"; a device takes the kind of its slots only
     version      semantic version
     hardware     list of the hardware ids it is made for
     security     unsigned integer, compared with the device's floor (by the update machine)
@@ -28,14 +28,14 @@ from agent import version
 from agent.errors import DeviceError, RefusedError
 
 MAX_PATH_CHARACTERS = 128
-KIND = "app"
 
 
 def release(path, target, device):
     """The release that `target`, {"length", "hashes", "custom"}, describes, as the update machine keeps it.
 
-    device: {"hardware", "version": the running one, "capacity": bytes of the spare slot}, and where they are known
-    "image" and "previous": hashes of what runs, and of what ran before; "downgrade": whether one is ordered.
+    device: {"kind": of its slots, "hardware", "version": the running one, "capacity": bytes of the spare slot}, and
+    where they are known "image" and "previous": hashes of what runs, and of what ran before; "downgrade": whether
+    one is ordered.
     """
     custom, hashes = target.get("custom"), target["hashes"]
     if len(path) > MAX_PATH_CHARACTERS or not isinstance(custom, dict) or not isinstance(hashes, dict):
@@ -49,8 +49,9 @@ def release(path, target, device):
     if not _is_digest(found["sha256"]):
         raise _unusable("no SHA-256 in lower-case hex")
     _parsed("version", version.parse, found["version"])
-    if found["kind"] != KIND:
-        raise RefusedError("release_kind", "it is %s, and this device takes %s only" % (_short(found["kind"]), KIND))
+    if found["kind"] != device["kind"]:
+        told = _short(found["kind"]), device["kind"]
+        raise RefusedError("release_kind", "it is %s, and this device takes %s only" % told)
     hardware = custom.get("hardware")
     if not isinstance(hardware, list) or device["hardware"] not in hardware:
         raise RefusedError("release_hardware", "not made for " + device["hardware"])

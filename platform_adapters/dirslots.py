@@ -32,6 +32,8 @@ _ENOSPC = 28
 
 
 class DirSlots:
+    kind = "app"
+
     def __init__(self, folder, state, running=None):
         """`folder` holds the folders "a" and "b", `state` the boot record."""
         self._folder = folder

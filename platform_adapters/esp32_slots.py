@@ -34,6 +34,8 @@ _NO_ROLLBACK = "firmware.unsafe"
 
 
 class Esp32Slots:
+    kind = "firmware"
+
     def __init__(self, partition, store):
         """`partition` is the class `esp32.Partition`; DeviceError("slot_layout") where there are no two slots."""
         self._type = partition

@@ -11,6 +11,8 @@ from platform_adapters.memory_power import Illegal
 
 
 class Slots:
+    kind = "app"
+
     def __init__(self, life, slot):
         self._life = life
         self._device = life.device

@@ -22,6 +22,10 @@ Identity = tuple[str, list[bytes]]
 class Slots(Protocol):
     """Where images live.  Slots are named "a" and "b"; one runs, the other is spare."""
 
+    kind: str
+    """What images are here: "app" (a folder's files), "firmware" (of a microcontroller) or "system" (of a Linux).  One
+    agent drives one kind, and takes no release of another."""
+
     def running(self) -> str: ...
 
     def spare(self) -> str: ...

@@ -32,6 +32,8 @@ _ENOSPC = 28
 
 
 class RaspberryPiSlots:
+    kind = "system"
+
     def __init__(
         self,
         folder: str,

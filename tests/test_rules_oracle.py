@@ -24,7 +24,7 @@ def verdict(running, **custom):
     said = {"kind": "app", "version": "9.9.9", "hardware": ["sim"], "security": 0} | custom
     target = {"length": 1, "hashes": {"sha256": "ab" * 32}, "custom": said}
     try:
-        rules.release("path", target, {"hardware": "sim", "version": running, "capacity": 1})
+        rules.release("path", target, {"kind": "app", "hardware": "sim", "version": running, "capacity": 1})
     except RefusedError as error:
         return error.code
     return ""

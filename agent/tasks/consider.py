@@ -184,13 +184,14 @@ def judge_bundle(agent, offer, path, target, prefix, size):
 def _judge(agent, offer, path, target):
     from agent import rules
 
-    state = agent.update_state
+    slots, state = agent.platform.slots, agent.update_state
     device = {
+        "kind": slots.kind,
         "hardware": agent.config["hardware"],
         "version": state["version"],
         "image": state["image"],
         "previous": state.get("previous", ""),
         "downgrade": offer.get("downgrade"),
-        "capacity": agent.platform.slots.capacity(),
+        "capacity": slots.capacity(),
     }
     return rules.release(path, target, device)

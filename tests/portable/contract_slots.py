@@ -77,6 +77,7 @@ def update(world):
 
 def check_a_new_device(world):
     slots = world.boot()
+    assert slots.kind == note_of(world)["kind"]
     assert (slots.running(), slots.spare()) == ("a", "b")
     assert slots.state() == {"confirmed": True, "failure": ""}
     assert slots.release("b") is None

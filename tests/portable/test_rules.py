@@ -4,7 +4,7 @@ from agent import rules
 from expect import device_error, refused
 
 PATH = "app/sim/1.1.0/app.img"
-DEVICE = {"hardware": "sim", "version": "1.4.0", "capacity": 1000}
+DEVICE = {"kind": "app", "hardware": "sim", "version": "1.4.0", "capacity": 1000}
 IMAGE = b"x" * 300
 
 
@@ -37,8 +37,15 @@ def test_a_release_is_what_signed_data_say():
 
 
 def test_another_kind_is_refused():
-    for kind in ("firmware", "system", "App"):
-        refuses("release_kind", kind=kind)
+    for own in ("app", "firmware", "system"):
+        device = dict(DEVICE, kind=own)
+        for kind in ("app", "firmware", "system"):
+            if kind == own:
+                assert judge(device, kind=kind)["kind"] == kind
+            else:
+                refuses("release_kind", device, kind=kind)
+        for kind in ("App", "", None, ["app"], 1):
+            refuses("release_kind", device, kind=kind)
 
 
 def test_another_board_is_refused():

@@ -14,6 +14,7 @@ from agent.trust.bundle import Bundle
 from agent.trust.walk import Walk
 
 from .bundles import hash_image, open_bundle
+from .images import FILE_NAMES
 from .keyfolder import read_if_there
 from .problem import Problem
 
@@ -55,7 +56,11 @@ def verify(path: Path, root: Path, running: str = "", hardware: str = "") -> dic
 def _check_rules(path: Path, target_path: str, target: dict[str, Any], running: str, hardware: str) -> None:
     if not (running and hardware):
         raise Problem("usage", "--running and --hardware go together.", "the rules of a release speak of both")
-    device = {"version": running, "hardware": hardware, "capacity": target["length"] + _ROOMY}
+    custom = target.get("custom")
+    kind = custom.get("kind") if isinstance(custom, dict) else None
+    # A device of any kind that there is; which one it is, its hardware says.
+    device = {"kind": kind if kind in tuple(FILE_NAMES) else "app", "version": running, "hardware": hardware}
+    device["capacity"] = target["length"] + _ROOMY
     try:
         rules.release(target_path, target, device)
     except AgentError as error:

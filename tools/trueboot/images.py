@@ -1,27 +1,67 @@
 # SPDX-License-Identifier: MIT
-"""App images on the host: from a folder or a file, to one, and what is inside.  The format is `agent.wire.appimage`'s."""
+"""Images on the host: from a folder or a file, to one, and what is inside.
+
+app       a folder's files with a main.py among them, in the format of `agent.wire.appimage`
+system    the same format, of boot/... and root.img (docs/slots-raspberry-pi.md)
+firmware  the file that `esptool` would flash into an app partition, as it is
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .problem import Problem
 
+FILE_NAMES = {"app": "app.img", "firmware": "firmware.bin", "system": "system.img"}  # kind -> a target's last part
+FIRMWARE_MAX_BYTES = 16 * 1024 * 1024
 LEFT_OUT = ("__pycache__", ".git", ".DS_Store")
 
 
-def load(source: Path) -> bytes:
+def load(source: Path, kind: str = "app") -> bytes:
     """A folder is built into an image; a file must be one."""
     try:
-        if source.is_dir():
-            return build(files_below(source))
+        if source.is_dir() and kind != "firmware":
+            return build(files_below(source), kind)
         data = source.read_bytes()
     except OSError as error:
         raise Problem("file_unusable", f"{source} cannot be read.", error.strerror or str(error)) from None
-    split(data)
+    if kind == "firmware":
+        check_firmware(data)
+    else:
+        check_names(split(data)[1], kind)
     return data
+
+
+def check_firmware(data: bytes) -> None:
+    """Problem unless it is one whole image of an ESP32 and nothing more (ESP-IDF, esp_image_format.h)."""
+    at, count = 24, data[1] if len(data) > 24 and data[0] == 0xE9 else 0
+    for _ in range(count):
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+    at += 16 - at % 16
+    end = at + (32 if count and data[23] else 0)
+    if not 1 <= count <= 16 or len(data) < end or len(data) > FIRMWARE_MAX_BYTES:
+        raise Problem(
+            "image_invalid", "This is no firmware of an ESP32.", "its header and segments do not fit its length"
+        )
+    if len(data) > end:
+        todo = "Give the application alone: micropython.bin, not the firmware.bin that also holds the boot loader."
+        raise Problem(
+            "image_invalid", "More follows behind this firmware.", f"the image ends at {end} of {len(data)}", todo
+        )
+
+
+def check_names(names: Iterable[str], kind: str) -> None:
+    if kind == "app" and not {"main.py", "main.mpy"} & set(names):
+        raise Problem("image_invalid", "The folder holds no main.py.", "the boot loader runs the image's main.py")
+    if kind == "system":
+        lacks = [name for name in ("boot/cmdline.txt", "root.img") if name not in names]
+        odd = [name for name in names if name != "root.img" and not name.startswith("boot/")]
+        if lacks or odd:
+            why = f"it lacks {', '.join(lacks)}" if lacks else f"{odd[0]} is neither root.img nor below boot/"
+            raise Problem("image_invalid", "This is no system image.", why)
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -34,14 +74,13 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def build(files: dict[str, bytes]) -> bytes:
+def build(files: dict[str, bytes], kind: str = "app") -> bytes:
     from agent.errors import AgentError
     from agent.wire import appimage
 
     if not files:
         raise Problem("image_invalid", "The folder holds no files.", "an image without files boots nothing")
-    if "main.py" not in files and "main.mpy" not in files:
-        raise Problem("image_invalid", "The folder holds no main.py.", "the boot loader runs the image's main.py")
+    check_names(files, kind)
     try:
         return appimage.build(files)
     except AgentError as error:

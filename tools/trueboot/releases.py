@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import staging
+from . import images, staging
 from .api import Api
 from .keyfolder import KeyFolder
 from .problem import Problem
@@ -39,7 +39,7 @@ class Release(NamedTuple):
 
     @property
     def path(self) -> str:
-        return f"{self.kind}/{self.hardware}/{self.version}/app.img"
+        return f"{self.kind}/{self.hardware}/{self.version}/{images.FILE_NAMES[self.kind]}"
 
     @property
     def sha256(self) -> str:
@@ -76,11 +76,10 @@ def make(
     from agent import version as versions
     from agent.errors import RefusedError
 
-    from .images import load
-
-    for name, value in (("--kind", kind), ("--hardware", hardware)):
-        if not NAME.match(value):
-            raise Problem("usage", f"{name} {value}: letters, digits, '.', '_' and '-' only, at most 64.")
+    if kind not in images.FILE_NAMES:
+        raise Problem("usage", f"--kind {kind}: one of {', '.join(images.FILE_NAMES)}.")
+    if not NAME.match(hardware):
+        raise Problem("usage", f"--hardware {hardware}: letters, digits, '.', '_' and '-' only, at most 64.")
     if not VERSION.match(version):
         raise Problem("usage", f"--version {version}: not a semantic version such as 1.1.0.")
     if security < 0:
@@ -95,7 +94,7 @@ def make(
         except RefusedError as error:
             todo = 'A range is such as ">=1.0.0 <2.0.0", a version such as 1.0.0.'
             raise Problem("usage", f"{name} {value} cannot be read.", error.detail, todo) from None
-    return Release(kind, hardware, version, load(source), security, requires, prerequisite)
+    return Release(kind, hardware, version, images.load(source, kind), security, requires, prerequisite)
 
 
 def add(api: Api, release: Release, keys_dir: Path, keys: KeyFolder | None = None) -> dict[str, Any]:
@@ -237,9 +236,7 @@ def _summary_of(release: Release, draft: Draft) -> dict[str, Any]:
 
 def write_factory_slot(slot: Path, release: Release) -> None:
     """Put an image into a slot folder as a factory would: files, then `.release`, then `.index`, which makes it whole."""
-    from .images import split
-
-    index, contents = split(release.image)
+    index, contents = images.split(release.image)
     for path, data in contents.items():
         target = slot / path
         target.parent.mkdir(parents=True, exist_ok=True)

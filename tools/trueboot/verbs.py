@@ -225,14 +225,17 @@ def _end(api, job: dict, follow: bool, timeout: int, json: bool) -> None:
 
 @image.command("build")
 def image_build(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The app's files; one is main.py.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The files; of an app, one is main.py.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The image to write.")],
+    kind: Annotated[str, typer.Option(help="app, or system: boot/... and root.img.")] = "app",
     json: JsonOption = False,
 ) -> None:
-    """Build an app image from a folder."""
+    """Build an image from a folder."""
     from .images import describe, load
 
-    data = load(folder)
+    if kind not in ("app", "system"):
+        raise Problem("usage", f"--kind {kind}: app or system; a firmware is released as it is.")
+    data = load(folder, kind)
     try:
         output.write_bytes(data)
     except OSError as error:
@@ -242,12 +245,12 @@ def image_build(
 
 @image.command("show")
 def image_show(file: Annotated[Path, typer.Argument(metavar="IMAGE")], json: JsonOption = False) -> None:
-    """Check an app image and list its files."""
+    """Check an image of an app or a system and list its files."""
     from .images import describe, load
 
     if file.is_dir():
         raise Problem("usage", f"{file} is a folder.", todo="Build it first: trueboot image build FOLDER -o FILE")
-    _show_image(describe(load(file)), json)
+    _show_image(describe(load(file, "")), json)
 
 
 def _show_image(facts: dict, json: bool) -> None:

@@ -29,10 +29,12 @@ app = group("Sign and publish releases.")
 
 @app.command("add")
 def release_add(
-    source: Annotated[Path, typer.Argument(metavar="FOLDER|IMAGE", help="The app's files, or an image built before.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER|IMAGE", help="The files of an app or a system, or an image.")
+    ],
     version: Annotated[str, typer.Option(help="Semantic version, such as 1.1.0.")],
     hardware: Annotated[str, typer.Option(help="Hardware that it is for.")] = "sim",
-    kind: Annotated[str, typer.Option(help="Kind of release.")] = "app",
+    kind: Annotated[str, typer.Option(help="Kind of release: app, firmware or system.")] = "app",
     security: Annotated[
         int, typer.Option(help="Security floor; devices never go below the floor of what they confirmed.")
     ] = 0,
