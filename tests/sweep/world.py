@@ -35,13 +35,18 @@ from agent.trust.walk import Walk
 from agent.wire import appimage
 
 ONLINE = ("timestamp", "snapshot")
-PATH = "app/sim/1.1.0/app.img"
+PATH = "%s/sim/1.1.0/image"
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 ISSUED = datetime(2026, 11, 30, tzinfo=UTC)
 EXPIRES = datetime(2027, 6, 1, tzinfo=UTC)
 FAR = datetime(2040, 1, 1, tzinfo=UTC)
 URL = "https://cloud:1/files/fw.bin"
 COMPACT = JSONSerializer(compact=True)
+
+
+def kind() -> str:
+    """Of the images that are built: a test may put another builder in the place of `appimage`."""
+    return getattr(appimage, "KIND", "app")
 
 
 class Repository:
@@ -55,14 +60,15 @@ class Repository:
         for role in ("root", "timestamp", "snapshot", "targets"):
             self.root.add_key(self.keys[role].public_key, role)
         key = self.keys["release"].public_key
+        self.path = PATH % kind()
         bins = SuccinctRoles([key.keyid], 1, 5, "bin")
         self.targets = Targets(expires=EXPIRES, delegations=Delegations({key.keyid: key}, succinct_roles=bins))
-        self.bin = bins.get_role_for_target(PATH)
-        custom = {"kind": "app", "version": "1.1.0", "hardware": ["sim"], "security": 2, "size": len(image)}
+        self.bin = bins.get_role_for_target(self.path)
+        custom = {"kind": kind(), "version": "1.1.0", "hardware": ["sim"], "security": 2, "size": len(image)}
         custom |= {"requires": ">=1.0.0 <1.1.0", "prerequisite": "1.0.0"}
         self.releases = Targets(expires=EXPIRES)
         sha256 = hashlib.sha256(image).hexdigest()
-        self.releases.targets[PATH] = TargetFile(len(image), {"sha256": sha256}, PATH, {"custom": custom})
+        self.releases.targets[self.path] = TargetFile(len(image), {"sha256": sha256}, self.path, {"custom": custom})
         self.snapshot = Snapshot(expires=EXPIRES)
         self.timestamp = Timestamp(expires=EXPIRES)
         self.files: dict[str, bytes] = {}
@@ -100,7 +106,7 @@ class Repository:
         names += ["timestamp.json", "1.snapshot.json", "1.targets.json", "1.%s.json" % self.bin]
         parts = [b"trueboot-bundle 1\n"]
         parts += [b"%d %s\n" % (len(self.files[name]), name.encode()) + self.files[name] for name in names]
-        return b"".join(parts) + b"%d target:%s\n" % (len(image), PATH.encode()) + image
+        return b"".join(parts) + b"%d target:%s\n" % (len(image), self.path.encode()) + image
 
 
 def write(folder: Path, kind: str) -> Path:
@@ -121,7 +127,7 @@ def write(folder: Path, kind: str) -> Path:
         "image": image.hex(),
         "factory": factory.hex(),
         "version": "1.1.0",
-        "target": PATH,
+        "target": repository.path,
         "now": int(NOW.timestamp()),
         "issued": int(ISSUED.timestamp()),
         "trust": {name: data.hex() for name, data in trust.items()},
