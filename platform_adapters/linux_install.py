@@ -42,12 +42,20 @@ PHASES = {
 }
 
 
+def platform_of(config: dict[str, Any]) -> Linux:
+    if "raspberry_pi" not in config:
+        return Linux(config)
+    from platform_adapters import raspberry_pi
+
+    return raspberry_pi.RaspberryPi(config)
+
+
 class Looker:
     """What of an agent the considering task needs; this one changes nothing."""
 
     def __init__(self, config: dict[str, Any]):
-        self.platform = Linux(config)
-        self.config = schema.check(config)
+        self.platform = platform_of(config)
+        self.config = schema.check(self.platform.config)
         self.record = journal.load(self.platform.store)
         if "update" not in self.record:
             note = self.platform.slots.release(self.platform.slots.running()) or {}

@@ -29,6 +29,7 @@ from agent.errors import AgentError, MisuseError
 from platform_adapters import bootrecord, linux_reset
 
 USAGE, UNAVAILABLE, LOCKED, CONFIG = 2, 69, 75, 78
+SYSTEM = "raspberry_pi"  # the configuration's table of a device whose slots are whole systems
 LOCK_VARIABLE = "TRUEBOOT_LOCK_FD"
 LOCK_TRIES, LOCK_PAUSE_S = 5, 0.05  # `status` holds the lock for a moment
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -116,6 +117,8 @@ def settings(path: str | None) -> tuple[dict[str, Any], str]:
 
 def run(path: str | None, exit_on_reset: bool) -> int:
     config, name = settings(path)
+    if SYSTEM in config:
+        raise Stop(CONFIG, "the system is the slot here, and its firmware chooses it: systemd starts the app")
     state, slots = config["state"], config["slots"]
     lock = take(state)
     slot, on_trial = bootrecord.start(state)
@@ -192,6 +195,13 @@ def status(path: str | None, as_json: bool) -> int:
     owner = holder(state)
     record = bootrecord.load(state)
     slot = owner.get("slot", record["active"])
+    if SYSTEM in config:
+        from platform_adapters import raspberry_pi
+
+        system = raspberry_pi.RaspberryPi(config).slots
+        slot = system.running()
+        confirmed = system.state()["confirmed"]
+        record = {"active": slot if confirmed else system.spare(), "trial": None if confirmed else slot, "failure": ""}
     told = journal(state)
     found = {
         "running": bool(owner),

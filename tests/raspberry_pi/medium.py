@@ -11,6 +11,8 @@ import os
 import shutil
 from typing import Any
 
+from platform_adapters.memory_power import PowerCut
+
 KEEP = "all that was written is there"
 LOSE = "nothing that was not synced is there"
 NAMES = "names are there, contents that were not synced are not"
@@ -18,8 +20,27 @@ OUTCOMES = (KEEP, LOSE, NAMES)
 BEFORE, TORN = "before", "torn"
 
 
-class PowerCut(BaseException):
-    pass
+class File:
+    """A file object of the code under test that keeps nothing in RAM: what `open` is replaced by."""
+
+    def __init__(self, medium: Medium, handle: int):
+        self._medium, self._handle, self._at = medium, handle, 0
+
+    def write(self, data: bytes) -> int:
+        self._at += self._medium.pwrite(self._handle, data, self._at)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return self._handle
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._medium.close(self._handle)
 
 
 class Medium:
@@ -82,6 +103,10 @@ class Medium:
         self._handles[handle] = path
         return handle
 
+    def file(self, path: Any, mode: str) -> Any:
+        """Stands in for `open`: a path is read, a descriptor is written to."""
+        return File(self, path) if isinstance(path, int) else open(path, mode)
+
     def close(self, handle: int) -> None:
         self._handles.pop(handle, None)
         os.close(handle)
@@ -109,6 +134,8 @@ class Medium:
             self._effect("unlink", path)
             self._ids.pop(path, None)
         os.unlink(path)
+
+    remove = unlink
 
     def rmdir(self, path: str) -> None:
         self._effect("rmdir", path)

@@ -36,6 +36,7 @@ def system(version: bytes) -> dict[str, bytes]:
 
 OLD, NEW, OTHER = system(b"1"), system(b"2"), system(b"3")
 IMAGE = appimage.build(NEW)
+IMAGES = {"old": appimage.build(OLD), "new": IMAGE, "other": appimage.build(OTHER)}
 
 
 class Dead(Exception):
