@@ -142,11 +142,16 @@ def test_a_no_refuses_with_a_reason_until_an_operator_retries():
         answers[gate] = "no"
         boots = started(hooks={"approve": lambda stage, release: answers[stage]})
         assert boots.run(lambda: told(boots.cloud))
-        assert told(boots.cloud) == [("refused", "refused by app: the " + gate)]
+        assert told(boots.cloud) == [
+            ("refused", "refused by app: the " + ("download" if gate == "download" else "activation"))
+        ]
         boots.cloud.job = {"id": "8", "nonce": "n8", "state": "queued"}
         boots.device.hang_up()
         assert boots.run(lambda: len(told(boots.cloud)) == 2)
-        assert told(boots.cloud)[-1] == ("refused", "refused before: refused by app: the " + gate)
+        assert told(boots.cloud)[-1] == (
+            "refused",
+            "refused before: refused by app: the " + ("download" if gate == "download" else "activation"),
+        )
         answers[gate] = "yes"
         boots.cloud.world = dict(boots.cloud.world, offer={"retry": True})
         boots.cloud.job = {"id": "9", "nonce": "n9", "state": "queued"}
@@ -569,7 +574,7 @@ def test_what_never_ran_here_is_no_way_back():
     boots.cloud.world = dict(world(r, image=OTHER, version="1.2.0"), target=path)
     boots.cloud.job = {"id": "8", "nonce": "n8", "state": "queued"}
     boots.device.hang_up()
-    assert boots.run(lambda: told(boots.cloud)[-1] == ("refused", "refused by app: the activate"))
+    assert boots.run(lambda: told(boots.cloud)[-1] == ("refused", "refused by app: the activation"))
     assert json.loads(boots.device.notes["a"])["target"] == path and boots.device.images["a"] == OTHER
     misuse("rollback_none", boots.agent.rollback)
 
