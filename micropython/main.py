@@ -22,7 +22,8 @@ import time
 
 RESET_CODE = 3
 COLLECT_BYTES = 8192  # collected often, a small heap is less broken up: TLS and modules want room in one piece
-TRIAL_WATCHDOG_MS = {"esp32": 60_000, "rp2": 8_388}  # by port; until the agent's own begins
+TRIAL_WATCHDOG_S = 60  # until the agent's first turn: an app may join its network before
+LONGEST_WATCHDOG_MS = {"esp32": 60_000, "rp2": 8_388}  # that the ports can do
 CRASH_PAUSE_S = 1  # a confirmed image that crashes at once must leave a tool the time to interrupt
 
 
@@ -98,9 +99,18 @@ def reset():
 def watch(state, slot):
     import machine
 
-    limit_ms = TRIAL_WATCHDOG_MS.get(sys.platform)
-    if limit_ms and on_trial(state, slot):
-        machine.WDT(timeout=limit_ms)
+    limit_ms = LONGEST_WATCHDOG_MS.get(sys.platform)
+    if not limit_ms or not on_trial(state, slot):
+        return
+    watchdog, left = machine.WDT(timeout=limit_ms), [TRIAL_WATCHDOG_S]
+
+    def tick(timer):  # a hard one: it must not allocate
+        if left[0] > 0:
+            left[0] -= 1
+            watchdog.feed()
+
+    if limit_ms < TRIAL_WATCHDOG_S * 1000:
+        machine.Timer(-1, period=1000, mode=machine.Timer.PERIODIC, callback=tick, hard=True)
 
 
 def main():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""micropython/main.py of a board whose images are firmware: a trial that fails says why, and the boot loader goes back.
+"""micropython/main.py of a board whose images are firmware: a trial that fails says why, and the boot loader goes back;
+and its watchdog, where images are apps.
 
 The real MicroPython runs the guard once per boot; the flash of a simulated ESP32 lies in a file between boots.
 """
@@ -7,6 +8,7 @@ The real MicroPython runs the guard once per boot; the flash of a simulated ESP3
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -64,9 +66,6 @@ keep()
 class Board:
     def __init__(self, folder):
         self.folder = folder
-        if mpy.unavailable():
-            pytest.skip(mpy.unavailable())
-        mpy.build(folder, keep=("running", "state"))
         (folder / "main.py").write_text((ROOT / "micropython" / "main.py").read_text())
 
     def boot(self, app):
@@ -80,8 +79,18 @@ class Board:
         return json.loads((self.folder / "state" / "store" / ("firmware." + slot)).read_text())
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    if mpy.unavailable():
+        pytest.skip(mpy.unavailable())
+    folder = tmp_path_factory.mktemp("compiled")
+    mpy.build(folder)
+    return folder
+
+
 @pytest.fixture
-def board(tmp_path):
+def board(compiled, tmp_path):
+    shutil.copytree(compiled, tmp_path, dirs_exist_ok=True)
     return Board(tmp_path)
 
 
@@ -107,3 +116,49 @@ def test_a_confirmed_firmware_that_crashes_starts_again_and_keeps_its_confirmati
         said, code, errors = board.boot("1 / 0\n")
         assert said[0].startswith("runs a") and code == 3 and "ZeroDivisionError" in errors
     assert not (board.folder / "state" / "store" / "firmware.a").exists()
+
+
+# A Pico W, whose watchdog waits 8.4 s, with slot b on trial; the timer's ticks are played after the app has come up.
+PICO = """
+import sys
+import bootrecord
+bootrecord.save("state", bootrecord.activate(bootrecord.blank(), "b") if %(trial)s else bootrecord.blank())
+
+class Machine:
+    ticks, fed = [], 0
+    class Timer:
+        PERIODIC = 1
+        def __init__(self, number, period, mode, callback, hard):
+            Machine.ticks.append(callback)
+            print("timer", period, hard)
+    def WDT(self, timeout):
+        print("watchdog", timeout)
+        return self
+    def feed(self):
+        Machine.fed += 1
+    def reset(self):
+        for tick in Machine.ticks:
+            for _ in range(100):
+                tick(None)
+        print("fed", Machine.fed)
+        sys.exit(3)
+
+machine = sys.modules["machine"] = Machine()
+import os
+sys.path.insert(0, os.getcwd() + "/slots/b")
+with open("main.py") as file:
+    code = file.read().replace("sys.platform", "'rp2'")
+exec(compile(code, "main.py", "exec"), {"__name__": "__main__"})
+"""
+
+
+@pytest.mark.parametrize("trial", [True, False])
+def test_on_trial_a_pico_s_watchdog_gives_the_app_a_minute(board, trial):
+    shutil.copy(ROOT / "platform_adapters" / "bootrecord.py", board.folder)
+    (board.folder / "state").mkdir()
+    (board.folder / "slots" / "b").mkdir(parents=True)
+    (board.folder / "slots" / "b" / "main.py").write_text("print('app')\n")
+    command = [*mpy.interpreter("1M"), "-c", PICO % {"trial": trial}]
+    done = subprocess.run(command, cwd=board.folder, capture_output=True, text=True, timeout=60)
+    said = ["watchdog 8388", "timer 1000 True", "app", "fed 60"] if trial else ["app"]
+    assert (done.stdout.splitlines(), done.returncode) == (said, 3 if trial else 0), done.stderr
