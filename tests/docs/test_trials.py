@@ -59,7 +59,14 @@ def test_a_planted_defect_leads_elsewhere(here, python, defect):
 def state(phase: str, activations: str, failure: str) -> dict:
     made = update.initial("1.0.0", "00" * 32)
     if phase != update.IDLE:
-        made["release"] = {"version": "1.1.0", "sha256": "11" * 32, "length": 9, "security": 0, "job": "1", "nonce": "n"}
+        made["release"] = {
+            "version": "1.1.0",
+            "sha256": "11" * 32,
+            "length": 9,
+            "security": 0,
+            "job": "1",
+            "nonce": "n",
+        }
         made["slot"] = "b" if int(activations) else ""
     return made | {"phase": phase, "tries": int(activations), "failure": failure}
 

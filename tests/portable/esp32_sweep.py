@@ -269,9 +269,7 @@ def main(seconds):
         shown = shown or [[[], "the clean life"]] * count
         shown.sort(key=lambda one: len(one[0]))
         print(
-            json.dumps(
-                {"kind": behaviour, "effects": effects, "lives": lives, "count": count, "problems": shown[:5]}
-            )
+            json.dumps({"kind": behaviour, "effects": effects, "lives": lives, "count": count, "problems": shown[:5]})
         )
 
 

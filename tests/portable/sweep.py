@@ -283,7 +283,7 @@ def main(path, second_every, mutant, seed=0):
 def one(path, healthy, cuts):
     """One life from its start, really cut: prints each effect, then how it ended."""
     remember_signatures()
-    run = Run(load_world(path), healthy, {at: way for at, way in cuts})
+    run = Run(load_world(path), healthy, dict(cuts))
     run.live()
     for number, name in enumerate(run.device.trace):
         print(json.dumps([number + 1, name, run.device.cuts.get(number + 1, "")]))
@@ -302,7 +302,7 @@ def alike(path, every):
         for point in watch.points[::every]:
             point.back(run)
             run.live()
-            real = Run(world, healthy, {at: way for at, way in point.cuts})
+            real = Run(world, healthy, dict(point.cuts))
             real.live()
             ends = [end(one) for one in (run, real)]
             if ends[0] != ends[1]:

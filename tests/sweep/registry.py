@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import defects
+from interpreters import PORTABLE, PYTHONS, Interpreters
+
 import esp32_mutants
 import mutants
 import update_mutants
-from interpreters import PORTABLE, PYTHONS, Interpreters
 
 SHORT, LONG = "short", "long"
 KINDS = ("repository", "rotated", "bundle", "file")  # see world.py

@@ -90,9 +90,7 @@ def demo(
     cut_power: Annotated[
         int, typer.Option(metavar="N", help="Cut the power of the devices N times, all along the way.")
     ] = 0,
-    seed: Annotated[
-        int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""

@@ -253,7 +253,10 @@ class Story:
         for device in self.here.devices:
             events = self.here.of(device.name)
             for steps in self.expected():
-                found += [f"{device.name}: missing: {line}" for line in first_of(expect.missing(events, steps, cut=bool(self.here.cuts)))]
+                found += [
+                    f"{device.name}: missing: {line}"
+                    for line in first_of(expect.missing(events, steps, cut=bool(self.here.cuts)))
+                ]
             found += [f"{device.name}: {line}" for line in expect.lies(events, device.name, (GOOD, BROKEN, STOLEN))]
             found += [f"{device.name}: {line}" for line in expect.taken(events, device.name, STOLEN)]
             found += [f"{device.name}: {line}" for line in expect.unproven(events, device.name)]
