@@ -74,10 +74,10 @@ def test_whole_life_in_order(life, runtime):
     assert update[7]["outcome"] == "updated"
     assert update[8]["version"] == "1.1.0"
     assert rollback[0]["version"] == "1.2.0"
-    assert re.fullmatch(r"(ImportError|ModuleNotFoundError) main\.py:\d+", rollback[5]["reason"])
+    assert re.fullmatch(r"exception: (ImportError|ModuleNotFoundError) main\.py:\d+", rollback[5]["reason"])
     assert rollback[6]["outcome"] == "rolled_back"
     assert attack[0]["version"] == "1.3.0"
-    assert re.fullmatch(r"metadata_signature: bin-.. version \d+: 0 of 1 signatures", attack[0]["reason"])
+    assert re.fullmatch(r"signature: metadata_signature: bin-.. version \d+: 0 of 1 signatures", attack[0]["reason"])
     assert attack[1]["outcome"] == "failed"
 
 

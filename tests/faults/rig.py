@@ -171,6 +171,12 @@ def compiled(out: Path, root: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.mpy"))}
 
 
+def plain(reason: str) -> str:
+    """A reason without the stable word that it begins with."""
+    words = ("does not fit: ", "signature: ", "image: ", "network: ")
+    return next((reason[len(word) :] for word in words if reason.startswith(word)), reason)
+
+
 def configuration(device: Device) -> Path:
     return device.folder / ("agent.toml" if device.runtime == "cpython" else "trueboot.json")
 
