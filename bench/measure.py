@@ -19,13 +19,14 @@ class Figure(NamedTuple):
     """One line of the table.  `ratio`, where there is a peer, reads "1.0: as good as the peer"."""
 
     what: str
-    value: float
+    value: float | None  # None: not measured, `note` says why
     unit: str
     peer: float | None = None
     peer_is: str = ""
     ratio: float | None = None
     aim: str = ""
     met: bool | None = None
+    note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return {key: value for key, value in self._asdict().items() if value not in (None, "")}

@@ -16,6 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import deltas
 import heap
@@ -47,7 +48,9 @@ def main() -> int:
     parser.add_argument("name", nargs="*", help=", ".join(BENCHES))
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--runs", type=int, default=5, help="turns that each side of a comparison takes (%(default)s)")
+    parser.add_argument("--mb", type=int, default=throughput.INSTALL_MB, help="the image of install (%(default)s MB)")
     arguments = parser.parse_args()
+    benches = BENCHES | {"install": partial(throughput.install, mb=max(arguments.mb, 1))}
     for name in arguments.name:
         if name not in BENCHES:
             parser.error(f"no benchmark is called {name}; there are {', '.join(BENCHES)}")
@@ -60,7 +63,7 @@ def main() -> int:
             print(f"{name}: left out: {lacking}", file=sys.stderr)
             continue
         try:
-            results[name] = BENCHES[name](max(arguments.runs, 1))
+            results[name] = benches[name](max(arguments.runs, 1))
         except BenchError as error:
             failed = True
             print(f"{name}: not measured: {error}", file=sys.stderr)
@@ -77,11 +80,11 @@ def show(name: str, figures: list[Figure], first: bool) -> None:
     if first:
         print(ROW.format("benchmark", "what", "ours", "peer", "ratio", "aim", "the peer is"))
     for figure in figures:
-        ours = f"{figure.value:.6g} {figure.unit}"
+        ours = "not measured" if figure.value is None else f"{figure.value:.6g} {figure.unit}"
         peer = "" if figure.peer is None else f"{figure.peer:.6g} {figure.unit}"
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
         aim = figure.aim and f"{figure.aim} {'met' if figure.met else 'MISSED'}"
-        print(ROW.format(name, figure.what, ours, peer, ratio, aim, figure.peer_is).rstrip(), flush=True)
+        print(ROW.format(name, figure.what, ours, peer, ratio, aim, f"{figure.peer_is} {figure.note}").rstrip(), flush=True)
 
 
 if __name__ == "__main__":

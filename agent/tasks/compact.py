@@ -81,7 +81,7 @@ def _stream(agent, release, response, decoder, filling):
     left = length - filling.offset
     left += left // 8 + OVERHEAD_BYTES
     pace = Pace(agent.platform.clock, agent.config["bandwidth_bytes_s"])
-    size = pace.piece(min(agent.chunk, READ_BYTES))
+    size = pace.piece(agent.chunk if decoder is None else min(agent.chunk, READ_BYTES))
     turn = 0
     while True:
         data = response.read(size)
