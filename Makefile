@@ -8,7 +8,7 @@ RUN_TESTS := $(BIN)/python -m pytest -p tests.plugin_skips -n 3 --dist loadfile
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format install vectors debian-packages clean
+.PHONY: help demo test sweep check bench format install vectors debian-packages clean
 MAKEFLAGS += --no-print-directory
 
 help: ## This list
@@ -20,6 +20,9 @@ demo: $(STAMP) ## A server and two devices live through a good and a bad update,
 test: $(STAMP) ## Run all tests (ARGS="-k demo" for some); as root, installs what debian-packages.txt lists
 	@.ci/debian-packages
 	@$(RUN_TESTS) $(ARGS)
+
+sweep: $(STAMP) ## Cut the power at every effect of an update, on every platform (ARGS="--short" takes minutes less)
+	@$(BIN)/python tests/sweep/run.py $(ARGS)
 
 check: $(STAMP) ## Lint, types, device lint, .mpy sizes
 	@$(BIN)/python tools/check/all.py

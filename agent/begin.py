@@ -10,12 +10,12 @@ ENROLLED = "enrolled"
 
 def blank(agent):
     """The machines' first states, of a device whose journal is empty: what runs is the factory's image."""
-    from agent import identity, update
+    from agent import identity, states
 
     slots = agent.platform.slots
     note = slots.release(slots.running()) or {}
     return {
-        "update": update.initial(note.get("version", "0.0.0"), note.get("sha256", ""), note.get("security", 0)),
+        "update": states.initial(note.get("version", "0.0.0"), note.get("sha256", ""), note.get("security", 0)),
         "identity": identity.initial(),
     }
 
@@ -37,6 +37,8 @@ def start(agent):
 
 def started(agent):
     """Tell the machines that the device has started.  Their answer is idempotent, so it may be told again."""
+    from agent.tasks import reason
+
     slots = agent.platform.slots
     boot = slots.state()
     boot.update({"slot": agent.slot, "boot": agent.record["boot"], "cause": agent.platform.power.cause()})
@@ -47,7 +49,9 @@ def started(agent):
         note = note or {}
         security, version = note.get("security"), note.get("version")
         agent.security = security if type(security) is int else 0
-        boot["image"], boot["version"] = agent.image, version if isinstance(version, str) else ""
+        if not isinstance(version, str) or reason(version) != version:
+            version = ""  # a note by hand, which no report could carry
+        boot["image"], boot["version"] = agent.image, version
         boot["below_floor"] = agent.below_floor
     identity_event(agent, ("started", bool(agent.device_secret())))
     agent.update_event(("booted", boot))

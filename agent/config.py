@@ -23,6 +23,7 @@ KEYS = {
     "hardware": (str, None),
     "state": (str, "state"),
     "slots": (str, "slots"),
+    "slots_kind": (str, ""),
     "consent_download": (str, "yes"),
     "consent_activate": (str, "yes"),
     "consent_remote": (str, "no"),
@@ -44,6 +45,7 @@ CHOICES = {
     "consent_remote": ("no", "accept"),
     "window_gates": ("activate", "both"),
     "log": ("json", "text"),
+    "slots_kind": ("", "app", "firmware", "system"),
     "reset": ("exec", "exit"),
 }
 BOUNDS = {

@@ -33,9 +33,8 @@ MAX_PATH_CHARACTERS = 128
 def release(path, target, device):
     """The release that `target`, {"length", "hashes", "custom"}, describes, as the update machine keeps it.
 
-    device: {"kind": of its slots, "hardware", "version": the running one, "capacity": bytes of the spare slot}, and
-    where they are known "image" and "previous": hashes of what runs, and of what ran before; "downgrade": whether
-    one is ordered.
+    device: {"kind": of its slots, "hardware", "version": the running one, "capacity": bytes of the spare slot}, and where
+    they are known "image" and "previous": hashes of what runs, and of what ran before; "downgrade": whether one is ordered.
     """
     custom, hashes = target.get("custom"), target["hashes"]
     if len(path) > MAX_PATH_CHARACTERS or not isinstance(custom, dict) or not isinstance(hashes, dict):

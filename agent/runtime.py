@@ -8,19 +8,18 @@ machines decide; the platform's ports act.
 Rules kept:
  * `step(budget_ms)` does a bounded piece of work: but for one handshake, one
    signature or one erase, each bounded by itself, it returns within its budget.
- * What is needed for a while only is loaded for that while: on a board, all of
-   ours that was loaded after the agent was made is forgotten when it idles.
+ * What is needed for a while only is loaded for that while (`loaded`): a board
+   forgets it when the agent idles.
  * One outermost guard: an unexpected error is logged by type and line, never by
    text (it may hold secrets), and the loop goes on.  KeyboardInterrupt passes.
 """
 
-import gc
 import json
-import sys
 
 from agent import outbox
 from agent.clouds.decada import Decada
 from agent.errors import AgentError, DeviceError
+from agent.loaded import Modules
 from agent.uplink import IDLE_MS, NEVER_MS, TURN_MS, Uplink
 
 RECOVER_MS = 30_000
@@ -34,8 +33,8 @@ class Agent:
 
     def __init__(self, platform, healthy=None, approve=None, on_command=None):
         # What loaded the configuration and the like has done its work.
-        self._resident = set(sys.modules) - set(getattr(platform, "passing", ()))
-        self._kept = 0  # modules that were left when we last forgot the others
+        self._modules = Modules(getattr(platform, "passing", ()))
+        self.module, self.let_go = self._modules.get, self._modules.let_go
         self.platform = platform
         self.config = self.module("config").check(platform.config)
         self.cloud = Decada(self.config["product_key"], self.config["device_key"])
@@ -332,42 +331,10 @@ class Agent:
             yield RECOVER_MS
         self.module("begin").started(self)
 
-    def module(self, name):
-        """agent/<name>.py, loaded when it is asked for."""
-        name = "agent." + name
-        if name not in sys.modules:
-            __import__(name)
-        return sys.modules[name]
-
-    def let_go(self, name):
-        """Forget agent/<name>.py, which the caller alone has used: a task may, which has it no longer."""
-        name = "agent." + name
-        if sys.implementation.name == "micropython" and name in sys.modules and name not in self._resident:
-            self._drop(name)
-            gc.collect()
-
-    def _drop(self, name):
-        parent, _, leaf = name.rpartition(".")
-        del sys.modules[name]
-        if hasattr(sys.modules.get(parent), leaf):
-            delattr(sys.modules[parent], leaf)
-
     def forget(self):
-        """Let go of every module of ours that was loaded since the agent was made, unless a task may need it.
+        """Let go of what was loaded since the agent was made, unless a task may need it.
 
         For a board: called before something else is loaded, it keeps the two from being there together.
         """
-        if self._tasks:
-            return
-        if sys.implementation.name != "micropython" or len(sys.modules) == self._kept:
-            return  # CPython has the room, and classes there are better not loaded twice
-        passing = [
-            n for n in sys.modules if n not in self._resident and n.split(".")[0] in ("agent", "platform_adapters")
-        ]
-        if passing:
-            if hasattr(self.platform, "idle"):
-                self.platform.idle()
-            for name in passing:
-                self._drop(name)
-            gc.collect()
-        self._kept = len(sys.modules)
+        if not self._tasks:
+            self._modules.forget(self.platform)

@@ -25,7 +25,7 @@ Phases
 Events (tuples)
  ("booted", boot)           boot = {"slot", "confirmed", "failure"}: what the boot loader says; and, where they are
                             known, "cause" of the start, "boot", its number, and "trials": times that a trial may end
-                            without a trace; see `_followed` for more
+                            without a trace; see `followed` for more
  ("offered", release)       trusted: every field comes from signed metadata, but "job" and "nonce"
  ("rejected", offer, step, reason)  an offer that trust or the rules turned down; step is a number of the cloud's
  ("consented", spare) ("declined", reason)   spare: the slot that is to be activated
@@ -43,9 +43,9 @@ Stages: "download", "activate", and "again" for an activation that was agreed to
 Reasons begin with stable words; docs/how-it-works.md lists them.
 """
 
-from agent.errors import MisuseError, RefusedError
+from agent.errors import MisuseError
+from agent.states import IDLE, begun, end, enter, report, without
 
-IDLE = "idle"
 OFFERED = "offered"
 FETCHING = "fetching"
 STAGED = "staged"
@@ -53,7 +53,6 @@ TRIAL = "trial"
 
 MAX_FETCHES = 5  # attempts of one download; each may itself resume many times
 MAX_LOST = 5  # trial boots that may end without a trace, where the configuration does not say
-MAX_REFUSED = 8  # remembered refusals; the oldest is forgotten first
 MAX_FLOOR_STEP = 16  # one signed mistake must not lock a fleet out for ever
 WATCHDOG = "watchdog"  # as a boot's cause, and as a reason
 LOST = "power lost"  # the one end of a trial that says nothing of the image
@@ -96,30 +95,6 @@ trial failed -> trial
 """
 
 
-def initial(version, image, security=0):
-    """The state of a device that runs its factory image: `image` is the hash (hex), `security` its signed floor."""
-    state = {"version": version, "image": image, "floor": security, "refused": []}
-    state["previous"] = ""  # the image that ran, confirmed, before this one
-    state.update(_begun(IDLE, None))
-    return state
-
-
-def _begun(phase, release):
-    """What changes when an update begins, and when it ends (release is None)."""
-    return {
-        "phase": phase,
-        "release": release,
-        "slot": "",
-        "tries": 0,
-        "failure": "",
-        "waited": 0,  # seconds that consent was asked for in vain at the present gate, counted coarsely
-        "allowed": {},  # gate -> the operator's word
-        "lost": 0,  # trial boots that ended without a trace
-        "hint": "",  # why they may have
-        "booted": 0,  # number of the last boot on trial: heard of twice, it counts once
-    }
-
-
 def step(state, event):
     """One event in, the next state and the commands out.  MisuseError for an event that the phase does not know."""
     act = globals().get("_%s_%s" % (state["phase"], event[0]))
@@ -133,69 +108,13 @@ def step(state, event):
 
 
 def _followed(state, boot):
-    """The journal follows what really runs, confirmed, should that not be what it believes: a boot loader's fallback, a
-    factory reset, a slot written by cable or rotted.  `boot` also has "image", as measured, "version" as the
-    slot's note says, and "below_floor"; without them nothing is compared."""
-    image, runs = boot.get("image", state["image"]), boot.get("version") or "0.0.0"
-    if image == state["image"] or not boot["confirmed"] or boot["slot"] == state["slot"]:
+    """The journal follows what really runs, confirmed.  Without "image" in `boot` nothing is compared."""
+    same = boot.get("image", state["image"]) == state["image"]
+    if same or not boot["confirmed"] or boot["slot"] == state["slot"]:
         return state, []
-    if not state["image"]:  # the factory did not say
-        return _enter(state, [], image=image)
-    outcome, reason, older = "running", "image changed", False
-    if runs != state["version"]:
-        from agent import version  # only here
+    from agent import followed  # only here
 
-        reason = "runs %s, not the confirmed %s" % (runs, state["version"])
-        try:
-            older = version.compare(runs, state["version"]) < 0
-        except RefusedError:
-            older = False
-        if older:
-            outcome, reason = "fell_back", "fell back from " + state["version"]
-    if boot["failure"]:
-        reason += ": " + boot["failure"]
-    if boot["below_floor"]:
-        outcome = "below_floor"
-    report = _report({"version": None}, outcome, 0, reason)
-    report["request"] = None
-    log = ("log", "update.fell_back" if older else "image.changed", {"version": runs, "reason": reason})
-    return _enter(state, [log], report, version=runs, image=image)
-
-
-def _with(state, **changes):
-    new = dict(state)
-    new.update(changes)
-    return new
-
-
-def _enter(state, commands, report=None, **changes):
-    new = _with(state, **changes)
-    return new, [("save", new, report)] + commands
-
-
-def _report(release, outcome, step, reason):
-    return {
-        "outcome": outcome,
-        "target_version": release["version"],
-        "job": release.get("job"),
-        "nonce": release.get("nonce"),
-        "step": step,
-        "reason": reason,
-    }
-
-
-def _without(refused, release):
-    return [r for r in refused if r[0] != release["sha256"]]
-
-
-def _end(state, outcome, step, reason, refuse):
-    """Back to idle on the old image."""
-    release = state["release"]
-    changes = _begun(IDLE, None)
-    if refuse:
-        changes["refused"] = (_without(state["refused"], release) + [[release["sha256"], reason]])[-MAX_REFUSED:]
-    log = ("log", "update." + outcome, {"version": release["version"], "reason": reason})
-    return _enter(state, [log], _report(release, outcome, step, reason), **changes)
+    return followed.follow(state, boot)
 
 
 # idle
@@ -211,10 +130,10 @@ def _idle_booted(state, boot):
 def _idle_offered(state, release):
     if release["sha256"] == state["image"]:
         # Told twice, or the first report was lost: say again what is true.
-        return _enter(state, [], _report(release, "updated", 100, "already running"))
-    reason, changes = "", _begun(OFFERED, release)
+        return enter(state, [], report(release, "updated", 100, "already running"))
+    reason, changes = "", begun(OFFERED, release)
     if release.get("retry"):  # an operator's word: what was refused is asked about anew
-        changes["refused"] = _without(state["refused"], release)
+        changes["refused"] = without(state["refused"], release)
     for sha256, why in changes.get("refused", state["refused"]):
         if sha256 == release["sha256"]:
             reason = "refused before: " + why
@@ -222,14 +141,14 @@ def _idle_offered(state, release):
         reason = "security %d is below the floor %d" % (release["security"], state["floor"])
     if reason:
         log = ("log", "update.refused", {"version": release["version"], "reason": reason})
-        return _enter(state, [log], _report(release, "refused", -5, reason))
+        return enter(state, [log], report(release, "refused", -5, reason))
     log = ("log", "update.offered", {"version": release["version"]})
-    return _enter(state, [log, ("ask", "download")], **changes)
+    return enter(state, [log, ("ask", "download")], **changes)
 
 
 def _idle_rejected(state, offer, step, reason):
     log = ("log", "update.failed", {"version": offer["version"], "reason": reason})
-    return _enter(state, [log], _report(offer, "failed", step, reason))
+    return enter(state, [log], report(offer, "failed", step, reason))
 
 
 # offered
@@ -245,32 +164,32 @@ def _offered_offered(state, release):
         if release == current:
             return state, []
         allowed = state.get("allowed", {}) if release.get("job") == current.get("job") else {}
-        return _enter(state, [], release=release, allowed=allowed)
-    return _enter(state, [], _report(release, "failed", -1, "busy with " + current["version"]))
+        return enter(state, [], release=release, allowed=allowed)
+    return enter(state, [], report(release, "failed", -1, "busy with " + current["version"]))
 
 
 def _offered_consented(state, spare):
     log = ("log", "update.consented", {"gate": "download"})
     allowed = {gate: until for gate, until in state.get("allowed", {}).items() if gate != "download"}
-    return _enter(state, [log, ("fetch", 0)], phase=FETCHING, tries=0, waited=0, allowed=allowed)
+    return enter(state, [log, ("fetch", 0)], phase=FETCHING, tries=0, waited=0, allowed=allowed)
 
 
 def _offered_declined(state, reason):
-    return _end(state, "refused", -5, reason, True)
+    return end(state, "refused", -5, reason, True)
 
 
 def _offered_allowed(state, gate, until):
     allowed = dict(state.get("allowed", {}), **{gate: until})
     log = ("log", "update.allowed", {"gate": gate, "until": until})
-    return _enter(state, [log], allowed=allowed)
+    return enter(state, [log], allowed=allowed)
 
 
 def _offered_waited(state, seconds):
-    return _enter(state, [], waited=state.get("waited", 0) + seconds)
+    return enter(state, [], waited=state.get("waited", 0) + seconds)
 
 
 def _offered_expired(state):
-    return _end(state, "failed", -1, "no consent in time", False)
+    return end(state, "failed", -1, "no consent in time", False)
 
 
 # fetching
@@ -282,18 +201,18 @@ def _fetching_booted(state, boot):
 
 def _fetching_fetched(state):
     log = ("log", "update.staged", {"version": state["release"]["version"]})
-    return _enter(state, [log, ("ask", "activate")], phase=STAGED, tries=0)
+    return enter(state, [log, ("ask", "activate")], phase=STAGED, tries=0)
 
 
 def _fetching_failed(state, step, reason, final):
     tries = state["tries"] + 1
     if final or tries >= MAX_FETCHES:
-        return _end(state, "failed", step, reason, False)
-    return _enter(state, [("fetch", tries)], tries=tries)
+        return end(state, "failed", step, reason, False)
+    return enter(state, [("fetch", tries)], tries=tries)
 
 
 def _fetching_advanced(state):
-    return _enter(state, [], tries=0)
+    return enter(state, [], tries=0)
 
 
 # staged
@@ -302,19 +221,19 @@ def _fetching_advanced(state):
 def _staged_consented(state, spare):
     commands = [] if state["tries"] else [("log", "update.consented", {"gate": "activate"})]
     commands += [("activate",), ("log", "update.activated", {"slot": spare}), ("reboot", "activate")]
-    return _enter(state, commands, slot=spare, tries=1, waited=0, allowed={})
+    return enter(state, commands, slot=spare, tries=1, waited=0, allowed={})
 
 
 def _staged_booted(state, boot):
     if not state["slot"]:
         return state, [("ask", "again" if state["tries"] else "activate")]
     if boot["slot"] == state["slot"]:
-        return _enter(state, [_on_trial(state), ("check",)], phase=TRIAL, booted=boot.get("boot", 0))
+        return enter(state, [_on_trial(state), ("check",)], phase=TRIAL, booted=boot.get("boot", 0))
     return _fell_back(state, boot)
 
 
 def _staged_failed(state, step, reason, final):
-    return _end(state, "failed", step, reason, False)
+    return end(state, "failed", step, reason, False)
 
 
 # trial
@@ -337,7 +256,7 @@ def _trial_booted(state, boot):
     hint, lost = _traces(state, boot), state.get("lost", 0) + 1
     if lost >= boot.get("trials", MAX_LOST):
         return _trial_failed(state, -1, hint or "%s %d times" % (LOST, lost), True)
-    return _enter(state, [_on_trial(state), ("check",)], lost=lost, hint=hint, booted=number)
+    return enter(state, [_on_trial(state), ("check",)], lost=lost, hint=hint, booted=number)
 
 
 def _traces(state, boot):
@@ -350,9 +269,9 @@ def _fell_back(state, boot):
     reason, lost = state["failure"] or _traces(state, boot), state.get("lost", 0) + 1
     if not reason and lost < boot.get("trials", MAX_LOST):
         # A power cut, or a reset that left no trace.  No `slot`: it is activated once nothing holds it.
-        return _enter(state, [("ask", "again")], phase=STAGED, slot="", lost=lost)
+        return enter(state, [("ask", "again")], phase=STAGED, slot="", lost=lost)
     reason = reason or "%s %d times" % (LOST, lost)
-    return _end(state, "rolled_back", -1, reason, not reason.startswith(LOST))
+    return end(state, "rolled_back", -1, reason, not reason.startswith(LOST))
 
 
 def _trial_healthy(state):
@@ -363,16 +282,16 @@ def _trial_healthy(state):
 def _updated(state):
     release = state["release"]
     floor = max(state["floor"], min(release["security"], state["floor"] + MAX_FLOOR_STEP))
-    changes = _begun(IDLE, None)
+    changes = begun(IDLE, None)
     changes.update(
         {"version": release["version"], "image": release["sha256"], "previous": state["image"], "floor": floor}
     )
     log = ("log", "update.confirmed", {"version": release["version"]})
-    return _enter(state, [log, ("announce",)], _report(release, "updated", 100, ""), **changes)
+    return enter(state, [log, ("announce",)], report(release, "updated", 100, ""), **changes)
 
 
 def _trial_failed(state, step, reason, final):
-    return _enter(state, [("rollback",), ("reboot", "trial failed")], failure=reason)
+    return enter(state, [("rollback",), ("reboot", "trial failed")], failure=reason)
 
 
 def _trial_offered(state, *event):

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import deltas
 import heap
 import imports
 import sizes
@@ -35,8 +36,9 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "imports": imports.imports,
     "crypto": crypto.crypto,
     "trust": trust.trust,
+    "deltas": deltas.deltas,
 }
-ON_MICROPYTHON = ("micropython", "heap", "sizes", "crypto", "trust")
+ON_MICROPYTHON = ("micropython", "heap", "sizes", "crypto", "trust", "deltas")
 ROW = "{:<12} {:<38} {:>16} {:>16} {:>7}  {:<15} {}"
 
 

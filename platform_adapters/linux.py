@@ -20,7 +20,7 @@ from typing import Any
 
 from agent.errors import DeviceError, MisuseError, RefusedError
 from agent.wire import pem
-from platform_adapters import linux_config, linux_reset
+from platform_adapters import linux_config, linux_notify, linux_reset
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_http import RequestsHttp
@@ -131,8 +131,12 @@ class Clock:
 
 
 class Power:
+    """The reset is `linux_reset`'s.  The watchdog is systemd's, where a service has WatchdogSec=: a service that
+    does not tell in time that it turns is killed and started again, which counts as a trial's boot."""
+
     def __init__(self, reset: str):
         self._reset = reset
+        self._notify = linux_notify.Notify(os.environ)
 
     def reboot(self, reason: str) -> None:
         linux_reset.reset(self._reset)
@@ -141,7 +145,7 @@ class Power:
         return "reset" if os.environ.get(linux_reset.CAUSE) == "reset" else "unknown"
 
     def feed(self) -> None:
-        """systemd restarts a service that ends; a hang is bounded by the time-outs of every call."""
+        self._notify.turned()
 
 
 class Chance:

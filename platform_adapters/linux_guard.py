@@ -81,7 +81,7 @@ def failed(error: Exception, state: str, slot: str) -> int:
         print("trueboot-agent: %s" % error, file=sys.stderr)
     else:
         traceback.print_exception(error)
-    if ended(state, slot, where(error, slot)):
+    if ended(state, slot, "exception: " + where(error, slot)):
         beside("linux_reset").reset()
     if not ours:
         return CRASHED

@@ -24,7 +24,7 @@ from typing import Any
 
 from agent import config as schema
 from agent import journal, request, update
-from agent.errors import AgentError, DeviceError, RefusedError, UnreachableError
+from agent.errors import AgentError, DeviceError, MisuseError, RefusedError, UnreachableError
 from agent.tasks import consider, stick, trusted
 from agent.trust.bundle import Bundle
 from platform_adapters.filestore import FileStore
@@ -88,12 +88,36 @@ def check_and_follow(config: dict[str, Any], name: str, timeout_s: float) -> int
         say("%s runs already" % what)
         return 0
     identifier = secrets.token_hex(8)
-    looker.platform.store.save(request.RECORD, request.encode(name, identifier))
+    data = request.encode(name, identifier)
+    return hand_over(looker, data, identifier, what + " is trusted", timeout_s)
+
+
+def rollback(config: dict[str, Any], timeout_s: float) -> int:
+    """Like `install`, of the image that ran before; the agent looks it up in the repository, and needs no download."""
+    become_owner(config["state"])
+    looker = Looker(config)
+    try:
+        if looker.update_state["phase"] != update.IDLE:
+            raise Stop(LATER, "install_busy: an update is under way: " + looker.update_state["phase"])
+        try:
+            note = request.before(looker.platform.slots, looker.update_state)
+        except MisuseError as error:
+            raise Stop(FAILED, str(error)) from None
+        identifier = secrets.token_hex(8)
+        what = "%s, version %s, ran before" % (note["target"], note["version"])
+        return hand_over(looker, request.encode_back(identifier), identifier, what, timeout_s)
+    except (RefusedError, DeviceError) as error:
+        raise Stop(UNAVAILABLE if error.code in ("store", "state") else FAILED, str(error)) from None
+
+
+def hand_over(looker: Looker, data: bytes, identifier: str, what: str, timeout_s: float) -> int:
+    looker.platform.store.save(request.RECORD, data)
+    config = looker.platform.config
     owner = holder(config["state"])
     if owner:
-        say("%s is trusted; handed to the agent (PID %s)" % (what, owner.get("pid")))
+        say("%s; handed to the agent (PID %s)" % (what, owner.get("pid")))
     else:
-        say("%s is trusted; no agent runs, the next one to start takes it up" % what)
+        say("%s; no agent runs, the next one to start takes it up" % what)
     if not timeout_s:
         return 0
     if not owner:

@@ -3,12 +3,12 @@
 
 `run` is what boot.py is on boards: lock the state, choose the slot, count a
 trial's boot, and become the guard (`linux_guard.py`), which runs the slot.  It
-lives outside the slots and imports little.  `install` is in `linux_install`.
+lives outside the slots and imports little.  `install` and `rollback` are in `linux_install`.
 
 Exit codes of `run`, for supervisors (restart on 1, 3, 69 and on signals; stop on 0, 2, 77, 78)
   0 ended   2 usage   3 please reset me (--exit-on-reset)   69 its surroundings fail it, say a folder not writable
   75 another agent runs on this state   77 revoked   78 wrong configuration   1 crashed
-Exit codes of `install`
+Exit codes of `install` and `rollback`
   0 the release is confirmed (with --no-wait: it is handed over)   1 refused, failed or rolled back: the line says why
   2 usage   69 file or state cannot be read or written   75 not ended in time, or no agent runs: the request stays
   78 wrong configuration
@@ -51,11 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.verb == "status":
             return status(options.config, options.json)
-        if options.verb == "install":
+        if options.verb in ("install", "rollback"):
             from platform_adapters import linux_install
 
             config, _ = settings(options.config)
-            return linux_install.install(config, options.file, 0 if options.no_wait else options.timeout)
+            timeout = 0 if options.no_wait else options.timeout
+            if options.verb == "rollback":
+                return linux_install.rollback(config, timeout)
+            return linux_install.install(config, options.file, timeout)
         return run(options.config, options.exit_on_reset)
     except Stop as stop:
         return complain(stop.code, stop.line)
@@ -78,18 +81,20 @@ def parser() -> argparse.ArgumentParser:
         "run": "boot the device's app",
         "status": "tell what a device runs, without disturbing it",
         "install": "check a bundle and have the device's agent install it",
+        "rollback": "have the device's agent go back to the image that ran before",
     }
     for verb, text in about.items():
         one = verbs.add_parser(verb, help=text, description=text)
         one.add_argument("--config", metavar="FILE", help="agent.toml; without it TRUEBOOT_CONFIG names the file")
         if verb == "run":
             one.add_argument("--exit-on-reset", action="store_true", help="end with code 3 instead of starting again")
-        elif verb == "install":
-            one.add_argument("file", metavar="FILE", help="a bundle, made with `trueboot bundle make`")
+        elif verb in ("install", "rollback"):
+            if verb == "install":
+                one.add_argument("file", metavar="FILE", help="a bundle, made with `trueboot bundle make`")
             one.add_argument(
                 "--timeout", metavar="SECONDS", type=float, default=600, help="how long to wait for the outcome"
             )
-            one.add_argument("--no-wait", action="store_true", help="end once the file is checked and handed over")
+            one.add_argument("--no-wait", action="store_true", help="end once it is checked and handed over")
         else:
             one.add_argument("--json", action="store_true", help="one JSON object")
     return top
@@ -120,6 +125,7 @@ def run(path: str | None, exit_on_reset: bool) -> int:
     folder = os.path.join(slots, slot)
     if not on_trial and not os.path.isfile(os.path.join(folder, "main.py")):
         raise Stop(CONFIG, "slot %s has no main.py (%s): install an app image there first" % (slot, folder))
+    name_current(slots, slot)
     os.set_inheritable(lock, True)
     os.environ[LOCK_VARIABLE] = str(lock)
     command = [sys.executable, "-P", "-c", AGAIN % ROOT, "run", "--config", name]
@@ -129,6 +135,20 @@ def run(path: str | None, exit_on_reset: bool) -> int:
     os.pwrite(lock, json.dumps({"pid": os.getpid(), "slot": slot}).encode(), 0)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-B", GUARD, folder, name, state])  # noqa: S606
+
+
+def name_current(slots: str, slot: str) -> None:
+    """`current` in the slots' folder is the slot that starts now: for people and other tools, nothing here reads it."""
+    link = os.path.join(slots, "current")
+    try:
+        if os.path.islink(link) and os.readlink(link) == slot:
+            return
+        if os.path.lexists(link + "~"):
+            os.unlink(link + "~")
+        os.symlink(slot, link + "~")
+        os.rename(link + "~", link)  # one step: there is never none
+    except OSError:
+        pass  # a file system without links, or a folder that stands there: the device runs all the same
 
 
 def take(state: str) -> int:

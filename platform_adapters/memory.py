@@ -24,7 +24,7 @@ Rules it keeps
   * What was written and not synced is lost; a torn sync keeps a part of it.
   * A torn boot record is really torn, and the other copy has to do.
   * A torn save of a record leaves the old one; with `tears_records` it leaves
-    half of the new one, as raw flash would.
+    half of the new one, as raw flash would, and with "mixed" the old one's bytes behind it.
   * Wrong use raises Illegal, which no agent can catch by mistake.
   * Time passes in `sleep_ms` and `poll` alone; chance is a sequence.  Two runs are alike.
 """
@@ -167,7 +167,11 @@ class Store:
 
         def tear():
             if self._life.device.tears_records:
-                records[name] = data[: len(data) // 2]
+                half = len(data) // 2
+                old = records.get(name) or b""
+                records[name] = data[:half] + (
+                    old[half : len(data)] if self._life.device.tears_records == "mixed" else b""
+                )
 
         self._life.effect("store.save " + name, save, tear)
 

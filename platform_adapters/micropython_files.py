@@ -58,8 +58,10 @@ def check_file_systems(config):
 class FileKeys:
     """One PKCS #8 file a label, made whole or not at all.  P-256 is loaded when it is used: see `Late`."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, random=os.urandom):
+        """`random(size)`: see the port `chance`."""
         self._files = FileStore(folder)
+        self._random = random
 
     def has(self, label):
         return self._files.load(label + ".der") is not None
@@ -70,7 +72,7 @@ class FileKeys:
         from agent.crypto import p256_sign
         from agent.wire import ecdsa
 
-        secret = p256_sign.generate(os.urandom)
+        secret = p256_sign.generate(self._random)
         self._files.save(label + ".der", ecdsa.secret_to_der(secret, p256_sign.public(secret)))
 
     def public(self, label):
@@ -79,7 +81,7 @@ class FileKeys:
     def sign(self, label, message):
         from agent.crypto import p256_sign
 
-        return p256_sign.sign(self._key(label)[0], hashlib.sha256(message).digest(), os.urandom(32))
+        return p256_sign.sign(self._key(label)[0], hashlib.sha256(message).digest(), self._random(32))
 
     def drop(self, label):
         self._files.drop(label + ".der")

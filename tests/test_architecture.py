@@ -38,12 +38,15 @@ RULES = (
         ("json", "hashlib", "binascii"),
     ),
     ("agent/token.py", ("agent.errors", "agent.version", "agent.wire"), ("json", "hashlib", "binascii")),
-    ("agent/update.py", ("agent.errors", "agent.version"), ()),
+    ("agent/states.py", (), ()),
+    ("agent/followed.py", ("agent.errors", "agent.version", "agent.states"), ()),
+    ("agent/update.py", ("agent.errors", "agent.states", "agent.followed"), ()),
     ("agent/identity.py", ("agent.errors", "agent.version"), ()),
     ("agent/session.py", ("agent.errors", "agent.version"), ()),
     ("agent/outbox.py", ("agent.errors", "agent.version"), ()),
     # The shell: the only code of the agent that does things.  Never a platform.
-    ("agent/runtime.py", ("agent",), ("gc", "json", "sys", "asyncio")),
+    ("agent/runtime.py", ("agent",), ("json", "asyncio")),
+    ("agent/loaded.py", (), ("gc", "sys")),
     ("agent/uplink.py", ("agent",), ("json",)),
     ("agent/talk.py", ("agent",), ("gc",)),
     ("agent/acts.py", ("agent",), ("json",)),
@@ -71,6 +74,7 @@ RULES = (
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),
+    ("tools/trueboot/demo/board/*.py", ("agent", "platform_adapters"), None),  # links to micropython/
     # The demo's app runs on devices, and is what a user of the agent writes.
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
     (

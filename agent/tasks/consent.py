@@ -45,7 +45,8 @@ def run(agent, stage):
             answer, by = _answer(agent, gate)
             if answer == "no":
                 agent.waiting = ""
-                agent.update_event(("declined", "refused by %s: the %s" % (by, gate)))
+                what = "download" if gate == "download" else "activation"
+                agent.update_event(("declined", "refused by %s: the %s" % (by, what)))
                 return
             waits = "" if answer == "yes" else "consent to " + gate
         if not waits:

@@ -184,7 +184,7 @@ def judge_bundle(agent, offer, path, target, prefix, size):
 def _judge(agent, offer, path, target):
     from agent import rules
 
-    slots, state = agent.platform.slots, agent.update_state
+    state, slots = agent.update_state, agent.platform.slots
     device = {
         "kind": slots.kind,
         "hardware": agent.config["hardware"],

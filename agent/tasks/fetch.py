@@ -91,9 +91,15 @@ def _fill(agent, release, memory, tries):
         compact = release.get("source") is None and tries < COMPACT_TRIES and not memory["plain"]
         try:
             yield from _take(agent, release, filling, memory, compact)
-        except AgentError:
+        except AgentError as error:
+            if error.code[:6] == "image_" and filling.began_at and memory["restarts"] < MAX_RESTARTS:
+                agent.log_error(error)  # what is there and what comes do not fit together
+                _again(filling, memory)
+                continue
             filling.sync()
             memory["at"] = agent.platform.slots.filled()
+            if filling.offset and not memory["at"]:
+                filling.restart()  # a part of an index: a slot keeps none, and writes on behind it
             raise
         filling.sync()
         if filling.is_the_image():

@@ -37,9 +37,9 @@ class Filling:
         """Take over what the slot durably holds of this image."""
         agent, release = self._agent, self._release
         slots = agent.platform.slots
-        size, room = max(release.get("size") or 0, release["length"]), slots.capacity()
-        if size > room:
-            raise DeviceError("slot_full", "%d bytes into a slot that takes %d" % (size, room))
+        length, room = release["length"], slots.capacity()
+        if length > room:
+            raise DeviceError("slot_full", "%d bytes into a slot that takes %d" % (length, room))
         note = slots.release(slots.spare())
         if not note or note.get("sha256") != release["sha256"]:
             self.restart()
@@ -53,7 +53,7 @@ class Filling:
             if self.offset != filled:
                 self.restart()
         self.began_at = self._durable = self.offset
-        self._told = 10 * self.offset // release["length"]
+        self._told = 10 * self.offset // length
         self._synced_at = agent.platform.clock.ticks_ms()
 
     def restart(self):

@@ -5,7 +5,7 @@ A self-measurement: the agent reads the slot it runs from.  It shows a report
 of the wrong image for what it is, and a slot that rotted; it is no remote attestation.
 
 Once a day it takes its time: a piece, then a rest, and none while a download
-needs the flash.  An image that changes while it runs (a root file system that
+needs the flash, or the spare slot is read back.  An image that changes while it runs (a root file system that
 is written to) is not read again: its slots say `at_install`, and the note of
 what was verified before it was activated stands for it.
 """
@@ -44,7 +44,14 @@ def _slowly(agent, steps):
         while True:
             next(steps)
             yield REST_MS
-            while agent.update_state["phase"] == "fetching":
+            while _is_busy(agent):
                 yield PAUSE_MS
     except StopIteration as end:
         return end.value
+
+
+def _is_busy(agent):
+    state = agent.update_state
+    if state["phase"] == "staged":  # two readers would have each other begin anew
+        return agent.verified != state["release"]["sha256"]
+    return state["phase"] in ("fetching", "trial")

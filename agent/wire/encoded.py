@@ -74,8 +74,6 @@ class Decoder:
             if self._head_bytes == 2:
                 if not 0 < self._head <= MAX_FRAME_BYTES:
                     raise _refused("a frame of %d bytes" % self._head)
-                if not self._applied.left:
-                    raise _refused("more frames than the image has")
                 self._missing = self._head
                 self._head = self._head_bytes = 0
 
@@ -142,12 +140,9 @@ class _Board:
             size = self._stream.readinto(self.piece)
         except (OSError, EOFError):
             raise _refused("a frame that is no deflate stream")
-        at = self._frame.tell()
-        if at > self._length:  # it went on into an older frame's bytes
-            raise _refused("a frame that ends too early")
         if not size:
-            if at != self._length:
-                raise _refused("a frame with bytes behind its end")
+            if self._frame.tell() != self._length:  # or it went on into an older frame's bytes
+                raise _refused("a frame that is longer or shorter than its stream")
             self._length = 0
             self._stream = None
         return size
@@ -175,7 +170,7 @@ class _Host:
         stream = self._stream
         if stream.eof:
             if stream.unused_data:
-                raise _refused("a frame with bytes behind its end")
+                raise _refused("a frame that is longer or shorter than its stream")
             return 0
         try:
             self.piece = stream.decompress(self._frame, PIECE_BYTES)

@@ -62,10 +62,10 @@ class Patch:
                 start = self._filled
                 if self._add:
                     self._from_base(count)
-                    shift = at - start
-                    for i in range(start, start + count):
-                        if data[i + shift]:
-                            out[i] = (out[i] + data[i + shift]) & 0xFF
+                    for byte in memoryview(data)[at : at + count]:
+                        if byte:
+                            out[start] = (out[start] + byte) & 0xFF
+                        start += 1
                     self._add -= count
                 else:
                     out[start : start + count] = data[at : at + count]

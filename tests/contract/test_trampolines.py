@@ -118,11 +118,11 @@ def test_a_crash_on_trial_is_recorded_without_its_text(device):
     slots, code, errors = device.run()
     assert (slots, code) == ("b", 3)
     assert SECRET in errors  # for whoever sits in front of it
-    assert device.record()["failure"] == "ValueError helper.py:2"
+    assert device.record()["failure"] == "exception: ValueError helper.py:2"
     for _ in range(3):
         device.run()
     assert device.run()[0] == "a"
-    assert device.record()["failure"] == "ValueError helper.py:2"
+    assert device.record()["failure"] == "exception: ValueError helper.py:2"
     assert SECRET.encode() not in b"".join(path.read_bytes() for path in Path(device.state).glob("boot.*"))
 
 
@@ -130,7 +130,7 @@ def test_a_slot_that_does_not_compile_falls_back(device):
     (device.root / "slots" / "b" / "main.py").write_text("x = 1\nthis is no Python\n")
     device.activate("b")
     assert device.run()[:2] == ("", 3)
-    assert device.record()["failure"] == "SyntaxError main.py:2"
+    assert device.record()["failure"] == "exception: SyntaxError main.py:2"
 
 
 def test_an_empty_slot_falls_back(device):

@@ -4,6 +4,7 @@
 All the patients fall ill at once; the fault goes; the same release is deployed again and runs.
 """
 
+import io
 import json
 import shutil
 import subprocess
@@ -13,9 +14,12 @@ import pytest
 from door import Liar, alter_where
 from rig import RUNTIMES
 
+from platform_adapters import imagewalk
+from platform_adapters.dirslots import RESERVE_BYTES
 from trueboot.demo.story import micropython_lacks
 
 TARGETS = r"/repo/targets/"
+BLOCK = 4096  # of a tmpfs
 # A private tmpfs over the slots: it goes with the process.
 SMALL_DISK = (
     'cp -a slots slots.full && mount -t tmpfs -o size=%s,mode=700 none slots && cp -a slots.full/. slots/ && exec "$@"'
@@ -42,8 +46,8 @@ def longer(status, body):
 
 
 def cut(status, body):
-    """Never more than a third of what was asked for, under the right length."""
-    return status, body, body[: len(body) // 3]
+    """Never more than 1000 bytes of what was asked for, under the right length: too little to be progress."""
+    return status, body, body[:1000]
 
 
 def resigned(status, body):
@@ -68,8 +72,12 @@ def file_at_the_server(rig, device):
 
 
 def small_disk(size):
+    """`size(blocks, length)`: bytes of the disk, from what the factory's image takes in whole blocks, and its length."""
+
     def fall_ill(rig, device):
-        wrap = ["unshare", "-rm", "/bin/sh", "-c", SMALL_DISK % size, "sh"]
+        image = rig.factory.image
+        blocks = sum((entry[1] + BLOCK - 1) // BLOCK * BLOCK for entry in imagewalk.entries(io.BytesIO(image)))
+        wrap = ["unshare", "-rm", "/bin/sh", "-c", SMALL_DISK % size(blocks + 8 * BLOCK, len(image)), "sh"]
         device._command[:0] = wrap
 
         def heal():
@@ -84,7 +92,7 @@ def small_disk(size):
 
 def disk_fills_up(rig, device):
     """There is room when the download begins, and none soon after."""
-    heal = small_disk("900k")(rig, device)
+    heal = small_disk(lambda blocks, length: 2 * blocks + 2 * RESERVE_BYTES)(rig, device)
 
     def fill(status, body):
         slots = Path(f"/proc/{device._process.pid}/root") / device.folder.relative_to("/") / "slots"
@@ -111,9 +119,13 @@ ILL = {
     "timestamp_tampered": (lie(r"timestamp\.json", resigned), ("metadata_signature",), "timestamp"),
 }
 if not tmpfs_lacks():
-    ILL["slot_too_small"] = (small_disk("390k"), ("slot_full",), "into a slot that takes")
-    ILL["slot_too_small_in_blocks"] = (small_disk("580k"), ("slot_full",), "its files take")
-    ILL["slot_fills_up"] = (disk_fills_up, ("slot_full",), "")
+    ILL["slot_too_small"] = (small_disk(lambda blocks, length: blocks), ("does not fit: ",), "into a slot that takes")
+    ILL["slot_too_small_in_blocks"] = (
+        small_disk(lambda blocks, length: blocks + RESERVE_BYTES + length + 64 * 1024),
+        ("does not fit: ",),
+        "its files take",
+    )
+    ILL["slot_fills_up"] = (disk_fills_up, ("does not fit: ",), "")
 
 
 class Patient:

@@ -41,6 +41,18 @@ def install(rig, device, file, *more, config=None):
     return process.returncode, said.splitlines(), error.removeprefix("trueboot-agent: ").rstrip()
 
 
+def rollback(rig, device):
+    command = [PROGRAM, "rollback", "--config", configuration(device), "--timeout", "50"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=device_environment(), cwd="/")
+    try:
+        assert rig.until(lambda: process.poll() is not None, TIMEOUT_S), rig.told(device)
+    finally:
+        process.kill()
+        said, error = process.communicate()
+    return process.returncode, said.splitlines(), error.removeprefix("trueboot-agent: ").rstrip()
+
+
 def running(rig, **config):
     device = rig.device("cpython", config)
     device.power_on()
@@ -66,6 +78,11 @@ def test_from_the_stick_to_confirmed(rig, tmp_path):
     assert re.search(r"^freshness +bundle$", found.stdout, re.M)
     code, said, error = install(rig, device, bundle(rig, release, tmp_path / "fw"))
     assert (code, said[-1]) == (0, f"{release.path}, version {release.version}, runs already"), error
+    since = len(rig.events)
+    code, said, error = rollback(rig, device)
+    assert (code, said[-1]) == (0, "version 1.0.0 is confirmed"), error
+    assert "version 1.0.0, ran before; handed to the agent" in said[0]
+    assert rig.said(device, "update.progress", since) == [], "the image was downloaded"
 
 
 def test_what_cannot_be_installed_is_told_at_once(rig, tmp_path):
@@ -85,6 +102,7 @@ def test_what_cannot_be_installed_is_told_at_once(rig, tmp_path):
     for code, change in cases:
         status, said, error = install(rig, device, bundle(rig, wrong, tmp_path / "fw", change))
         assert (status, said) == (1, []) and error.startswith(code), (code, error)
+    assert rollback(rig, device)[::2] == (1, "rollback_none: the spare slot holds no release that ran here before")
     status, said, error = install(rig, device, tmp_path / "nothing")
     assert (status, said) == (69, []) and error.startswith("bundle_gone: there is no file /")
     assert install(rig, device, tmp_path)[0] == 69
@@ -97,9 +115,9 @@ def test_a_release_that_fails_its_trial(rig, tmp_path):
     release = rig.release(rig.next_version(), healthy=False)
     file = bundle(rig, release, tmp_path / "fw")
     code, said, error = install(rig, device, file, "--timeout", "50")
-    assert (code, error) == (1, "rolled back: the application is not healthy"), said
+    assert (code, error) == (1, "rolled back: health check app"), said
     code, said, error = install(rig, device, file)
-    assert (code, error) == (1, "release_refused: refused before: the application is not healthy")
+    assert (code, error) == (1, "release_refused: refused before: health check app")
 
 
 def test_without_a_running_agent_it_waits_for_the_next_start_and_for_the_stick(rig, tmp_path):

@@ -106,7 +106,7 @@ def test_the_device_lived_in_exactly_this_order(life):
         ("report.accepted", ILL),
         ("version.reported", GOOD),
     ]
-    assert [e["reason"] for e in life.said if e["event"] == "update.rolled_back"] == ["the application is not healthy"]
+    assert [e["reason"] for e in life.said if e["event"] == "update.rolled_back"] == ["health check app"]
     assert [e["outcome"] for e in life.said if e["event"] == "report.accepted"] == ["updated", "rolled_back"]
 
 
@@ -184,7 +184,7 @@ def test_the_server_says_updated_once_and_after_the_device_confirmed(life):
     assert events.index(("server", "attempt.updated")) > events.index(("device", "update.confirmed"))
     assert ("server", "report.rejected") not in events
     stored = [e for e in life.rig.events if e["event"] == "attempt.rolled_back"]
-    assert [(e["reason"], e["proven"]) for e in stored] == [("the application is not healthy", True)]
+    assert [(e["reason"], e["proven"]) for e in stored] == [("health check app", True)]
 
 
 def test_counters_in_reports_rise(life):

@@ -200,3 +200,9 @@ def caught(name):
     """What was noticed; "" if nothing."""
     make, notices = DEFECTS[name]
     return notices(make)
+
+
+def main(name):
+    """Prints what a sweep prints."""
+    found = caught(name)
+    print(json.dumps({"count": int(bool(found)), "problems": [[[], found]] if found else []}))

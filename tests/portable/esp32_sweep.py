@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 
-from agent import update
+from agent import states, update
 from agent.errors import AgentError, MisuseError
 from contract_slots import fill
 from platform_adapters import memory_esp32_boot as loader
@@ -131,7 +131,7 @@ class Life:
         if self.problem:
             return
         kept = self.store.load("journal")
-        self.state = json.loads(kept) if kept else update.initial("1.0.0", sha256(IMAGES["1.0.0"]))
+        self.state = json.loads(kept) if kept else states.initial("1.0.0", sha256(IMAGES["1.0.0"]))
         told = dict(self.slots.state(), slot=self.slots.running())
         self.event(("booted", told))
         while self.state["phase"] == update.IDLE:
@@ -234,7 +234,7 @@ class Life:
             self.problem = "a sick release is not refused"
 
 
-def sweep(versions, behaviour, slots=Esp32Slots, second_after=0, first_only=False):
+def sweep(versions, behaviour, slots=Esp32Slots, second_after=0, first_only=False, shown=None):
     """(effects of the clean life, lives, problems).  `second_after`: how many effects later the power goes again.
 
     On MicroPython, where a life takes ten times as long, each effect is cut in two of the five ways, by turns."""
@@ -253,7 +253,33 @@ def sweep(versions, behaviour, slots=Esp32Slots, second_after=0, first_only=Fals
             lives += 1
             if life.live():
                 problems.append("%s %d at effect %d: %s" % (way, torn, at, life.problem))
+                if shown is not None:
+                    shown.append([[[one, cuts[one], torn] for one in sorted(cuts)], life.problem])
     return clean.board.effects, lives, problems
+
+
+def main(seconds):
+    """Prints one JSON object for each behaviour.  `seconds`: how many effects later the power goes again, 0 for never."""
+    for behaviour in (GOOD, CRASHING, SICK):
+        effects, lives, count, shown = 0, 0, 0, []
+        for second in seconds if behaviour == GOOD else (0,):
+            effects, more, problems = sweep(["2.0.0"], behaviour, second_after=second, shown=shown)
+            lives += more
+            count += len(problems)
+        shown = shown or [[[], "the clean life"]] * count
+        shown.sort(key=lambda one: len(one[0]))
+        print(
+            json.dumps({"kind": behaviour, "effects": effects, "lives": lives, "count": count, "problems": shown[:5]})
+        )
+
+
+def one(behaviour, cuts):
+    """One life: prints each effect, then how it ended."""
+    life = Life(["2.0.0"], behaviour, {at: way for at, way, _ in cuts}, cuts[0][2] if cuts else 50)
+    problem = life.live()
+    for number, name in enumerate(life.board.trace):
+        print(json.dumps([number + 1, name, life.board.cuts.get(number + 1, "")]))
+    print(json.dumps({"problem": problem, "boots": life.board.boots, "told": life.told}))
 
 
 def torn_tail(make=Esp32Slots):

@@ -410,6 +410,24 @@ class Sweep:
             self.cut(again, after, self.second, where)
 
 
+def one(geometry, kind, cuts):
+    """One life: prints each operation with what became of it, then how it ended.  `cuts`: index, way, and again."""
+    data = new_device(geometry)
+    world = World(geometry, bytearray(data))
+    found = problem(world, kind)
+    for number in range(0, len(cuts), 2):
+        at, log, history = cuts[number], world.flash.log, world.history
+        for index in range(at):
+            print(json.dumps([index, repr(log[index])[:60], "done"]))
+            carry_out(log[index], data, DONE)
+        print(json.dumps([at, repr(log[at])[:60], ("done", "not done", "torn early", "torn late")[cuts[number + 1]]]))
+        entry = [one for one in history if one[0] <= at][-1]
+        carry_out(log[at], data, cuts[number + 1])
+        world = World(geometry, bytearray(data), entry[1], entry[2])
+        found = problem(world, kind)
+    print(json.dumps({"problem": found}))
+
+
 def costs(geometry):
     """Flash operations of each call of one plain update: name -> [erases, programs, bytes]."""
     world = World(geometry, new_device(geometry))

@@ -61,8 +61,8 @@ def _cut_condemns():
 
 
 def _refusal_forgotten():
-    end = update._end
-    update._end = lambda state, outcome, step, reason, refuse: end(state, outcome, step, reason, False)
+    end = update.end
+    update.end = lambda state, outcome, step, reason, refuse: end(state, outcome, step, reason, False)
 
 
 def _version_told_on_trial():

@@ -5,13 +5,14 @@ Streaming parsers appear with a step: how many bytes are fed at a time, 0 for al
 Each function returns what was read or the AgentError that ended it.  Any other exception is a bug.
 """
 
+import encodings_by_hand as encodings
 import tuf_repository
 import vectors
 from agent import version
 from agent.errors import AgentError
 from agent.trust import canonical
 from agent.trust.walk import Walk
-from agent.wire import appimage, ecdsa, http, mqtt, pem, signature, url, utf8, x509
+from agent.wire import appimage, ecdsa, encoded, http, mqtt, pem, signature, url, utf8, x509
 
 CONNACK = b"\x20\x02\x00\x00"
 CHUNKED = b"HTTP/1.1 206 Partial\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -64,6 +65,24 @@ def read_index(data, step):
     return index.complete, used, index.size, index.files
 
 
+def read_encoded(kind, left):
+    def read(data, step):
+        decoder = encoded.decoder(kind, lambda at, size: encodings.BASE[at : at + size], len(encodings.BASE), left)
+        made = b""
+        try:
+            for piece in pieces(data, step):
+                for part in decoder.feed(piece):
+                    made += part
+            decoder.end()
+        except AgentError as error:
+            return made, error.code
+        return made
+
+    return read
+
+
+PATCH = encodings.instruction(200, bytes(8) + b"\1\xff", b"new", 1200) + encodings.instruction(80, b"", b"at last")
+
 STREAMING = (
     (
         read_mqtt,
@@ -73,6 +92,8 @@ STREAMING = (
     (read_http, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello"),
     (read_http, CHUNKED + b"5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nT: t\r\n\r\n"),
     (read_http, b"HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\nbody to the end"),
+    (read_encoded(encoded.PATCH, 300), encodings.frames(PATCH, 20)),
+    (read_encoded(encoded.DEFLATE, len(encodings.WORDS)), encodings.frame(encodings.WORDS_DEFLATED)),
     (read_index, appimage.build({"main.py": b"x", "lib/a.py": b"", "lib/b.py": b"contents"})),
 )
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The power-cut sweep: one whole update, lived again with the power cut at each of its side effects.
 
-A clean life is counted first; then the same life is lived once per effect and
-per way of cutting it (before, after, inside), and with a second cut while it
-recovers.  After each: a whole image boots (the platform crashes otherwise), the
+A clean life is lived first; then from what a cut of each of its effects leaves
+(before, after, inside it; see forks.py), and from what a second cut leaves while
+it recovers.  After each: a whole image boots (the platform crashes otherwise), the
 right one; the server was told the truth, and everything; the device rests in a
 bounded number of boots; a good release is not condemned, a bad one is refused;
 what is trusted is stored root first, and none of it changes on trial.
@@ -19,7 +19,10 @@ import json
 
 import decada_cloud
 import enrolled
+import forks
 import mutants
+import update_mutants
+from agent import journal
 from agent.crypto import p256, p256_comb, p256_sign
 from agent.runtime import Agent
 from platform_adapters import memory
@@ -82,13 +85,14 @@ class Run:
         self.cloud = decada_cloud.Cloud(world)
         clock = {"clock": world["clock"]} if world["clock"] else {}
         self.device = device = enrolled.device(self.cloud, world["root"], world["now"], world["factory"], **clock)
+        note_of_a_newer_agent(device)
         for name in world["trust"]:
             device.records[name] = world["trust"][name]
         if world["kind"] == "file":
             device.records["install"] = json.dumps({"file": world["path"], "id": "one"}).encode()
             self.cloud.job["pushed"] = (None, None)
         device.cuts = cuts or {}
-        device.tears_records = True  # as raw flash does; a file system is kinder
+        device.tears_records = "mixed"  # as raw flash does; a file system is kinder
         self.boots = 0
         self.problem = ""
         self.before_trial = None
@@ -173,54 +177,140 @@ class Run:
             self.problem = "it does not know what is newest"
         elif known.get("clock") != world["issued"]:
             self.problem = "its clock was not set to signed time, but to %s" % known.get("clock")
+        elif known["update"]["floor"] != (world["security"] if self.healthy else 0):
+            self.problem = "its floor is %d" % known["update"]["floor"]
+        elif known.get("from_the_future") != 7 or known["update"].get("from_the_future") != 7:
+            self.problem = "what a newer agent had noted is gone"
         elif "install" in device.records:
             self.problem = "a request for a file stayed"
 
 
-def journal_of(device):
-    from agent import journal
+def note_of_a_newer_agent(device):
+    """It ran here once, and was rolled back."""
+    known = journal_of(device)
+    known["update"]["from_the_future"] = known["from_the_future"] = 7
+    Store = type("Store", (), {"load": device.records.get, "save": device.records.__setitem__})
+    journal.save(Store, known)
 
+
+def journal_of(device):
     copies = [journal.decode(device.records.get(name)) for name in journal.COPIES]
     return max([c for c in copies if c], key=lambda c: c[1])[0]
 
 
-def sweep(world, healthy, second_every, first_only=False):
-    """{"effects", "lives", "problems"}; a second cut at every `second_every`th later effect, none with 0."""
-    clean = Run(world, healthy)
-    clean.live()
-    problems = [["clean", 0, 0, clean.problem]] if clean.problem else []
-    lives = 1
-    for at in range(1, clean.device.effects + 1):
-        for way in WAYS:
-            seconds = [0]
-            if second_every:  # a recovery has a few effects more than the rest of the clean life
-                seconds += list(range(at + 1 + at % second_every, clean.device.effects + 8, second_every))
-            for second in seconds:
-                if problems and first_only:
-                    break
-                cuts = {at: way}
-                if second:
-                    cuts[second] = way
-                run = Run(world, healthy, cuts)
-                run.live()
-                lives += 1
-                if run.problem:
-                    problems.append([way, at, second, run.problem])
-                gc.collect()
-    return {"effects": clean.device.effects, "lives": lives, "problems": problems[:5], "count": len(problems)}
+class Sweep:
+    """All lives of one kind of release with the power cut once, and some of those with a second cut.
 
-
-def main(path, second_every, mutant):
-    """Sweep a good and a bad release; with `mutant`, plant that defect and stop at the first problem.
-
-    A bundle differs from the repository until its image is activated, so there the good release will do.
+    A second cut comes at one in `second_every` of the effects of each recovery, which ones by `seed`; none with 0.
     """
+
+    def __init__(self, world, healthy, second_every=0, first_only=False, seed=0):
+        self.seen, self.problems = set(), []
+        self.second_every, self.first_only, self.seed = second_every, first_only, seed
+        self.run = Run(world, healthy)
+        clean = forks.Watch(self.run, self.seen)
+        clean.live()
+        self.effects, self.lives = self.run.device.effects, 1
+        self.cuts = clean.count
+        if self.run.problem:
+            self.found([])
+        self.recover(clean.points, bool(second_every))
+
+    def recover(self, points, again):
+        """Live on from each of `points`; with `again`, from what another cut would leave, too."""
+        while points and not (self.first_only and self.problems):
+            point = points.pop(0)
+            point.back(self.run)
+            if again:
+                watch = forks.Watch(self.run, self.seen, point.cuts, self.chosen(point.cuts[0][0]))
+                watch.live()
+                self.cuts += watch.count
+            else:
+                self.run.live()
+            self.lives += 1
+            if self.run.problem:
+                self.found(point.cuts)
+            elif again:
+                self.recover(watch.points, False)
+            gc.collect()
+
+    def chosen(self, first):
+        return lambda at: (at + first + self.seed) % self.second_every == 0
+
+    def found(self, cuts):
+        """Kept in order: the life with the fewest cuts, the earliest, stands first."""
+        self.problems.append([len(cuts), cuts, self.run.problem])
+        self.problems.sort(key=lambda one: (one[0], [cut[0] for cut in one[1]]))
+
+    def told(self):
+        return {
+            "effects": self.effects,
+            "cuts": self.cuts,
+            "lives": self.lives,
+            "count": len(self.problems),
+            "lies": len([one for one in self.problems if "lie" in one[2] or "told" in one[2]]),
+            "bricks": len([one for one in self.problems if "brick" in one[2] or "wrong image" in one[2]]),
+            "problems": [one[1:] for one in self.problems[:5]],
+        }
+
+
+def plant(name):
+    if name in update_mutants.DEFECTS:
+        update_mutants.DEFECTS[name][0]()
+    else:
+        mutants.plant(name)
+
+
+def kinds(world):
+    """Whether the release is healthy.  A bundle differs from the repository until its image is activated, so there the
+    good release will do."""
+    return (True, False) if world["kind"] in ("repository", "rotated") else (True,)
+
+
+def main(path, second_every, mutant, seed=0):
+    """Sweep a good and a bad release; with `mutant`, plant that defect and stop at the first problem."""
     world = load_world(path)
     remember_signatures()
     if mutant:
-        mutants.plant(mutant)
-    for healthy in (True, False) if world["kind"] in ("repository", "rotated") else (True,):
-        found = sweep(world, healthy, second_every, bool(mutant))
+        plant(mutant)
+    for healthy in kinds(world):
+        found = Sweep(world, healthy, second_every, bool(mutant), seed).told()
         print(json.dumps(found))
         if mutant and found["count"]:
             break
+
+
+def one(path, healthy, cuts):
+    """One life from its start, really cut: prints each effect, then how it ended."""
+    remember_signatures()
+    run = Run(load_world(path), healthy, dict(cuts))
+    run.live()
+    for number, name in enumerate(run.device.trace):
+        print(json.dumps([number + 1, name, run.device.cuts.get(number + 1, "")]))
+    print(json.dumps({"problem": run.problem, "boots": run.boots, "job": run.cloud.job["state"]}))
+
+
+def alike(path, every):
+    """Lives from points and lives that were really cut come to the same end, one in `every`: prints how many did."""
+    world = load_world(path)
+    remember_signatures()
+    count = 0
+    for healthy in kinds(world):
+        run = Run(world, healthy)
+        watch = forks.Watch(run, set())
+        watch.live()
+        for point in watch.points[::every]:
+            point.back(run)
+            run.live()
+            real = Run(world, healthy, dict(point.cuts))
+            real.live()
+            ends = [end(one) for one in (run, real)]
+            if ends[0] != ends[1]:
+                raise AssertionError("%s: %s" % (point.cuts, ends))
+            count += 1
+    print(json.dumps(count))
+
+
+def end(run):
+    device = run.device
+    return [run.problem, run.boots, device.effects, journal_of(device), device.record(), run.cloud.job, run.cloud.lies]

@@ -190,7 +190,7 @@ def test_a_wrong_hash_is_fetched_anew_by_the_plain_road():
     try:
         r = repo()
         cloud = Server(world(r, image=IMAGE), other, plain=[lambda headers, status, more, data: (status, more, bad)])
-        fails("image_hash", cloud, r)
+        fails("image: image_hash", cloud, r)
     finally:
         del sys.modules["agent.wire.encoded"]
 

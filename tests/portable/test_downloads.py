@@ -92,7 +92,7 @@ def updated(cloud, r, **more):
 
 def fails(reason, cloud, r, **more):
     device, outcome = life(cloud, r, **more)
-    assert [name for name, _ in outcome] == ["failed"] and outcome[0][1].startswith(reason), outcome
+    assert [name for name, _ in outcome] == ["failed"] and reason in outcome[0][1], outcome
     assert device.images[device.record()["active"]] == FACTORY and device.boots == 2
     return device
 
@@ -136,21 +136,23 @@ def test_what_a_slot_holds_after_a_reset_is_hashed_and_not_believed():
     """A part that was durable, and rotted: the download begins again instead of failing, or of booting it."""
     r = repo(BIG)
     first = syncs(updated(Road(world(r, image=BIG)), r))[0]
-    cloud = Road(world(r, image=BIG))
-    device = device_for(cloud, r)
-    device.cuts = {first + 5: memory.BEFORE}
-    agent = Agent(device.power_on())
-    try:
-        while True:
-            agent.platform.clock.sleep_ms(max(min(agent.step(20), 100), 1))
-    except memory.PowerCut:
-        pass
-    there = device.images["b"]
-    assert len(there) >= 64 * 1024
-    device.images["b"] = there[:-3] + bytes([there[-3] ^ 1]) + there[-2:]
-    enrolled.settle(device, True, ended(cloud), max_steps=40_000)
-    assert cloud.lies == [] and told(cloud) == [("updated", "")], told(cloud)
-    assert cloud.firsts() == [0, len(there), 0]
+    for place in (-3, 20):  # within a file, and within the index
+        cloud = Road(world(r, image=BIG))
+        device = device_for(cloud, r)
+        device.cuts = {first + 5: memory.BEFORE}
+        agent = Agent(device.power_on())
+        try:
+            while True:
+                agent.platform.clock.sleep_ms(max(min(agent.step(20), 100), 1))
+        except memory.PowerCut:
+            pass
+        there = bytearray(device.images["b"])
+        assert len(there) >= 64 * 1024
+        there[place] ^= 1
+        device.images["b"] = bytes(there)
+        enrolled.settle(device, True, ended(cloud), max_steps=40_000)
+        assert cloud.lies == [] and told(cloud) == [("updated", "")], told(cloud)
+        assert cloud.firsts() == [0, len(there), 0]
 
 
 def test_progress_is_made_durable_seldom_enough_for_flash():
@@ -177,7 +179,7 @@ def test_a_trickle_of_progress_is_an_end():
     """Less than 4 KB a try, or than a 64th of the image, is none; five of those are the end."""
     r = repo()
     cloud = Road(world(r, image=IMAGE), breaks(LENGTH // 2), *[breaks(100) for _ in range(30)])
-    fails("http_truncated", cloud, r)
+    fails("network: http_truncated", cloud, r)
     assert len(cloud.asked) == 6, cloud.firsts()
 
 
@@ -190,9 +192,11 @@ def test_short_body():
 
 def test_extra_body():
     r = repo()
-    for first in ((), (breaks(5000),)):
-        cloud = Road(world(r, image=IMAGE), *first, lambda headers, status, more, data: (status, more, data + b"x"))
-        fails("image_length", cloud, r)
+    extra = lambda headers, status, more, data: (status, more, data + b"x")  # noqa: E731
+    fails("image: image_length", Road(world(r, image=IMAGE), extra), r)
+    cloud = Road(world(r, image=IMAGE), breaks(5000), extra)
+    updated(cloud, r)
+    assert cloud.firsts() == [0, 5000, 0]
 
 
 def test_200_for_a_range_request():
@@ -202,7 +206,7 @@ def test_200_for_a_range_request():
     assert len(cloud.asked) == 2
     # A server that never gives a part, over a network that always breaks at the same place, makes no progress.
     cloud = Road(world(r, image=IMAGE), *[lambda *asked: breaks(LENGTH // 2)(None, 200, {}, IMAGE) for _ in range(30)])
-    fails("http_truncated", cloud, r)
+    fails("network: http_truncated", cloud, r)
     assert len(cloud.asked) == 6
 
 
@@ -226,7 +230,7 @@ def test_416():
     # No part is to be had, and the whole never comes: that is no progress for ever.
     no_part = lambda headers, *more: says(416)() if "Range" in headers else breaks(9000)(headers, *more)  # noqa: E731
     cloud = Road(world(r, image=IMAGE), *[no_part] * 60)
-    fails("http_", cloud, r)
+    fails("network: http_", cloud, r)
     assert len(cloud.asked) < 20
 
 
@@ -266,7 +270,7 @@ def test_another_file_behind_the_same_address():
     updated(cloud, r)
     assert cloud.firsts() == [0, 9000, 0]
     cloud = Road(world(r, image=IMAGE), lambda *asked: (200, {}, bad))
-    fails("image_hash", cloud, r)
+    fails("image: image_hash", cloud, r)
     assert len(cloud.asked) == 1
 
 
@@ -281,7 +285,7 @@ def test_slow_drip():
 
     for only in (None, lambda url: url.endswith("timestamp.json")):
         cloud = Drip(world(r, image=IMAGE), only=only)
-        device = fails("too_slow", cloud, r)
+        device = fails("network: too_slow", cloud, r)
         assert 120_000 < device.now_ms < 600_000 and len(cloud.asked) in (3, 5)
 
 
@@ -322,7 +326,7 @@ def test_429_with_retry_after():
     assert len(cloud.asked) == 13 and device.now_ms > 1_200_000, "it does not wait as long as it was asked to"
     for after in ("0", "Wed, 21 Oct 2026 07:28:00 GMT", ""):
         cloud = Road(world(r, image=IMAGE), *[says(503, retry_after=after) for _ in range(12)])
-        fails("http_status: 503", cloud, r)
+        fails("network: http_status: 503", cloud, r)
         assert len(cloud.asked) == 5, "without a time it is a fault like others"
 
 
@@ -332,7 +336,7 @@ def test_retry_after_is_bounded():
     device = updated(cloud, r)
     assert 1_800_000 < device.now_ms < 4_000_000
     cloud = Road(world(r, image=IMAGE), *[says(429, retry_after="1") for _ in range(500)])
-    fails("http_status: 429", cloud, r, rest_ms=60_000)
+    fails("network: http_status: 429", cloud, r, rest_ms=60_000)
     assert len(cloud.asked) < 100
 
 
@@ -395,7 +399,7 @@ def test_url_refused_and_no_fresh_offer():
     data = r.bundle(PATH)
     well = lambda headers, status, more, body: (status, more, body)  # noqa: E731
     cloud = Expiring(r, data, well, *[says(403) for _ in range(30)], more=0)
-    fails("url_refused: 403", cloud, r)
+    fails("network: url_refused: 403", cloud, r)
     assert cloud.questions == 4, "one question a try"
 
 
@@ -405,7 +409,7 @@ def test_fresh_offers_are_bounded():
     data = r.bundle(PATH)
     well = lambda headers, status, more, body: (status, more, body)  # noqa: E731
     cloud = Expiring(r, data, well, *[bend for _ in range(30) for bend in (says(410), well)], more=99)
-    fails("url_refused: 410", cloud, r)
+    fails("network: url_refused: 410", cloud, r)
     assert cloud.questions == 4
 
 

@@ -89,6 +89,13 @@ def test_an_instruction_that_leaves_the_base_is_refused():
     ):
         refused("encoded", _patched, bad, 4000)
         refused("encoded", _patched, bad, 4000, 4000, 1)
+    for bad, left in (  # which would make all that is wanted
+        (instruction(1, seek=3000), 1),
+        (instruction(1, seek=3000) + instruction(0, b"", b"x"), 2),
+        (instruction(1, seek=-2) + instruction(0, b"", b"x"), 2),
+        (instruction(3000, b"\1", seek=-10), 3001),
+    ):
+        refused("encoded", _patched, bad, left)
 
 
 def test_more_than_the_image_has_left_is_refused_before_it_is_made():
@@ -106,19 +113,21 @@ def test_more_than_the_image_has_left_is_refused_before_it_is_made():
         refused("encoded", _fed, decoder, frames(bad), 4000, made)
         assert made[0] <= left
     for bad, left in ((frames(b"12345"), 4), (frame(WORDS_DEFLATED), 400), (frames(b"1234") + frames(b"5"), 4)):
-        refused("encoded", _plain, bad, left)
-        refused("encoded", _plain, bad, left, 1)
+        for step in (1, 5000):
+            made = [0]
+            refused("encoded", _fed, encoded.decoder(encoded.DEFLATE, None, 0, left), bad, step, made)
+            assert made[0] <= left
 
 
 def test_an_instruction_that_does_nothing_is_refused_and_so_is_a_number_out_of_form():
     for bad in (
-        instruction(0, seek=5) + instruction(10),
+        instruction(0) + instruction(10),
         b"\x8a\x00\0\0\0",  # 10, padded
         b"\x80\x80\x80\x80\x80\x01\0\0\0",
         b"\xff\xff\xff\xff\xff",
     ):
-        refused("encoded", _patched, bad, 10)
-        refused("encoded", _patched, bad, 10, 4000, 1)
+        for step in (1, 4000):
+            refused("encoded", _fed, encoded.decoder(encoded.PATCH, _base_read, 10, 10), frames(bad), step, [0])
 
 
 def test_what_ends_too_early_is_refused_at_its_end():
@@ -128,7 +137,8 @@ def test_what_ends_too_early_is_refused_at_its_end():
     refused("encoded", _patched, PATCH + b"\0", len(NEW))
     refused("encoded", _patched, PATCH + b"\x85", len(NEW))
     refused("encoded", _plain, frames(b"1234"), 5)
-    refused("encoded", _plain, frames(b"1234") + b"\0", 4)
+    for more in (b"\0", b"\0\x05", b"\0\x05abc"):
+        refused("encoded", _plain, frames(b"1234") + more, 4)
     refused("encoded", _plain, b"", 1)
 
 
@@ -136,18 +146,19 @@ def test_frames_out_of_form_are_refused():
     good = frame(WORDS_DEFLATED)
     for bad in (
         b"\0\0" + good,  # of no bytes
-        b"\x10\x01" + bytes(4097),
+        frame(stored(b"x" * 4092)),  # of a byte more than 4096
         frame(WORDS_DEFLATED + b"\0"),  # bytes behind the stream
         frame(WORDS_DEFLATED[:-1]),
         frame(WORDS_DEFLATED[:5]),
         frame(stored(b"x" * 100)[:-1]),
+        frame(stored(b"x" * 4092)[:-1]),
         frame(stored(b"")) + good,
         frame(b"\x07"),  # a block type that does not exist
         frame(b"\x01\x05\x00\xfa\xfe12345"),  # the complement of a length is wrong
     ):
         for before in (b"", frame(stored(b"y" * 1000))):  # whose bytes must not serve for what is missing
             for step in (1, 5000):
-                decoder = encoded.decoder(encoded.DEFLATE, None, 0, 3000)
+                decoder = encoded.decoder(encoded.DEFLATE, None, 0, 6000)
                 refused("encoded", _fed, decoder, before + bad, step, [0])
 
 
@@ -175,7 +186,8 @@ def test_a_board_refuses_what_reaches_further_back_than_its_window():
 def test_a_body_that_only_takes_time_is_refused():
     """Blocks of nothing before a byte: what is fed is bounded by what it may make."""
     slow = frame(b"\0\0\0\xff\xff" * 800 + stored(b"x"))
-    refused("encoded", _plain, slow * 3, 2000)
+    refused("encoded", _plain, slow * 3, 3)
+    assert _plain(frame(stored(b"x")) * 3, 3) == b"xxx"
 
 
 def test_what_was_not_asked_for_is_refused():

@@ -142,11 +142,16 @@ def test_a_no_refuses_with_a_reason_until_an_operator_retries():
         answers[gate] = "no"
         boots = started(hooks={"approve": lambda stage, release: answers[stage]})
         assert boots.run(lambda: told(boots.cloud))
-        assert told(boots.cloud) == [("refused", "refused by app: the " + gate)]
+        assert told(boots.cloud) == [
+            ("refused", "refused by app: the " + ("download" if gate == "download" else "activation"))
+        ]
         boots.cloud.job = {"id": "8", "nonce": "n8", "state": "queued"}
         boots.device.hang_up()
         assert boots.run(lambda: len(told(boots.cloud)) == 2)
-        assert told(boots.cloud)[-1] == ("refused", "refused before: refused by app: the " + gate)
+        assert told(boots.cloud)[-1] == (
+            "refused",
+            "refused before: refused by app: the " + ("download" if gate == "download" else "activation"),
+        )
         answers[gate] = "yes"
         boots.cloud.world = dict(boots.cloud.world, offer={"retry": True})
         boots.cloud.job = {"id": "9", "nonce": "n9", "state": "queued"}
@@ -559,6 +564,19 @@ def test_no_way_back_to_what_is_withdrawn_below_the_floor_or_not_there():
     boots = started(consent_download="ask")
     assert boots.waits("consent to download")
     misuse("install_busy", boots.agent.rollback)
+
+
+def test_what_never_ran_here_is_no_way_back():
+    answers = {"download": "yes", "activate": "yes"}
+    boots, r = rolled_forward({"approve": lambda stage, release: answers[stage]})
+    path, answers["activate"] = "app/sim/1.2.0/app.img", "no"
+    r.add(path, OTHER, version="1.2.0")
+    boots.cloud.world = dict(world(r, image=OTHER, version="1.2.0"), target=path)
+    boots.cloud.job = {"id": "8", "nonce": "n8", "state": "queued"}
+    boots.device.hang_up()
+    assert boots.run(lambda: told(boots.cloud)[-1] == ("refused", "refused by app: the activation"))
+    assert json.loads(boots.device.notes["a"])["target"] == path and boots.device.images["a"] == OTHER
+    misuse("rollback_none", boots.agent.rollback)
 
 
 def test_a_request_to_go_back_is_done_once_though_the_power_goes():

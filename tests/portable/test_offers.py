@@ -208,7 +208,7 @@ def test_release_rules():
     for code, custom in (
         ("release_kind", {"kind": "firmware"}),
         ("release_hardware", {"hardware": ["esp32"]}),
-        ("does not fit: ", {"size": 2 << 20}),
+        ("slot_full", {"size": 2 << 20}),
         ("release_requires", {"requires": ">=1.0.1"}),
         ("release_prerequisite", {"prerequisite": "1.0.5"}),
         ("release: ", {"requires": "1.x"}),

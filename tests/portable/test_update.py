@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The update machine: every declared edge is taken, no other ever is, and the stories come out right."""
 
-from agent import update
+from agent import states, update
 from agent.errors import MisuseError
 from edges import declared, expected
 
@@ -25,7 +25,7 @@ def report_of(commands):
 
 
 def after(*events):
-    state, commands = update.initial("1.0.0", FACTORY), []
+    state, commands = states.initial("1.0.0", FACTORY), []
     for event in events:
         state, commands = update.step(state, event)
     return state, commands
@@ -149,12 +149,12 @@ def test_an_operators_retry_forgets_the_refusal_in_the_save_that_asks_anew():
     assert (state["phase"], state["refused"]) == ("offered", []) and names(commands) == ["save", "ask"]
     state, _ = update.step(state, ("declined", "no"))
     assert state["refused"] == [[GOOD, "no"]], "the app may say no again"
-    below = dict(update.initial("1.0.0", FACTORY, 3), refused=state["refused"])
+    below = dict(states.initial("1.0.0", FACTORY, 3), refused=state["refused"])
     assert update.step(below, ("offered", dict(release(), retry=True)))[0]["refused"] == [[GOOD, "no"]]
 
 
 def test_what_ran_before_is_known_and_a_journal_of_an_older_agent_will_do():
-    old = update.initial("1.0.0", FACTORY)
+    old = states.initial("1.0.0", FACTORY)
     for name in ("previous", "waited", "allowed", "lost", "hint", "booted"):
         del old[name]
     for story in (TO_TRIAL + (("booted", NEW), ("healthy",)), TO_TRIAL + (("booted", OLD), ("consented", "b"))):
@@ -181,7 +181,7 @@ def test_the_floor_rises_only_at_confirm_and_by_a_bounded_step():
 
 
 def test_a_release_below_the_floor_is_refused():
-    state = update.initial("1.0.0", FACTORY, 3)
+    state = states.initial("1.0.0", FACTORY, 3)
     state, commands = update.step(state, ("offered", release(security=2)))
     assert state["phase"] == "idle" and report_of(commands)["outcome"] == "refused"
 
@@ -213,7 +213,7 @@ def test_a_trial_that_the_journal_does_not_know_is_given_up():
 
 
 def test_unknown_keys_of_a_newer_agent_are_kept():
-    state = update.initial("1.0.0", FACTORY)
+    state = states.initial("1.0.0", FACTORY)
     state["from_the_future"] = 7
     for event in TO_TRIAL + (("healthy",),):
         state, _ = update.step(state, event)
@@ -221,11 +221,11 @@ def test_unknown_keys_of_a_newer_agent_are_kept():
 
 
 def test_refusals_are_bounded():
-    state = update.initial("1.0.0", FACTORY)
-    for number in range(update.MAX_REFUSED + 3):
+    state = states.initial("1.0.0", FACTORY)
+    for number in range(states.MAX_REFUSED + 3):
         state, _ = update.step(state, ("offered", release("%064x" % (number + 1), job=str(number))))
         state, _ = update.step(state, ("declined", "no"))
-    assert len(state["refused"]) == update.MAX_REFUSED
+    assert len(state["refused"]) == states.MAX_REFUSED
 
 
 def test_an_event_that_the_phase_does_not_know_is_the_callers_bug():
@@ -252,7 +252,7 @@ def test_every_declared_edge_is_taken_and_no_other():
     ]
     events += [("failed", -2, "f", False), ("failed", -4, "f", True), ("healthy",)]
     events += [("allowed", "activate", 9), ("waited", 1), ("expired",)]
-    seen, edges, queue = set(), set(), [update.initial("1.0.0", FACTORY)]
+    seen, edges, queue = set(), set(), [states.initial("1.0.0", FACTORY)]
     while queue:
         state = queue.pop()
         for event in events:

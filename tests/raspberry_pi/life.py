@@ -6,7 +6,10 @@ The agent's journal is played by `Life.phase`, which never fails: the journal ha
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import medium
@@ -171,7 +174,9 @@ class Life:
         self.done(**found)
 
 
-def sweep(folder: Path, monkeypatch, kind: str, every: int = 1, second: int = 0, first_only: bool = False) -> dict:
+def sweep(
+    folder: Path, monkeypatch, kind: str, every: int = 1, second: int = 0, first_only: bool = False, seed: int = 0
+) -> dict:
     """Lives with a cut at every `every`th change, and at all of autoboot.txt; with `second`, again at every so many of
     what follows.  Each kind begins elsewhere; up to the trial all are alike."""
     lives, problems = 0, []
@@ -190,7 +195,7 @@ def sweep(folder: Path, monkeypatch, kind: str, every: int = 1, second: int = 0,
     effects = list(clean.pi.medium.effects)
     effects.append("end autoboot")
     for at in range(1, len(effects) + 1):
-        if (at + KINDS.index(kind)) % every and "autoboot" not in effects[at - 1]:
+        if (at + KINDS.index(kind) + seed) % every and "autoboot" not in effects[at - 1]:
             continue
         for way, outcome in CUTS:
             if way == medium.TORN and not effects[at - 1].startswith("write"):
@@ -201,3 +206,38 @@ def sweep(folder: Path, monkeypatch, kind: str, every: int = 1, second: int = 0,
             for again in range(1 + at % second, len(life.pi.medium.effects) + 1, second) if second else ():
                 live((at, way, outcome), (again, medium.BEFORE, outcome))
     return {"kind": kind, "effects": len(effects) - 1, "lives": lives, "count": len(problems), "problems": problems[:5]}
+
+
+def in_ram() -> str | None:
+    """Where there is RAM for thousands of small files that come and go."""
+    return "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+def main(depths: list[tuple[int, int]], seed: int = 0, defect: str = "") -> None:
+    """Prints one JSON object for each kind; with `defect`, that is planted, and the first problem ends it."""
+    import defects
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir=in_ram(), prefix="trueboot-") as folder:
+        if defect:
+            defects.plant(defect, patch)
+        for kind in KINDS:
+            found = [sweep(Path(folder), patch, kind, every, second, bool(defect), seed) for every, second in depths]
+            total = found[0] | {name: sum(one[name] for one in found) for name in ("lives", "count")}
+            total["problems"] = sorted((p for one in found for p in one["problems"]), key=lambda one: len(one[0]))[:5]
+            print(json.dumps(total), flush=True)
+            if defect and total["count"]:
+                break
+
+
+def one(kind: str, cuts: list) -> None:
+    """One life: prints each change of the medium since the last cut, then how it ended."""
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir=in_ram(), prefix="trueboot-") as folder:
+        life = Life(folder + "/pi", kind)
+        life.plug(patch)
+        life.live([tuple(cut) for cut in cuts])
+        for number, effect in enumerate(life.pi.medium.effects, 1):
+            print(json.dumps([number, effect]))
+        print(json.dumps({"problem": life.problem, "trials": life.pi.trials}))

@@ -269,6 +269,19 @@ def test_a_kept_body_that_was_damaged_is_made_anew(tmp_path):
     own.stop()
 
 
+def patch_workers(state):
+    """The processes that make a patch for the server with this state."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended
+        if b"trueboot_server.repo.patches" in words and any(str(state).encode() in word for word in words):
+            found.append(path)
+    return found
+
+
 def test_a_server_that_is_killed_while_a_patch_is_made_leaves_no_half_one(tmp_path):
     state = tmp_path / "state"
     first = ServerProcess(state)
@@ -281,7 +294,13 @@ def test_a_server_that_is_killed_while_a_patch_is_made_leaves_no_half_one(tmp_pa
     for image in (big, newer):
         publish(operator, image)
     assert ask(device, newer, f"base={sha256(big)}&accept=patch").content == newer
+    workers = patch_workers(state)
+    assert workers
     assert first.stop(signal.SIGKILL) == -signal.SIGKILL
+    deadline = time.monotonic() + 3 * PATIENCE_S  # they run at low priority
+    while patch_workers(state):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     (state / f"encodings/.{sha256(big)}-{sha256(newer)}.patch.0.tmp").write_bytes(b"half")
     again = ServerProcess(state)
     device.first = again.first

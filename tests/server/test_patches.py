@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Patches and frames as bytes: cut anywhere, the same every time, and nothing but what makes the image."""
 
+import os
 import random
 import subprocess
 import sys
@@ -84,7 +85,10 @@ def test_frames_are_full_whatever_they_hold():
         framed = pack(Plain(image), State(0, 0))
         assert framed.size < most
         assert b"".join(map(inflate, framed.frames)) == image
-        assert b"".join(map(inflate, deflated_from(framed, image, 777))) == image[777:]
+        assert (
+            b"".join(map(inflate, deflated_from(framed, lambda start, end, image=image: image[start:end], 777)))
+            == image[777:]
+        )
 
 
 def test_what_was_kept_and_is_damaged_is_not_taken():
@@ -106,15 +110,18 @@ def test_the_process_that_makes_one_keeps_to_its_memory_and_says_why_not(tmp_pat
 
     def run(memory, image=image):
         command = [sys.executable, "-m", "trueboot_server.repo.patches", str(base), str(image), str(tmp_path / "out")]
-        return subprocess.run([*command, str(memory), "20"], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            [*command, str(memory), "20", str(os.getpid())], capture_output=True, text=True, timeout=60, check=False
+        )
 
     done = run(2**30)
     assert (done.returncode, done.stdout) == (0, "") and (tmp_path / "out").stat().st_mode & 0o777 == 0o600
     assert Framed.from_bytes((tmp_path / "out").read_bytes()) == patches.make(NOISE, image.read_bytes())
     (tmp_path / "out").unlink()
-    base.write_bytes(_random.randbytes(4_000_000))
+    base.write_bytes(_random.randbytes(8_000_000))
     done = run(80 * 2**20)
     assert done.returncode == 1 and done.stdout == "it takes too much memory", done.stderr
+    base.write_bytes(NOISE)
     noise = tmp_path / "noise"
     noise.write_bytes(random.Random(5).randbytes(3000))
     done = run(2**30, noise)

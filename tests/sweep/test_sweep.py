@@ -1,96 +1,71 @@
 # SPDX-License-Identifier: MIT
-"""Cannot brick, cannot lie: the sweep of an update on both interpreters, and the defects it must catch."""
+"""Cannot brick, cannot lie: the short sweeps of whole updates on both interpreters, and the defects that they must catch."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from trueboot import mpy, shorten
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "raspberry_pi")]
+import registry  # noqa: E402
+import run  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).parent))
-import world as release  # noqa: E402
-
-ROOT = Path(__file__).parents[2]
-PORTABLE = ROOT / "tests" / "portable"
-sys.path.insert(0, str(PORTABLE))
 import mutants  # noqa: E402
 
-TIMEOUT_S = 240
-SECOND_EVERY = 9  # of the second cuts one in so many; with 1, all of them, it takes many minutes
+WHOLE = [sweep for sweep in registry.SWEEPS if sweep.name.startswith(("memory/", "esp32/agent/"))]
+PLANTED = [(sweep.name, name) for sweep in WHOLE for name in sweep.defects]
 
 
-@pytest.fixture(scope="session")
-def worlds(tmp_path_factory):
-    """kind -> file."""
-    folder = tmp_path_factory.mktemp("sweep")
-    return {kind: release.write(folder, kind) for kind in ("repository", "rotated", "bundle", "file")}
+@pytest.mark.parametrize("name", [sweep.name for sweep in WHOLE])
+def test_no_cut_bricks_or_lies(here, python, name):
+    rows = run.rows(here, registry.named(name), python, registry.SHORT, 0)
+    assert [row["problems"] for row in rows] == [[]] * len(registry.named(name).kinds)
+    for row in rows:
+        assert row["effects"] > 25 and row["cuts"] >= 3 * row["effects"]
+        assert row["lives"] > row["effects"] * (2 if name == "memory/repository" else 1), row
 
 
-@pytest.fixture(scope="session")
-def board(tmp_path_factory):
-    reason = mpy.unavailable()
-    if reason:
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("sweep_board")
-    names = ("sweep", "decada_cloud", "mutants", "enrolled", "tuf_repo", "scratch", "expect")
-    names += ("test_offers", "test_downloads")
-    mpy.build(folder, keep=shorten.words(*((PORTABLE / (name + ".py")).read_text("utf-8") for name in names)))
-    for name in names:
-        mpy.compile_file(PORTABLE / (name + ".py"), folder / (name + ".mpy"), name + ".py")
-    return folder
+@pytest.mark.parametrize(("kind", "firmware", "every"), [("repository", False, 12), ("repository", True, 20)])
+def test_lives_from_points_are_those_that_are_really_cut(here, python, kind, firmware, every):
+    before = registry.ESP32 if firmware else ""
+    code = before + "import sweep; sweep.alike(%r, %d)" % (here.world(kind, firmware), every)
+    assert here.run(python, code)[0] > 4
 
 
-@pytest.fixture(params=["cpython", "micropython"])
-def python(request):
-    """Runs a statement in a fresh interpreter; gives the lines that it prints, read as JSON."""
-    if request.param == "cpython":
-        path = "import sys; sys.path[:0] = [%r, %r, %r]; " % (str(ROOT), str(ROOT / "tools"), str(PORTABLE))
-        command, folder = [sys.executable, "-c"], ROOT
-    else:
-        path, command, folder = "", [*mpy.interpreter("2M"), "-c"], request.getfixturevalue("board")
-
-    def run(code):
-        ran = subprocess.run([*command, path + code], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return [json.loads(line) for line in ran.stdout.splitlines()]
-
-    return run
+@pytest.mark.parametrize(("name", "defect"), PLANTED)
+def test_a_planted_defect_is_caught(here, python, name, defect):
+    row = run.planted(here, registry.named(name), python, defect)
+    assert row["caught"], "the sweep did not notice: " + defect
 
 
-@pytest.fixture
-def sweep(python, worlds):
-    def run(second_every, mutant="", kind="repository"):
-        return python("import sweep; sweep.main(%r, %d, %r)" % (str(worlds[kind]), second_every, mutant))
-
-    return run
+@pytest.mark.parametrize("defect", [*mutants.TRUST_DEFECTS, *mutants.DOWNLOAD_DEFECTS])
+def test_a_planted_defect_of_trust_or_downloads_is_caught(here, python, defect):
+    caught = here.run(python, "import mutants; mutants.try_out(%r)" % defect)
+    assert caught == [True], "the attacks did not notice: " + defect
 
 
-def test_no_cut_bricks_or_lies(sweep):
-    good, bad = sweep(SECOND_EVERY)
-    assert good["problems"] == [] and bad["problems"] == []
-    assert good["effects"] > 30 and good["lives"] > 3 * good["effects"]
+def test_a_problem_is_told_with_seed_and_the_command_that_repeats_it(here, monkeypatch, capsys):
+    broken = "import mutants; mutants.plant('activate before save')\n"
+    sweep = registry.named("memory/file")
+    lives = sweep.lives
+    monkeypatch.setattr(sweep, "lives", lambda *depth: broken + lives(*depth))
+    monkeypatch.setattr(registry, "SWEEPS", [sweep])
+    assert run.main(["--short", "--seed", "3", "--python", "cpython", "--no-defects"]) == 1
+    said = capsys.readouterr().out
+    assert "seed 3" in said and "make sweep ARGS='--life memory/file:cpython:good:[[" in said, said
+    spec = said.split("--life ")[1].split("'")[0]
+    life = sweep.life
+    monkeypatch.setattr(sweep, "life", lambda *which: broken + life(*which))
+    assert run.main(["--life", spec]) == 1
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["problem"]
 
 
-# With one cut each; the second cut is the same machine's, whatever road the metadata came.
-@pytest.mark.parametrize("kind", ["rotated", "bundle", "file"])
-def test_no_cut_spoils_trust(sweep, kind):
-    found = sweep(0, kind=kind)
-    assert [one["problems"] for one in found] == [[]] * len(found)
-    assert found[0]["lives"] == 3 * found[0]["effects"] + 1 > 70
-
-
-@pytest.mark.parametrize("mutant", mutants.DEFECTS)
-def test_a_planted_defect_is_caught(sweep, mutant):
-    kind = mutants.DEFECTS[mutant][1]
-    assert sweep(0, mutant, kind)[-1]["count"] > 0, "the sweep did not notice: " + mutant
-
-
-@pytest.mark.parametrize("mutant", [*mutants.TRUST_DEFECTS, *mutants.DOWNLOAD_DEFECTS])
-def test_a_planted_defect_of_trust_or_downloads_is_caught(python, mutant):
-    caught = python("import mutants; mutants.try_out(%r)" % mutant)
-    assert caught == [True], "the attacks did not notice: " + mutant
+def test_json_is_one_object_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(registry, "SWEEPS", [registry.named("memory/file")])
+    assert run.main(["--short", "--seed", "3", "--python", "cpython", "--no-defects", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == {"seed": 3} and lines[-1]["total"]["lives"] == lines[1]["lives"]

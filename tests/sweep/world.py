@@ -35,6 +35,7 @@ from agent.trust.walk import Walk
 from agent.wire import appimage
 
 ONLINE = ("timestamp", "snapshot")
+SECURITY = 2
 PATH = "%s/sim/1.1.0/image"
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 ISSUED = datetime(2026, 11, 30, tzinfo=UTC)
@@ -64,7 +65,7 @@ class Repository:
         bins = SuccinctRoles([key.keyid], 1, 5, "bin")
         self.targets = Targets(expires=EXPIRES, delegations=Delegations({key.keyid: key}, succinct_roles=bins))
         self.bin = bins.get_role_for_target(self.path)
-        custom = {"kind": kind(), "version": "1.1.0", "hardware": ["sim"], "security": 2, "size": len(image)}
+        custom = {"kind": kind(), "version": "1.1.0", "hardware": ["sim"], "security": SECURITY, "size": len(image)}
         custom |= {"requires": ">=1.0.0 <1.1.0", "prerequisite": "1.0.0"}
         self.releases = Targets(expires=EXPIRES)
         sha256 = hashlib.sha256(image).hexdigest()
@@ -127,6 +128,7 @@ def write(folder: Path, kind: str) -> Path:
         "image": image.hex(),
         "factory": factory.hex(),
         "version": "1.1.0",
+        "security": SECURITY,
         "target": repository.path,
         "now": int(NOW.timestamp()),
         "issued": int(ISSUED.timestamp()),

@@ -122,8 +122,8 @@ def find_release(api: Api, name: str) -> str:
     return paths[0]
 
 
-def create_job(api: Api, release: str, devices: list[str], max_failures: int) -> dict[str, Any]:
-    """`devices` are device keys; an empty list means all."""
+def create_job(api: Api, release: str, devices: list[str], max_failures: int, **orders: bool) -> dict[str, Any]:
+    """`devices` are device keys; an empty list means all.  `orders`: retry, downgrade."""
     wanted: dict[str, Any] = {"target": find_release(api, release), "max_failures": max_failures}
     if devices:
         found = [find_device(api, name) for name in devices]
@@ -133,7 +133,24 @@ def create_job(api: Api, release: str, devices: list[str], max_failures: int) ->
         wanted |= {"devices": [d["device_key"] for d in found], "product_key": products.pop()}
     else:
         wanted["devices"] = "all"
-    return api.post("/api/v1/jobs", wanted)
+    return api.post("/api/v1/jobs", wanted | {name: True for name, ordered in orders.items() if ordered})
+
+
+def roll_back(api: Api, name: str) -> dict[str, Any]:
+    """The job that takes a device to the release that it ran before."""
+    return api.post(_path(api, name) + "/rollback", {})
+
+
+def consent(api: Api, name: str, job: str, gate: str, valid_s: int, answer: str, as_json: bool) -> None:
+    given = api.post(_path(api, name) + "/consent", {"job": job, "gate": gate, "valid_s": valid_s, "answer": answer})
+    if as_json:
+        return show_json(given)
+    show_facts([("gate", given["gate"]), ("answer", given["answer"]), ("valid until", moment(given["expires"]))])
+
+
+def _path(api: Api, name: str) -> str:
+    found = find_device(api, name)
+    return f"/api/v1/devices/{found['product_key']}/{found['device_key']}"
 
 
 def list_jobs(api: Api, as_json: bool) -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -235,11 +237,13 @@ def _summary_of(release: Release, draft: Draft) -> dict[str, Any]:
 
 
 def write_factory_slot(slot: Path, release: Release) -> None:
-    """Put an image into a slot folder as a factory would: files, then `.release`, then `.index`, which makes it whole."""
+    """Put an image into a slot folder as a factory would: files, our own three, `.index` last, which makes it whole."""
     index, contents = images.split(release.image)
     for path, data in contents.items():
         target = slot / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     (slot / ".release").write_text(json.dumps(release.note(), separators=(",", ":"), sort_keys=True))
+    size = struct.pack(">Q", len(release.image))  # all of it is there: the way back needs no download
+    (slot / ".progress").write_bytes(size + struct.pack(">I", zlib.crc32(size)))
     (slot / ".index").write_bytes(index)

@@ -88,12 +88,16 @@ def demo(
     runtime: Annotated[str, typer.Option(help="cpython, micropython or both.")] = "both",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder, logs included.")] = False,
     timeout: Annotated[int, typer.Option(min=10, help="Seconds that one step of the story may take.")] = 120,
+    cut_power: Annotated[
+        int, typer.Option(metavar="N", help="Cut the power of the devices N times, all along the way.")
+    ] = 0,
+    seed: Annotated[int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json))
+    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed))
 
 
 @device.command("ls")
@@ -161,6 +165,45 @@ def device_make(
     show_facts([("device", key), ("run it", f"trueboot-agent run --config {config}")])
 
 
+@device.command("consent")
+def device_consent(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="Device key, or PRODUCT/DEVICE.")],
+    job: Annotated[str, typer.Option(help="The job whose release is agreed to.")],
+    gate: Annotated[str, typer.Option(help="download or activate.")],
+    expires: Annotated[int, typer.Option(min=1, help="Seconds for which it is good.")] = 3600,
+    no: Annotated[bool, typer.Option("--no", help="Refuse instead.")] = False,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Agree for a device that accepts such words (consent_remote) and asks.  It never overrides a no on the device."""
+    from .fleet import consent
+
+    if gate not in ("download", "activate"):
+        raise Problem("usage", "--gate is download or activate.")
+    consent(api_of(server, ca, token, state), name, job, gate, expires, "no" if no else "yes", json)
+
+
+@device.command("rollback")
+def device_rollback(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="Device key, or PRODUCT/DEVICE.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job ends.")] = False,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds to follow.")] = 3600,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Take a device back to the release that it ran before; no download, while its spare slot still holds that."""
+    from .fleet import roll_back
+
+    api = api_of(server, ca, token, state)
+    _end(api, roll_back(api, name), follow, timeout, json)
+
+
 @app.command()
 def deploy(
     release: Annotated[
@@ -169,6 +212,8 @@ def deploy(
     device: Annotated[list[str] | None, typer.Option(help="A device; repeat for more.", show_default=False)] = None,
     all: Annotated[bool, typer.Option("--all", help="Every device that the release is for.")] = False,
     max_failures: Annotated[int, typer.Option(min=0, help="Failures that do not halt the job.")] = 0,
+    retry: Annotated[bool, typer.Option("--retry", help="Ask devices anew that have refused this image.")] = False,
+    downgrade: Annotated[bool, typer.Option("--downgrade", help="Also where a newer version runs.")] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job ends.")] = False,
     timeout: Annotated[int, typer.Option(min=1, help="Seconds to follow.")] = 3600,
     server: ServerOption = "",
@@ -183,7 +228,7 @@ def deploy(
     if bool(device) == all:
         raise Problem("usage", "Say which devices: --device NAME (repeatable), or --all.")
     api = api_of(server, ca, token, state)
-    job = create_job(api, release, device or [], max_failures)
+    job = create_job(api, release, device or [], max_failures, retry=retry, downgrade=downgrade)
     _end(api, job, follow, timeout, json)
 
 

@@ -113,15 +113,23 @@ def server_attack() -> list[Step]:
     ]
 
 
-def missing(events: Iterable[Event], steps: list[Step]) -> list[str]:
-    """The steps that did not happen in this order, each with what came last before it."""
+def missing(events: Iterable[Event], steps: list[Step], cut: bool = False) -> list[str]:
+    """The steps that did not happen in this order, each with what came last before it.
+
+    With `cut`, the power of the device went now and then: that is as good as a reset, and with each cut one line of the
+    device's may have been lost, which it had not told yet.  What the server knows is never lost.
+    """
     remaining, passed, lacking = list(events), "the start", []
+    losses = sum(event["event"] == "power.cut" for event in remaining) if cut else 0
     for step in steps:
         for index, event in enumerate(remaining):
-            if step.fits(event):
+            if step.fits(event) or (cut and step.event == "power.reset" and event["event"] == "power.cut"):
                 remaining, passed = remaining[index + 1 :], step.words
                 break
         else:
+            if losses and step.source == "device":
+                losses -= 1
+                continue
             lacking.append(f"{step.words}, after {passed}")
     return lacking
 

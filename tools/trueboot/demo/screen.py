@@ -40,6 +40,7 @@ WORDS = {
     ("device", "update.confirmed"): "CONFIRMED {version}",
     ("device", "update.rolled_back"): "ROLLED BACK from {version}: {reason}",
     ("device", "update.failed"): "update failed: {reason}",
+    ("device", "update.waiting"): "{version} waits for {for}",
     ("device", "update.refused"): "update refused: {reason}",
     ("device", "report.accepted"): "signed report accepted: {outcome} {version}",
     ("device", "command"): "command {name}",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..problem import FAILED, Problem
 from . import expect, screen
+from .cuts import MAX_CUTS, Cuts
 from .world import World, world
 
 SCRIPTS = ("happy", "rollback", "attack", "all")
@@ -22,7 +24,18 @@ COMMAND = "blink"
 COMMAND_TIMEOUT_S = 10
 
 
-def run(script: str, devices: int, runtime: str, keep: bool, timeout_s: int, as_json: bool) -> int:
+def run(
+    script: str,
+    devices: int,
+    runtime: str,
+    keep: bool,
+    timeout_s: int,
+    as_json: bool,
+    cuts: int = 0,
+    seed: int | None = None,
+) -> int:
+    if not 0 <= cuts <= MAX_CUTS:
+        raise Problem("usage", f"--cut-power {cuts}: a number up to {MAX_CUTS} is wanted.")
     if script not in SCRIPTS:
         raise Problem("usage", f"--script {script}: one of {', '.join(SCRIPTS)} is wanted.")
     runtimes = runtimes_here(runtime)
@@ -32,13 +45,16 @@ def run(script: str, devices: int, runtime: str, keep: bool, timeout_s: int, as_
     try:
         with world(folder, show.tell) as here:
             story = Story(here, script, timeout_s)
+            if cuts:
+                seed = random.SystemRandom().randrange(10000) if seed is None else seed
+                here.cuts = Cuts(cuts, seed, story.releases())
             try:
                 story.tell([(f"{kind}-{number}", kind) for kind in runtimes for number in range(1, devices + 1)])
             finally:
                 show.close()
             found = story.findings()
             here.stop()
-            here.say("demo.finished", ok=not found, missing=found)
+            here.say("demo.finished", ok=not found, missing=found, **story.cuts_told())
             seconds = here.events[-1]["at"]
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -49,10 +65,14 @@ def run(script: str, devices: int, runtime: str, keep: bool, timeout_s: int, as_
     if as_json:
         return FAILED if found else 0
     if found:
+        if cuts:
+            print(f"--cut-power {cuts} --seed {seed} repeats the moments of the cuts.", file=sys.stderr)
         print("\nDid not hold:", *found, sep="\n  - ", file=sys.stderr)
         raise Problem("demo_failed", todo=f"Read the logs in {folder}." if keep else "")
     devices_held = f"{story.count} devices" if story.count > 1 else "one device"
     print(f"\nAll expectations held on {devices_held}, in {seconds:.1f} s.")
+    if here.cuts:
+        print(here.cuts.told())
     return 0
 
 
@@ -113,6 +133,8 @@ class Story:
             chapters.append(("A broken release", self.broken_release))
         if self.script in ("attack", "all"):
             chapters.append(("A thief's release", self.stolen_release))  # the last: the server is his from then on
+        if here.cuts:
+            here.cuts.deal([name for name, _ in devices])
         here.start_server()
         for name, runtime in devices:
             here.add_device(name, runtime)
@@ -120,6 +142,21 @@ class Story:
             here.say("demo.chapter", title=title)
             if not chapter():
                 return
+        if here.cuts and not here.cuts.rest(here, self.online, self.timeout_s):
+            self._late.append("a device did not come back after the power had gone")
+
+    def releases(self) -> tuple[str, ...]:
+        """Those that devices will try."""
+        return ((GOOD,) if self.script in ("happy", "all") else ()) + (
+            (BROKEN,) if self.script in ("rollback", "all") else ()
+        )
+
+    def cuts_told(self) -> dict[str, Any]:
+        cuts = self.here.cuts
+        return {"cuts": [list(one) for one in cuts.done], "seed": cuts.seed} if cuts else {}
+
+    def online(self, name: str, since: int) -> bool:
+        return self.here.seen(name, "device", "session.online", since)
 
     # -- chapters: each ends well, or says what it waited for and ends the story
 
@@ -216,7 +253,10 @@ class Story:
         for device in self.here.devices:
             events = self.here.of(device.name)
             for steps in self.expected():
-                found += [f"{device.name}: missing: {line}" for line in first_of(expect.missing(events, steps))]
+                found += [
+                    f"{device.name}: missing: {line}"
+                    for line in first_of(expect.missing(events, steps, cut=bool(self.here.cuts)))
+                ]
             found += [f"{device.name}: {line}" for line in expect.lies(events, device.name, (GOOD, BROKEN, STOLEN))]
             found += [f"{device.name}: {line}" for line in expect.taken(events, device.name, STOLEN)]
             found += [f"{device.name}: {line}" for line in expect.unproven(events, device.name)]

@@ -22,6 +22,7 @@ from typing import Any
 from .. import provision, releases
 from ..api import Api, Server
 from ..problem import Problem
+from .cuts import Cuts
 from .supervisor import Device, Event, Lines
 
 HARDWARE = "sim"
@@ -40,6 +41,7 @@ class World:
         self.folder = folder
         self.heap = MICROPYTHON_HEAP  # of devices that are added from now on
         self.events: list[Event] = []
+        self.cuts: Cuts | None = None
         self.devices: list[Device] = []
         self.server_info: dict[str, Any] = {}
         self._tell = tell
@@ -55,6 +57,8 @@ class World:
     def record(self, event: Event) -> None:
         event["at"] = round(time.monotonic() - self._started, 3)
         self.events.append(event)
+        if self.cuts:
+            self.cuts.hear(event)
         self._tell(event)
 
     def say(self, name: str, **fields: Any) -> None:
@@ -76,6 +80,8 @@ class World:
             told.append(self._from_server.get())
         for device in self.devices:
             device.poll()
+        if self.cuts:
+            self.cuts.pull(self.devices)
         for event in told:
             if event is not None:
                 self.record(event)

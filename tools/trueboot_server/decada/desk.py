@@ -139,6 +139,7 @@ class DecadaDesk:
             "target": job.target,
             "job": str(attempt.id),
             "nonce": attempt.nonce,
+            **{name: True for name in ("retry", "downgrade") if getattr(job, name)},
         }
 
 

@@ -35,9 +35,18 @@ FAILURES = ("failed", "rolled_back", "refused", "timed_out")
 TRIAL_STEP = 90  # of the device's progress
 WITHDRAWN = "the release was withdrawn"
 BEGUN = ("pushed", "in_progress", "on_trial")
+WAITING = "waiting for "  # how a device begins to say that it may go on only later: that is not late
 
 
-def create(t: Transaction, release: Any, product_key: str, device_keys: list[str], max_failures: int) -> int:
+def create(
+    t: Transaction,
+    release: Any,
+    product_key: str,
+    device_keys: list[str],
+    max_failures: int,
+    retry: bool = False,
+    downgrade: bool = False,
+) -> int:
     job_id = _new_id(
         t.execute(
             jobs.insert().values(
@@ -47,6 +56,8 @@ def create(t: Transaction, release: Any, product_key: str, device_keys: list[str
                 sha256=release.sha256,
                 length=release.length,
                 max_failures=max_failures,
+                retry=retry,
+                downgrade=downgrade,
                 state="running",
                 created_at=t.now,
             )
@@ -123,8 +134,9 @@ def progress(t: Transaction, row: Any, step: int, desc: str) -> None:
         return
     back = row.state == "on_trial" and step < TRIAL_STEP  # the image is activated once more
     state = "in_progress" if back or row.state in ("queued", "pushed") else row.state
+    started_at = None if desc.startswith(WAITING) else row.started_at or t.now
     # A sign of life: pushes are counted from the last one.
-    _update(t, row, state=state, step=step, desc=desc, started_at=row.started_at or t.now, pushes=0)
+    _update(t, row, state=state, step=step, desc=desc, started_at=started_at, pushes=0)
     _tell(t, row, "progress", step=step, desc=desc)
 
 

@@ -53,7 +53,7 @@ async def image(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Cache-Control": "no-store"})
     if found is None:
         return await _plain(request, response, path, offset, length)
-    response.content_type, frames = found[0], list(found[1])
+    response.content_type, frames = found
     response.content_length = sum(map(len, frames))
     await response.prepare(request)
     for frame in frames:

@@ -36,27 +36,30 @@ async def list_jobs(request: web.Request) -> web.Response:
     most = int(query_number(request, "limit", _LISTED, _LISTED_MAX))
     with parts.store.transaction() as t:
         rows = t.rows(sa.select(jobs).order_by(jobs.c.id.desc()).limit(most))
-        shown = [_shown(t, row) for row in rows]
+        shown = [shown_job(t, row) for row in rows]
     return web.json_response({"jobs": shown})
 
 
 async def create(request: web.Request) -> web.Response:
     parts = require_admin(request)
     body = await read_object(request)
-    only(body, "target", "devices", "product_key", "max_failures")
+    only(body, "target", "devices", "product_key", "max_failures", "retry", "downgrade")
     product_key = body.get("product_key", parts.credentials.product_key)
     max_failures = body.get("max_failures", 0)
     if type(max_failures) is not int or not 0 <= max_failures <= parts.limits.devices_per_job:
         raise ApiError(400, "bad_max_failures", "max_failures must be a whole number from 0")
+    retry, downgrade = body.get("retry", False), body.get("downgrade", False)
+    if type(retry) is not bool or type(downgrade) is not bool:
+        raise ApiError(400, "bad_parameter", "retry and downgrade are true or false")
     with parts.store.transaction() as t:
         release = t.row(sa.select(releases).where(releases.c.target == str(body.get("target"))))
         if release is None:
             raise ApiError(
                 404, "no_such_release", "no published release has this target path", "GET /api/v1/releases lists them."
             )
-        keys = _chosen(t, product_key, body.get("devices"), parts.limits)
-        job_id = model.create(t, release, product_key, keys, max_failures)
-        shown = _shown(t, model.job(t, job_id))
+        keys = chosen(t, product_key, body.get("devices"), parts.limits)
+        job_id = model.create(t, release, product_key, keys, max_failures, retry, downgrade)
+        shown = shown_job(t, model.job(t, job_id))
     for key in keys:
         parts.desk.push_due(Identity(product_key, key))
     return web.json_response(shown, status=201)
@@ -65,7 +68,7 @@ async def create(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
-        return web.json_response(_shown(t, _find(t, request)))
+        return web.json_response(shown_job(t, _find(t, request)))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -73,10 +76,10 @@ async def cancel(request: web.Request) -> web.Response:
     with parts.store.transaction() as t:
         row = _find(t, request)
         model.cancel(t, row.id)
-        return web.json_response(_shown(t, _find(t, request)))
+        return web.json_response(shown_job(t, _find(t, request)))
 
 
-def _chosen(t: Transaction, product_key: Any, wanted: Any, limits: Limits) -> list[str]:
+def chosen(t: Transaction, product_key: Any, wanted: Any, limits: Limits) -> list[str]:
     """The device keys of a new job: known, not revoked, not busy with another."""
     usable = devices.c.state != "revoked"
     known = t.rows(
@@ -120,7 +123,7 @@ def _find(t: Transaction, request: web.Request) -> Any:
     return row
 
 
-def _shown(t: Transaction, row: Any) -> dict[str, Any]:
+def shown_job(t: Transaction, row: Any) -> dict[str, Any]:
     """What was sent, what was proven of it, and what its devices run now."""
     found, now = model.attempts_of(t, row.id), running.of_attempts(t, row.id)
     attempts = [_attempt(attempt, row, now.get(attempt.device_key)) for attempt in found]
@@ -132,6 +135,8 @@ def _shown(t: Transaction, row: Any) -> dict[str, Any]:
         "state": row.state,
         "reason": row.reason,
         "max_failures": row.max_failures,
+        "retry": row.retry,
+        "downgrade": row.downgrade,
         "created_at": iso(row.created_at),
         "ended_at": iso(row.ended_at),
         "counts": model.counts(found, sum(attempt["runs_it"] for attempt in attempts)),

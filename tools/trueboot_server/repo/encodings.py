@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,19 +54,19 @@ class Encodings:
 
     async def body(
         self, image: Image, base: Image | None, offset: int, accept: set[str]
-    ) -> tuple[str, Iterable[bytes]] | None:
+    ) -> tuple[str, list[bytes]] | None:
         """(content type, frames) of the image from `offset` on; None: send it as it is."""
         if _size(image.path) > self._limits.encoded_image_bytes:
             return None
         if "patch" in accept and base and _size(base.path) <= self._limits.encoded_image_bytes:
             framed = await self._ready(_patch_name(base, image), lambda name: self._make_patch(name, base, image), 0)
             if framed is not None:
-                return PATCH, await asyncio.to_thread(patch_from, framed, _byte(image.path, offset), offset)
+                return PATCH, await asyncio.to_thread(_patched, framed, image.path, offset)
         if "deflate" in accept:
             wait_s = self._limits.encoding_wait_s
             framed = await self._ready(f"{image.sha256}.deflate", lambda name: self._make_deflated(name, image), wait_s)
             if framed is not None:
-                return DEFLATE, await asyncio.to_thread(_deflated, framed, image.path, offset)
+                return DEFLATE, await asyncio.to_thread(deflated_from, framed, _reader(image.path), offset)
         return None
 
     async def close(self) -> None:
@@ -129,7 +129,12 @@ class Encodings:
         async with self._patching:
             # -P: what lies in the working folder is none of ours.
             command = [sys.executable, "-P", "-m", "trueboot_server.repo.patches", str(base.path), str(image.path)]
-            command += [str(self._folder / name), str(limits.patch_memory_bytes), str(int(limits.patch_s))]
+            command += [
+                str(self._folder / name),
+                str(limits.patch_memory_bytes),
+                str(int(limits.patch_s)),
+                str(os.getpid()),
+            ]
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -190,11 +195,14 @@ def _size(path: Path) -> int:
         return sys.maxsize
 
 
-def _byte(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(1)
+def _patched(framed: Framed, path: Path, offset: int) -> list[bytes]:
+    return patch_from(framed, _reader(path)(offset, offset + 1), offset)
 
 
-def _deflated(framed: Framed, path: Path, offset: int) -> Iterable[bytes]:
-    return deflated_from(framed, path.read_bytes() if offset else b"", offset)
+def _reader(path: Path) -> Callable[[int, int], bytes]:
+    def read(start: int, end: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    return read

@@ -15,7 +15,7 @@ import hashlib
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -82,14 +82,16 @@ class Framed:
 
 
 class Plain:
-    """The source of a body that is the image itself."""
+    """The source of a body that is the image itself, or a part of it that begins at the image's byte `start`."""
 
-    def __init__(self, image: bytes):
-        self.length = len(image)
+    def __init__(self, image: bytes, start: int = 0):
+        self.length = start + len(image)
         self._image = image
+        self._start = start
 
     def take(self, state: State, budget: int) -> tuple[State, bytes]:
-        stream = self._image[state.at : state.at + budget]
+        at = state.at - self._start
+        stream = self._image[at : at + budget]
         return State(state.at + len(stream), 0), stream
 
 
@@ -127,10 +129,10 @@ def inflate(frame: bytes) -> bytes:
     return zlib.decompress(frame[2:], -_WINDOW_BITS)
 
 
-def deflated_from(framed: Framed, image: bytes, offset: int) -> Iterable[bytes]:
-    """The frames of `framed`, a body of Plain, from the image's byte `offset` on."""
+def deflated_from(framed: Framed, read: Callable[[int, int], bytes], offset: int) -> list[bytes]:
+    """The frames of `framed`, a body of Plain, from the image's byte `offset` on.  read(start, end): bytes of the image."""
     number = framed.holding(offset)
     if framed.rows[number][0] == offset:
         return framed.frames[number:]
     end = framed.rows[number + 1][0] if number + 1 < len(framed.rows) else framed.length
-    return pack(Plain(image[:end]), State(offset, 0)).frames + framed.frames[number + 1 :]
+    return pack(Plain(read(offset, end), offset), State(offset, 0)).frames + framed.frames[number + 1 :]

@@ -5,7 +5,7 @@ The differences are bsdiff's (`bsdiff4`): pairs of stretches that are alike but 
 between them.  They become spans, each with its absolute place in the base, so that they can be cut and continued
 anywhere.  Within a stretch, a run of at least COPY_BYTES that did not change is a copy.
 
-    python -m trueboot_server.repo.patches BASE IMAGE OUT MEMORY_BYTES SECONDS
+    python -m trueboot_server.repo.patches BASE IMAGE OUT MEMORY_BYTES SECONDS SERVER_PID
 
 makes one in a process of its own, whose memory and time are bounded: bsdiff takes 17 times the base, and longer than
 one may wait on contrived input.  What it writes it has applied and compared, with the device's own code.
@@ -13,9 +13,11 @@ one may wait on contrived input.  What it writes it has applied and compared, wi
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import resource
+import signal
 import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -30,6 +32,7 @@ from .frames import Framed, Plain, State, inflate, pack
 NOT_SMALLER = "it is not smaller"
 COPY_BYTES = 64  # shorter ones cost more as an instruction than as zeros among the sums
 _UNCHANGED = re.compile(rb"\0{%d,}" % COPY_BYTES)
+_PR_SET_PDEATHSIG = 1  # Linux
 _HEAD_BYTES = 20  # four numbers at their longest
 
 
@@ -109,7 +112,7 @@ def make(base: bytes, image: bytes) -> Framed:
     return _packed(spans, 0, image[:1])
 
 
-def patch_from(framed: Framed, image_byte: bytes, offset: int) -> Iterable[bytes]:
+def patch_from(framed: Framed, image_byte: bytes, offset: int) -> list[bytes]:
     """The frames of a body of `make` from the image's byte `offset`, which is `image_byte`, on."""
     if not offset:
         return framed.frames
@@ -210,7 +213,10 @@ def _number(value: int) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    base_file, image_file, out, memory_bytes, seconds = arguments
+    base_file, image_file, out, memory_bytes, seconds, server = arguments
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed server leaves nobody at work
+    if os.getppid() != int(server):
+        return 1  # it was killed before that
     resource.setrlimit(resource.RLIMIT_AS, (int(memory_bytes),) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds),) * 2)
     base, image = Path(base_file).read_bytes(), Path(image_file).read_bytes()

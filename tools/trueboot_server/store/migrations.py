@@ -86,7 +86,12 @@ def _what_runs(connection: Connection) -> None:
             connection.execute(text(statement))
 
 
-STEPS: list[Callable[[Connection], None]] = [_first, _reason_of_a_halt, _what_runs]
+def _orders_of_a_job(connection: Connection) -> None:
+    for name in ("retry", "downgrade"):
+        connection.execute(text(f"ALTER TABLE jobs ADD COLUMN {name} BOOLEAN NOT NULL DEFAULT 0"))
+
+
+STEPS: list[Callable[[Connection], None]] = [_first, _reason_of_a_halt, _what_runs, _orders_of_a_job]
 
 
 class NewerDatabase(Exception):

@@ -109,6 +109,8 @@ jobs = Table(
     Column("created_at", Integer, nullable=False),
     Column("ended_at", Integer),
     Column("reason", Text),  # of a halt that no device caused
+    Column("retry", Boolean, nullable=False),  # a device that refused the image is asked anew
+    Column("downgrade", Boolean, nullable=False),  # the release need not be newer than what runs
     sqlite_autoincrement=True,
 )
 

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Which of our modules are loaded.  Part of the shell.
+
+What is needed for a while only is loaded for that while: on a board, all of
+ours that was loaded after the agent was made can be forgotten again.  Modules
+hold no state, so a second copy does no harm.
+"""
+
+import gc
+import sys
+
+OURS = ("agent", "platform_adapters")
+
+
+class Modules:
+    def __init__(self, passing):
+        """`passing`: names of modules that are loaded already, and have done their work."""
+        self._resident = set(sys.modules) - set(passing)
+        self._left = 0  # modules that were left when we last forgot the others
+
+    def get(self, name):
+        """agent/<name>.py, loaded when it is asked for."""
+        name = "agent." + name
+        if name not in sys.modules:
+            __import__(name)
+        return sys.modules[name]
+
+    def let_go(self, name):
+        """Forget agent/<name>.py, which the caller alone has used: a task may, which has it no longer."""
+        name = "agent." + name
+        if sys.implementation.name == "micropython" and name in sys.modules and name not in self._resident:
+            _drop(name)
+            gc.collect()
+
+    def forget(self, platform):
+        """Let go of all that came later.  The caller knows that nothing under way needs it."""
+        if sys.implementation.name != "micropython" or len(sys.modules) == self._left:
+            return  # CPython has the room, and classes there are better not loaded twice
+        passing = [n for n in sys.modules if n not in self._resident and n.split(".")[0] in OURS]
+        if passing:
+            if hasattr(platform, "idle"):
+                platform.idle()
+            for name in passing:
+                _drop(name)
+            gc.collect()
+        self._left = len(sys.modules)
+
+
+def _drop(name):
+    parent, _, leaf = name.rpartition(".")
+    del sys.modules[name]
+    if hasattr(sys.modules.get(parent), leaf):
+        delattr(sys.modules[parent], leaf)
