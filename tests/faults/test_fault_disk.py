@@ -53,7 +53,9 @@ def test_an_update_on_a_failing_disk(rig, fault):
     device.power_on()
     rig.wait(device, "session.online", since=since)
     if not told:  # it goes on where it was
-        assert rig.until(lambda: any(rig.seen(device.name, "server", end) for end in ends), PATIENCE_S), rig.told(device)
+        assert rig.until(lambda: any(rig.seen(device.name, "server", end) for end in ends), PATIENCE_S), rig.told(
+            device
+        )
     last = rig.release(rig.next_version())
     rig.deploy(last, device)
     rig.wait(device, "version.reported", version=last.version)

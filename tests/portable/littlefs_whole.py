@@ -3,7 +3,7 @@
 
 The flash is that of `littlefs`, the lives and the judge are those of `sweep`, the far end is its cloud; keys, time and
 chance are the memory platform's.  Programs, erases and what is sent are effects alike, numbered over all boots of a
-life.  After a cut nothing reaches the flash any more, and the next boot mounts what is there.
+life.  After a cut nothing reaches the flash any more, and the next boot mounts what was there then.
 """
 
 import gc
@@ -20,7 +20,6 @@ from platform_adapters import bootrecord, dirslots, files, filestore, memory, me
 
 WAYS = (NOT_DONE, TORN_EARLY, TORN_LATE)
 GEOMETRY = "pico"
-_DEAD = -5  # EIO
 
 
 class Life(memory_power.Life):
@@ -42,33 +41,32 @@ class Life(memory_power.Life):
             self.end()
         return way
 
+    def end(self, by_reset=False):
+        if self.alive:
+            self.device.data = bytearray(self.device.data)  # what is left
+        super().end(by_reset)
+
 
 class Flash(littlefs.Flash):
-    """Dead after a cut: what files do that are closed later reaches nothing."""
+    """After a cut it goes on as a copy that nobody will see: files that are closed later find a flash."""
 
     def __init__(self, data, life):
         super().__init__(data)
         self._life = life
 
-    def readblocks(self, block, buffer, offset=0):
-        if not self._life.alive:
-            return _DEAD
-        return super().readblocks(block, buffer, offset)
-
     def writeblocks(self, block, buffer, offset=0):
-        if not self._life.alive:
-            return _DEAD
         try:
             return super().writeblocks(block, buffer, offset)
         except littlefs.Broken as error:
             raise memory.Illegal(str(error)) from None
 
     def _do(self, operation):
-        if not self._life.alive:
-            return
-        way = self._life.count("erase" if operation[1] is None else "program")
+        way = None
+        if self._life.alive:
+            way = self._life.count("erase" if operation[1] is None else "program")
         littlefs.carry_out(operation, self.data, DONE if way is None else way)
         if way is not None:
+            self._life.device.data = bytearray(self.data)
             raise memory.PowerCut("flash")
 
 
@@ -86,6 +84,14 @@ class Store(filestore.FileStore):
 
 class Records:
     """What the store holds, seen from above."""
+
+    def __init__(self, device):
+        self._device = device
+
+    def __setitem__(self, name, data):
+        """By the factory, which has the flash mounted: no effect."""
+        filestore.FileStore(AT + "/state/store").save(name, data)
+        self._device.effects, self._device.trace = 0, []
 
     def get(self, name, default=None):
         data = files.read(AT + "/state/store/" + name, filestore.RECORD_BYTES)
@@ -105,9 +111,9 @@ class Device(memory.Device):
 
     def __init__(self, peer=None, config=None, anchors=(), root=b"", seed=b"trueboot"):
         super().__init__(peer, config, anchors, root, seed)
-        self.records = Records()
+        self.records = Records(self)
         self.images = Images()
-        self.data = None
+        self.data = self.slots = None
         self.mounted = False
 
     def install(self, slot, image, note):
@@ -126,7 +132,7 @@ class Device(memory.Device):
         vfs.mount(vfs.VfsLfs2(Flash(self.data, life), progsize=littlefs.GEOMETRIES[GEOMETRY]), AT)
         self.mounted = True
         slot, _ = bootrecord.start(AT + "/state")
-        slots = dirslots.DirSlots(AT + "/slots", AT + "/state", slot)
+        slots = self.slots = dirslots.DirSlots(AT + "/slots", AT + "/state", slot)
         if not slots.release(slot) or self.images[slot] not in self.known():
             raise memory.Illegal("brick: slot %s boots, and is no whole image" % slot)
         platform = memory.Memory(life, slot, cause)
@@ -140,6 +146,9 @@ class Device(memory.Device):
     def power_off(self):
         if self.life is not None and self.life.alive:
             self.life.end()
+        if self.slots is not None:
+            self.slots._forget()  # no finaliser shall have to close a file
+            self.slots = None
         if self.mounted:
             vfs.umount(AT)
             self.mounted = False
@@ -157,33 +166,42 @@ def live(world, healthy, cuts=None):
     return run
 
 
-def swept(world, healthy, every, first_only=False):
+def swept(world, healthy, every, seed=0, first_only=False):
     """{"effects", "lives", "problems", "count"}, with cuts at every `every`th effect, the last first; a bad release's
     begin elsewhere."""
     clean = live(world, healthy)
-    problems = [["clean", clean.problem]] if clean.problem else []
+    problems = [[[], clean.problem]] if clean.problem else []
     effects, lives = clean.device.effects, 1
-    for at in range(effects - (0 if healthy else every // 2), 0, -every):
+    for at in range(effects - (seed + (0 if healthy else every // 2)) % every, 0, -every):
         for way in WAYS:
             if problems and first_only:
                 break
             lives += 1
             run = live(world, healthy, {at: way})
             if run.problem:
-                problems.append([at, way, run.problem])
+                problems.append([[[at, way]], run.problem])
     return {"effects": effects, "lives": lives, "count": len(problems), "problems": problems[:5]}
 
 
-def main(path, every, mutant=""):
-    """Prints one JSON object for a good release, and one for a bad one; with `mutant`, stops at the first problem."""
-    random.seed(1)
+def main(path, every, seed=0, defect=""):
+    """Prints one JSON object for a good release, and one for a bad one; with `defect`, the first problem ends it."""
+    random.seed(seed)
     world = sweep.load_world(path)
     sweep.remember_signatures()
     memory.Device = Device
-    if mutant:
-        __import__("mutants").plant(mutant)
-    for healthy in (True, False):
-        found = swept(world, healthy, every, bool(mutant))
+    if defect:
+        sweep.plant(defect)
+    for healthy in sweep.kinds(world):
+        found = swept(world, healthy, every, seed, bool(defect))
         print(json.dumps(found))
-        if mutant and found["count"]:
+        if defect and found["count"]:
             break
+
+
+def one(path, healthy, cuts):
+    """One life: prints each effect, then how it ended."""
+    memory.Device = Device
+    run = live(sweep.load_world(path), healthy, dict(cuts))
+    for number in range(len(run.device.trace)):
+        print(json.dumps([number + 1, run.device.trace[number]]))
+    print(json.dumps({"problem": run.problem, "boots": run.boots, "job": run.cloud.job["state"]}))

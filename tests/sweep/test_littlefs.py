@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""App slots, and the whole agent, on a real littlefs whose power is cut, in MicroPython; FAT fails the same, and is refused.
+"""App slots on a real littlefs whose power is cut at every flash operation, in MicroPython; FAT fails the same, and is refused.
 
 TRUEBOOT_SWEEP=all cuts at every operation, and at every ninth of the recoveries from every third: minutes.
 """
@@ -16,9 +16,6 @@ import pytest
 
 from trueboot import mpy, shorten
 
-sys.path.insert(0, str(Path(__file__).parent))
-import world as release  # noqa: E402
-
 PORTABLE = Path(__file__).parents[1] / "portable"
 ALL = os.environ.get("TRUEBOOT_SWEEP") == "all"
 TIMEOUT_S = 1800 if ALL else 120
@@ -32,14 +29,13 @@ def run(tmp_path_factory):
     if mpy.unavailable():
         pytest.skip(mpy.unavailable())
     folder = tmp_path_factory.mktemp("littlefs")
-    names = ("littlefs", "littlefs_mutants", "littlefs_whole", "contract_slots", "sweep", "decada_cloud", "mutants")
-    names += ("enrolled", "tuf_repo", "scratch", "expect", "test_offers", "test_downloads")
+    names = ("littlefs", "littlefs_mutants", "contract_slots")
     mpy.build(folder, keep=shorten.words(*((PORTABLE / (name + ".py")).read_text("utf-8") for name in names)))
     for name in names:
         mpy.compile_file(PORTABLE / (name + ".py"), folder / (name + ".mpy"), name + ".py")
 
     def run(call):
-        command = [*mpy.interpreter("6M"), "-c", "import %s; %s" % (call.partition(".")[0], call)]
+        command = [*mpy.interpreter("6M"), "-c", "import littlefs; littlefs." + call]
         ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout.splitlines()
@@ -48,14 +44,14 @@ def run(tmp_path_factory):
 
 
 def sweep(run, *arguments):
-    return [json.loads(line) for line in run("littlefs.main(%s)" % ", ".join(map(repr, arguments)))]
+    return [json.loads(line) for line in run("main(%s)" % ", ".join(map(repr, arguments)))]
 
 
 def test_the_slots_contract(run):
     sys.path.insert(0, str(PORTABLE))
     import contract_slots
 
-    assert run("littlefs.contract()") == [check.__name__ for check in contract_slots.CHECKS] + ["check_a_full_flash"]
+    assert run("contract()") == [check.__name__ for check in contract_slots.CHECKS] + ["check_a_full_flash"]
 
 
 @pytest.mark.parametrize(
@@ -77,32 +73,6 @@ def test_a_planted_defect_is_caught(run, defect):
     assert sweep(run, "pico", 3, 0, defect, True)[-1]["count"] > 0, "the cuts did not bring it to light: " + defect
 
 
-def whole(run, world, every, mutant=""):
-    said = run("littlefs_whole.main(%r, %d, %r)" % (str(world), every, mutant))
-    return [
-        json.loads(line) for line in said if line.startswith("{")
-    ]  # files that a cut left open may complain when freed
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return release.write(tmp_path_factory.mktemp("littlefs_world"), "repository")
-
-
-def test_no_cut_bricks_or_lies_with_the_whole_agent(run, world):
-    every = 1 if ALL else 17
-    found = whole(run, world, every)
-    print(found)
-    assert [one["problems"] for one in found] == [[], []]
-    for one in found:
-        assert one["effects"] > 90 and one["lives"] > 3 * (one["effects"] // every)
-
-
-@pytest.mark.parametrize("mutant", ["confirm after save", "version told on trial"])
-def test_a_planted_defect_of_the_agent_is_caught(run, world, mutant):
-    assert whole(run, world, 1, mutant)[-1]["count"] > 0, "the cuts did not bring it to light: " + mutant
-
-
 def test_every_defect_is_planted():
     assert len(DEFECTS) >= 9
 
@@ -114,12 +84,12 @@ def test_fat_would_lose_records(run):
 
 
 def test_fat_and_the_unknown_are_refused_at_the_start(run):
-    said = run("littlefs.refusals()")
+    said = run("refusals()")
     assert len(said) == 2 and "VfsFat" in said[0] and "littlefs" in said[0] and "Unknown" in said[1]
 
 
 def test_what_an_update_costs_the_flash(run):
-    costs = json.loads(run("littlefs.costs('pico')")[0])
+    costs = json.loads(run("costs('pico')")[0])
     print(costs)
     for call in ("start on trial", "activate", "confirm"):
         erases, programs, size = costs[call]
