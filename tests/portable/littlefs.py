@@ -355,12 +355,13 @@ def problem(world, kind):
     return ""
 
 
-def new_device(geometry):
+def new_device(geometry, image=OLD, note=None):
     """The flash of a device as it leaves the factory."""
     world = World(geometry)
     world.mount()
     files.make_folder(AT + "/state")
-    contract_slots.fill(dirslots.DirSlots(AT + "/slots", AT + "/state", "a"), OLD, 4096, {"version": "1.0.0"})
+    slots = dirslots.DirSlots(AT + "/slots", AT + "/state", "a")
+    contract_slots.fill(slots, image, 4096, note or {"version": "1.0.0"})
     os.rename(AT + "/slots/b", AT + "/slots/a")
     vfs.umount(AT)
     return world.flash.data

@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import medium
+from life import in_ram
 from pi import IMAGES, MODULES, Dead, Pi
 
 import sweep
@@ -87,6 +89,7 @@ class Records:
         return (self._folder / name).exists()
 
     def __setitem__(self, name: str, data: bytes) -> None:
+        """By the factory: no effect."""
         self._folder.mkdir(exist_ok=True)
         (self._folder / name).write_bytes(data)
 
@@ -173,15 +176,15 @@ def live(world: dict[str, Any], healthy: bool, cuts: dict[int, Any] | None = Non
     return run
 
 
-def swept(world: dict[str, Any], healthy: bool, every: int, first_only: bool = False) -> dict[str, Any]:
+def swept(world: dict[str, Any], healthy: bool, every: int, seed: int = 0, first_only: bool = False) -> dict[str, Any]:
     """Lives with a cut at every `every`th effect, and at all of autoboot.txt; a bad release's begin elsewhere."""
     clean = live(world, healthy)
-    problems: list[Any] = [["clean", clean.problem]] if clean.problem else []
+    problems: list[Any] = [[[], clean.problem]] if clean.problem else []
     trace = [name for name in clean.device.trace if not name.startswith("store.save ")]
     lives = 1
     for at in range(1, len(trace) + 1):
         name = trace[at - 1]
-        if (at + healthy * every // 2) % every and "autoboot.txt" not in name:
+        if (at + seed + healthy * every // 2) % every and "autoboot.txt" not in name:
             continue
         for way, outcome in CUTS:
             if problems and first_only:
@@ -191,5 +194,37 @@ def swept(world: dict[str, Any], healthy: bool, every: int, first_only: bool = F
             lives += 1
             run = live(world, healthy, {at: (way, outcome)})
             if run.problem:
-                problems.append([at, name, way, outcome, run.problem])
+                problems.append([[[at, [way, outcome]]], run.problem])
     return {"effects": len(trace), "lives": lives, "count": len(problems), "problems": problems[:5]}
+
+
+def main(path: str, every: int, seed: int = 0, defect: str = "") -> None:
+    """Prints one JSON object for a good release and one for a bad one; with `defect`, the first problem ends it."""
+    import defects
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir=in_ram(), prefix="trueboot-") as folder:
+        world = sweep.load_world(path)
+        sweep.remember_signatures()
+        plug(patch, Path(folder))
+        if defect in defects.DEFECTS:
+            defects.plant(defect, patch)
+        elif defect:
+            sweep.plant(defect)
+        for healthy in sweep.kinds(world):
+            found = swept(world, healthy, every, seed, bool(defect))
+            print(json.dumps(found), flush=True)
+            if defect and found["count"]:
+                break
+
+
+def one(path: str, healthy: bool, cuts: list[Any]) -> None:
+    """One life: prints each effect, then how it ended."""
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir=in_ram(), prefix="trueboot-") as folder:
+        plug(patch, Path(folder))
+        run = live(sweep.load_world(path), healthy, {at: tuple(how) for at, how in cuts})
+        for number, name in enumerate(run.device.trace, 1):
+            print(json.dumps([number, name]))
+        print(json.dumps({"problem": run.problem, "boots": run.boots, "job": run.cloud.job["state"]}))

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pi
 import world
 
+from agent.wire import appimage
 from platform_adapters.memory_esp32 import image
 from trueboot import mpy, shorten
 from trueboot.demo.story import micropython_lacks
@@ -32,6 +34,19 @@ class Firmware:
     @staticmethod
     def build(files: dict[str, bytes]) -> bytes:
         return image(b"".join(files.values()) + bytes(600))  # more than one sector
+
+
+class System:
+    """Those of the model of a Raspberry Pi, whose firmware knows them."""
+
+    KIND = "system"
+
+    @staticmethod
+    def build(files: dict[str, bytes]) -> bytes:
+        return appimage.build(pi.NEW if b"2" in files["main.py"] else pi.OLD)
+
+
+BUILDERS = {"app": appimage, "firmware": Firmware, "system": System}
 
 
 class Interpreters:
@@ -65,13 +80,13 @@ class Interpreters:
             making.rename(made)
         return made
 
-    def world(self, kind: str, firmware: bool = False) -> str:
-        """The file of a world; with `firmware`, its images are an ESP32's."""
-        folder = self.folder / ("firmware" if firmware else "app")
+    def world(self, kind: str, images: str = "app") -> str:
+        """The file of a world; `images`: the kind that its images are of."""
+        folder = self.folder / images
         path = folder / (kind + ".json")
         if not path.exists():
             folder.mkdir(exist_ok=True)
-            before, world.appimage = world.appimage, Firmware if firmware else world.appimage
+            before, world.appimage = world.appimage, BUILDERS[images]
             try:
                 world.write(folder, kind)
             finally:

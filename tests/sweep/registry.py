@@ -45,10 +45,14 @@ def memory(kind: str, short: int = 0, long: int = 3, firmware: bool = False) -> 
     before = (ESP32 if firmware else "") + "import sweep; sweep."
 
     def lives(here: Interpreters, depth: str, seed: int) -> str:
-        return before + "main(%r, %d, '', %d)" % (here.world(kind, firmware), long if depth == LONG else short, seed)
+        return before + "main(%r, %d, '', %d)" % (
+            here.world(kind, "firmware" if firmware else "app"),
+            long if depth == LONG else short,
+            seed,
+        )
 
     def life(here: Interpreters, what: str, cuts: list) -> str:
-        return before + "one(%r, %r, %r)" % (here.world(kind, firmware), what == "good", cuts)
+        return before + "one(%r, %r, %r)" % (here.world(kind, "firmware" if firmware else "app"), what == "good", cuts)
 
     def defect(here: Interpreters, name: str) -> str:
         return before + "main(%r, 0, %r)" % (here.world(kind), name)
@@ -115,6 +119,25 @@ def raspberry_pi() -> Sweep:
     return Sweep("raspberry_pi", lives, kinds, ("cpython",), defects.DEFECTS, defect, one)
 
 
+WHOLE_DEFECTS = ["confirm after save", "version told on trial"]
+
+
+def agent_on(name: str, module: str, kind: str, python: str, short: int, found: int, planted: list[str]) -> Sweep:
+    """The whole agent on a medium of its own.  Depth: the power goes at one in so many effects; defects are `found` so."""
+
+    def lives(here: Interpreters, depth: str, seed: int) -> str:
+        every = 1 if depth == LONG else short
+        return "import %s; %s.main(%r, %d, %d)" % (module, module, here.world("repository", kind), every, seed)
+
+    def life(here: Interpreters, what: str, cuts: list) -> str:
+        return "import %s; %s.one(%r, %r, %r)" % (module, module, here.world("repository", kind), what == "good", cuts)
+
+    def defect(here: Interpreters, name: str) -> str:
+        return "import %s; %s.main(%r, %d, 0, %r)" % (module, module, here.world("repository", kind), found, name)
+
+    return Sweep(name, lives, ("good", "bad"), (python,), planted, defect, life)
+
+
 def littlefs_defects() -> list[str]:
     """Read, since only MicroPython imports them."""
     lines = (PORTABLE / "littlefs_mutants.py").read_text("utf-8").splitlines()
@@ -131,6 +154,10 @@ SWEEPS = [
     littlefs("pico", (6, 0), (1, 0), littlefs_defects()),
     littlefs("esp32", (35, 0), (1, 0)),
     raspberry_pi(),
+    agent_on("littlefs/agent", "littlefs_whole", "app", "micropython", 23, 1, WHOLE_DEFECTS),
+    agent_on(
+        "raspberry_pi/agent", "whole", "system", "cpython", 36, 36, ["autoboot.txt removed first", *WHOLE_DEFECTS]
+    ),
 ]
 
 

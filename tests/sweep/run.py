@@ -175,7 +175,8 @@ def prepare(here: Interpreters, pythons: list[str]) -> None:
     """Before there are threads."""
     for kind in registry.KINDS:
         here.world(kind)
-    here.world("repository", True)
+    for images in ("firmware", "system"):
+        here.world("repository", images)
     if "micropython" in pythons:
         here.board()
 

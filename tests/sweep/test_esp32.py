@@ -22,7 +22,7 @@ def test_an_app_is_no_firmware(tmp_path):
     here = interpreters.Interpreters(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(interpreters.Firmware, "KIND", "app")
-        world = here.world("repository", True)
+        world = here.world("repository", "firmware")
     (told,) = here.run("cpython", registry.ESP32 + REFUSED % world)
     assert told["reason"].startswith("release_kind"), told
     assert "app" in told["reason"] and "firmware" in told["reason"] and told["spare"] == 0

@@ -28,7 +28,7 @@ def test_no_cut_bricks_or_lies(here, python, name):
 @pytest.mark.parametrize(("kind", "firmware", "every"), [("repository", False, 12), ("repository", True, 20)])
 def test_lives_from_points_are_those_that_are_really_cut(here, python, kind, firmware, every):
     before = registry.ESP32 if firmware else ""
-    code = before + "import sweep; sweep.alike(%r, %d)" % (here.world(kind, firmware), every)
+    code = before + "import sweep; sweep.alike(%r, %d)" % (here.world(kind, "firmware" if firmware else "app"), every)
     assert here.run(python, code)[0] > 4
 
 
