@@ -156,7 +156,9 @@ class Rauc:
         try:
             assert bus.stdout is not None
             environment = named | {"DBUS_SESSION_BUS_ADDRESS": bus.stdout.readline().decode().strip()}
-            ask = "dbus-send --session --print-reply --dest=de.pengutronix.rauc / org.freedesktop.DBus.Peer.Ping".split()
+            ask = (
+                "dbus-send --session --print-reply --dest=de.pengutronix.rauc / org.freedesktop.DBus.Peer.Ping".split()
+            )
             end = time.monotonic() + SERVICE_S
             while subprocess.run(ask, env=environment, capture_output=True).returncode:
                 if time.monotonic() > end or bus.poll() is not None:

@@ -84,7 +84,10 @@ def show(name: str, figures: list[Figure], first: bool) -> None:
         peer = "" if figure.peer is None else f"{figure.peer:.6g} {figure.unit}"
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
         aim = figure.aim and f"{figure.aim} {'met' if figure.met else 'MISSED'}"
-        print(ROW.format(name, figure.what, ours, peer, ratio, aim, f"{figure.peer_is} {figure.note}").rstrip(), flush=True)
+        print(
+            ROW.format(name, figure.what, ours, peer, ratio, aim, f"{figure.peer_is} {figure.note}").rstrip(),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
