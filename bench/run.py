@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 
 import deltas
+import allocations
 import heap
 import imports
 import sizes
@@ -32,6 +33,7 @@ from trueboot.demo.story import micropython_lacks
 BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "install": throughput.install,
     "micropython": throughput.micropython,
+    "alloc": allocations.allocations,
     "heap": heap.heap,
     "sizes": sizes.sizes,
     "imports": imports.imports,
@@ -39,7 +41,7 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "trust": trust.trust,
     "deltas": deltas.deltas,
 }
-ON_MICROPYTHON = ("micropython", "heap", "sizes", "crypto", "trust", "deltas")
+ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas")
 ROW = "{:<12} {:<38} {:>16} {:>16} {:>7}  {:<15} {}"
 
 

@@ -111,8 +111,11 @@ class DirSlots:
                 self._reader = None
             done = False
             try:
-                for step in self._walk.feed(data):
-                    self._carry_out(step)
+                if self._walk.inside(len(data)):
+                    self._file.write(data)
+                else:
+                    for step in self._walk.feed(data):
+                        self._carry_out(step)
                 done = True
             finally:
                 if not done:

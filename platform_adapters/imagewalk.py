@@ -49,9 +49,17 @@ class Walk:
         self._lines = lines
         self._entries = None
 
+    def inside(self, size):
+        """Whether `size` more bytes end within the open file, and then they are taken: a DATA step that costs no object."""
+        if self.path is None or size >= self._left:
+            return False
+        self._take(size)
+        return True
+
     def feed(self, data):
         """Yields the steps that `data` make; each is to be carried out before the next is asked for."""
         if self._entries is None:
+            data = bytes(data)  # it may be a view
             used = self._index.feed(data)
             self.offset += used
             if used:

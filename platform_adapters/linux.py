@@ -34,7 +34,7 @@ LOOK_MS = 1000  # between two looks for a request of `trueboot-agent install`
 
 
 class Linux:
-    chunk = 256 * 1024  # bytes that the agent moves between two looks at everything else
+    chunk = 1024 * 1024  # bytes that the agent moves between two looks at everything else
 
     def __init__(self, config: str | os.PathLike[str] | dict[str, Any] | None = None):
         self.config = dict(config) if isinstance(config, dict) else linux_config.read(config)

@@ -8,12 +8,15 @@ Rules it keeps
   * A bounded queue between reader and agent: a download overlaps its hashing
     and its writing, in READ_AHEAD * CHUNK_BYTES of memory.  Where bandwidth is
     limited, no more than half a second of it is read ahead.
+  * Pieces grow with the link's speed, so that what came over a slow one is not
+    kept from the agent, and the threads of a fast one seldom wait for each other.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit
 
@@ -26,9 +29,11 @@ from agent.wire.url import split_url
 from platform_adapters.linux_net import Net, translate
 from platform_adapters.ports import Identity
 
-CHUNK_BYTES = 256 * 1024
-READ_AHEAD = 8
+CHUNK_BYTES = 1024 * 1024
+LEAST_BYTES = 1024
+READ_AHEAD = 4
 MOMENT_S = 0.05
+LONG_S = 0.2  # for a piece: the next one is smaller
 MALFORMED = (
     "BadStatusLine",
     "LineTooLong",
@@ -109,7 +114,7 @@ class Response:
         self.headers: dict[str, str] = {}
         self._peer = (host, port)
         self._silence_s = silence_s
-        self._piece_bytes = ahead[0]
+        self._most_bytes = ahead[0]
         self._queue: queue.Queue[bytes | AgentError] = queue.Queue(ahead[1])
         self._rest: bytes | memoryview = b""
         self._ended: bytes | AgentError | None = None
@@ -166,15 +171,26 @@ class Response:
                 self.headers = {name.lower(): value for name, value in answer.headers.items()}
                 self.status = answer.status_code
                 self._head.set()
-                while data := raw.read(self._piece_bytes, decode_content=False):
+                size = LEAST_BYTES
+                began = time.monotonic()
+                while data := raw.read(size, decode_content=False):
+                    size = self._next_size(size, time.monotonic() - began)
                     if not self._put(data):
                         raw.close()
                         return
+                    began = time.monotonic()
             self._put(b"")
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError, AgentError) as error:
             self._put(_failure(error, self._peer))
         finally:
             self._head.set()
+
+    def _next_size(self, size: int, took_s: float) -> int:
+        if took_s < MOMENT_S:
+            size *= 4
+        elif took_s > LONG_S:
+            size //= 4
+        return min(max(size, LEAST_BYTES), self._most_bytes)
 
     def _put(self, item: bytes | AgentError) -> bool:
         while not self._given_up.is_set():

@@ -24,7 +24,7 @@ from agent.errors import AgentError, DeviceError
 from platform_adapters import imagewalk, slotfiles
 from platform_adapters.dirslots import DirSlots
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 1024 * 1024
 SETTLE_BYTES = 4 * 1024 * 1024  # of a file, after which they are sent to the medium
 
 

@@ -74,6 +74,7 @@ class Response:
         self._limit_ms = limit_ms
         self._parser = http.Response(method)
         self._open = True
+        self._buffer = None
         self._heard = time.ticks_ms()
         done = False
         try:
@@ -103,6 +104,27 @@ class Response:
         if data is None and not self._open:
             raise UnreachableError("closed", "the answer was given up")
         return data
+
+    def view(self, size):
+        """Like `read`, without a new object for each piece: what it gives is good until the next call only."""
+        room = self._parser.direct(min(size, READ_BYTES)) if self._open else 0
+        if not room:
+            return self.read(size)
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(READ_BYTES))
+        buffer = self._buffer if room == READ_BYTES else self._buffer[:room]
+        count = self.connection.receive_into(buffer)
+        if count is None:
+            self.connection.wait(MOMENT_MS)
+            count = self.connection.receive_into(buffer)
+        if not count:
+            # The end, or nothing yet: that is looked at in one place.
+            if count is not None:
+                self._parser.feed(b"")
+            return self.read(size)
+        self._heard = time.ticks_ms()
+        self._parser.took(count)
+        return buffer if count == room else buffer[:count]
 
     def reusable(self):
         return self._open and self._parser.reusable()

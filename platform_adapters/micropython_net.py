@@ -54,6 +54,13 @@ class Connection:
         except (OSError, ValueError) as error:
             raise self._translate(error)
 
+    def receive_into(self, buffer):
+        """Like `receive`: how many bytes of `buffer` were filled, None, or 0 at the end."""
+        try:
+            return self._socket.readinto(buffer)
+        except (OSError, ValueError) as error:
+            raise self._translate(error)
+
     def wait(self, timeout_ms):
         """Until something can be received, for at most `timeout_ms`."""
         try:

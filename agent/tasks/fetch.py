@@ -148,8 +148,9 @@ def _stream(agent, release, response, skip, filling):
     whole = hashlib.sha256() if said else None
     pace = Pace(agent.platform.clock, agent.config["bandwidth_bytes_s"])
     size = pace.piece(agent.chunk)
+    read = getattr(response, "view", response.read)  # the same bytes, which the next call overwrites
     while True:
-        data = response.read(size)
+        data = read(size)
         if data is None:
             pace.rest_ms(0)
             yield SILENT_MS

@@ -124,6 +124,19 @@ class Response:
             raise UnreachableError("http_truncated", "the connection closed before the end of the response")
         return None
 
+    def direct(self, size: int) -> int:
+        """How many bytes, at most `size`, the socket can give straight to the caller; 0: go on with `read` and `feed`.
+
+        They are body bytes to the last.  `took` has to hear how many there were.
+        """
+        if self._at < len(self._data) or self._closed or self._state not in (_BODY, _CHUNK):
+            return 0
+        return size if self._left < 0 else min(size, self._left)
+
+    def took(self, count: int) -> None:
+        if self._left >= 0:
+            self._left -= count
+
     def reusable(self) -> bool:
         """Whether another request may follow on the connection: the body is read, and nothing came behind it."""
         self._advance()
