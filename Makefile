@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-RUN_TESTS := $(BIN)/python -m pytest -p tests.plugin_skips -n 3 --dist loadfile
+RUN_TESTS := $(BIN)/python -m pytest -p tests.plugin_skips -n 3 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -71,6 +71,7 @@ class Device:
         self.events = []  # (event, fields) as logged
         self.drawn = 0  # bytes of chance
         self.now_ms = 0
+        self.cause = ""  # of the next start; "": as it ended, "power" or "reset"
         self.epoch_s = 1_800_000_000  # the wall clock at `now_ms` == 0, None for a device without one
         self.life = None
 
@@ -87,7 +88,8 @@ class Device:
 
     def power_on(self):
         """Boot, and return the platform.  May raise PowerCut itself: a trial boot is counted by a durable effect."""
-        cause = "reset" if self.life is not None and self.life.ended_by_reset else "power"
+        cause = self.cause or ("reset" if self.life is not None and self.life.ended_by_reset else "power")
+        self.cause = ""
         if self.life is not None:
             self.life.end()
         self.life = life = Life(self)

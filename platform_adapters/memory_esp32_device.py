@@ -47,7 +47,8 @@ class Device(memory.Device):
         return {"active": slot, "trial": None, "boots": 0, "failure": ""}
 
     def power_on(self):
-        cause = "reset" if self.life is not None and self.life.ended_by_reset else "power"
+        cause = self.cause or ("reset" if self.life is not None and self.life.ended_by_reset else "power")
+        self.cause = ""
         if self.life is not None:
             self.life.end()
         self.life = life = Life(self)

@@ -35,6 +35,31 @@ def pytest_collect_file(file_path, parent):
     return collectors
 
 
+# Files that take longest, the longest first: a file is one worker's, and a long one that comes last is waited for alone.
+LONGEST = (
+    "sweep/test_sweep.py",
+    "sweep/test_defects.py",
+    "faults/",
+    "e2e/test_power.py",
+    "docs/",
+    "cli/test_signing.py",
+    "portable/test_walk.py",
+    "portable/test_offers.py",
+    "sweep/",
+    "e2e/",
+    "server/",
+    "portable/test_esp32_slots.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: _place(item.path.relative_to(PORTABLE.parent).as_posix()))
+
+
+def _place(path):
+    return next((number for number, prefix in enumerate(LONGEST) if path.startswith(prefix)), len(LONGEST))
+
+
 class OnMicroPython(pytest.File):
     def collect(self):
         self.portable = PortableFile.read(self.path)

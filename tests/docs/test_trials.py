@@ -56,7 +56,7 @@ def test_a_planted_defect_leads_elsewhere(here, python, defect):
     assert [end.get(name) for name in ("runs", "server")] != row[1:3] or not end["reason"].startswith(row[3]), end
 
 
-def state(phase: str, activations: str, failure: str) -> dict:
+def state(phase: str, activated: bool, lost: int, failure: str) -> dict:
     made = states.initial("1.0.0", "00" * 32)
     if phase != update.IDLE:
         made["release"] = {
@@ -67,8 +67,8 @@ def state(phase: str, activations: str, failure: str) -> dict:
             "job": "1",
             "nonce": "n",
         }
-        made["slot"] = "b" if int(activations) else ""
-    return made | {"phase": phase, "tries": int(activations), "failure": failure}
+        made["slot"] = "b" if activated else ""
+    return made | {"phase": phase, "tries": int(activated), "lost": lost, "failure": failure}
 
 
 def words(commands: list) -> str:
@@ -81,13 +81,13 @@ def words(commands: list) -> str:
     return ", ".join(said)
 
 
-@pytest.mark.parametrize("row", table("What a boot finds"), ids=lambda row: row[5])
+@pytest.mark.parametrize("row", table("What a boot finds"), ids=lambda row: row[6])
 def test_what_a_boot_finds(row):
-    phase, activations, failure, runs, loader, _, does = row
+    phase, activated, lost, failure, runs, loader, _, does = row
     # Of a staged image, only the guard can have told of a failure.
     left = failure if phase == update.STAGED else ""
     boot = {"slot": runs, "confirmed": loader == "confirmed", "failure": left}
-    new, commands = update.step(state(phase, activations, "" if left else failure), ("booted", boot))
+    new, commands = update.step(state(phase, activated == "yes", int(lost), "" if left else failure), ("booted", boot))
     assert words(commands) == does, (new, commands)
 
 

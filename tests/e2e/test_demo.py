@@ -187,6 +187,22 @@ def test_one_runtime_plain_lines():
     assert "All expectations held" in done.stdout
 
 
+def test_the_power_is_cut_and_nobody_lies():
+    """On both interpreters, at every moment but the last ones; the seed is printed."""
+    done = demo("--script", "happy", "--cut-power", "6", "--seed", "4", "--json")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    last = events[-1]
+    assert last["ok"] is True and last["seed"] == 4
+    assert len(last["cuts"]) == len([e for e in events if e["event"] == "power.cut"]) >= 6
+    assert len({moment for _, moment in last["cuts"]}) > 2, last["cuts"]
+
+
+def test_more_cuts_than_sense():
+    done = demo("--cut-power", "1000")
+    assert done.returncode == 2 and "--cut-power 1000" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_interrupt_leaves_nothing_behind(tmp_path):
     command = [sys.executable, "-m", "trueboot", "demo", "--runtime", "cpython", "--json"]
     process = subprocess.Popen(

@@ -111,6 +111,9 @@ class Run:
             except memory.Illegal as error:
                 self.problem = "illegal: %s" % error
                 break
+            except Exception as error:
+                self.problem = "an error reached the app: %r" % error
+                break
             finally:
                 self.look_back(self.device.trace[saved:])
         else:
@@ -255,10 +258,12 @@ class Sweep:
 
 
 def plant(name):
-    if name in update_mutants.DEFECTS:
-        update_mutants.DEFECTS[name][0]()
-    else:
+    """How often a second cut is needed to show it; 0 for never."""
+    if name not in update_mutants.DEFECTS:
         mutants.plant(name)
+        return 0
+    update_mutants.DEFECTS[name][0]()
+    return update_mutants.SECOND_EVERY.get(name, 0)
 
 
 def kinds(world):
@@ -272,7 +277,7 @@ def main(path, second_every, mutant, seed=0):
     world = load_world(path)
     remember_signatures()
     if mutant:
-        plant(mutant)
+        second_every = plant(mutant)
     for healthy in kinds(world):
         found = Sweep(world, healthy, second_every, bool(mutant), seed).told()
         print(json.dumps(found))

@@ -71,8 +71,9 @@ class Life:
             platform.clock.sleep_ms(max(1, min(wait, 100)))
         raise AssertionError("no rest: %s" % agent.status())
 
-    def reset(self):
+    def watchdog(self):
         self.device.life.end(by_reset=True)
+        self.device.cause = "watchdog"
         raise memory.Reset("the watchdog")
 
     def power_cut(self):
@@ -82,7 +83,8 @@ class Life:
     def leave(self, reason):
         """What the trampoline leaves when the app ends by an exception."""
         self.device.life.save_boot(bootrecord.fail(self.device.record(), reason))
-        self.reset()
+        self.device.life.end(by_reset=True)
+        raise memory.Reset(reason)
 
     def told(self):
         return [entry for entry in self.cloud.told if entry[0] not in ("step", "version", "running", "trial")]
@@ -107,11 +109,11 @@ def nothing(life):
 
 
 def hangs(life):
-    life.reset()
+    life.watchdog()
 
 
 def crashes_at_import(life):
-    life.leave("ImportError main.py:3")
+    life.leave("exception: ImportError main.py:3")
 
 
 def loses_the_network(life):
@@ -211,10 +213,11 @@ def _no_boot_count():
     bootrecord.choose = lambda record: choose(record)[:2] + (None,)
 
 
-def _no_count_of_activations():
+def _no_count_of_endings():
     from agent import update
 
-    update.MAX_ACTIVATIONS = 1 << 30
+    fell_back = update._fell_back
+    update._fell_back = lambda state, boot: fell_back(dict(state, lost=0), boot)
 
 
 def _activated_without_a_look():
@@ -229,6 +232,6 @@ def _activated_without_a_look():
 # what is wrong: (what plants it, the scenario that shows it)
 DEFECTS = {
     "no boot count": (_no_boot_count, "it hangs, and the watchdog resets it"),
-    "no count of activations": (_no_count_of_activations, "it hangs, and the watchdog resets it"),
+    "no count of endings": (_no_count_of_endings, "the power is lost at every boot"),
     "activated without a look": (_activated_without_a_look, "the spare slot rots before the activation"),
 }

@@ -116,3 +116,5 @@ DEFECTS = {
     "act before save": (_act_before_save, "repository"),
     "outbox kept in RAM": (_outbox_in_ram, "repository"),
 }
+# Torn copies count, so that the whole one is written over; the second tear is the end of it.
+SECOND_EVERY = {"no CRC on the journal": 1}
