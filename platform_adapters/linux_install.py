@@ -22,8 +22,8 @@ import sys
 import time
 from typing import Any
 
+from agent import begin, journal, request, update
 from agent import config as schema
-from agent import journal, request, update
 from agent.errors import AgentError, DeviceError, MisuseError, RefusedError, UnreachableError
 from agent.tasks import consider, stick, trusted
 from agent.trust.bundle import Bundle
@@ -58,8 +58,7 @@ class Looker:
         self.config = schema.check(self.platform.config)
         self.record = journal.load(self.platform.store)
         if "update" not in self.record:
-            note = self.platform.slots.release(self.platform.slots.running()) or {}
-            self.record["update"] = update.initial(note.get("version", "0.0.0"), note.get("sha256", ""))
+            self.record.update(begin.blank(self))
         self.update_state = self.record["update"]
 
     def log_error(self, error: AgentError) -> None:

@@ -65,6 +65,10 @@ class RaspberryPi(Linux):
         """`proc`, `run`, `mounted`: a test's own, see `RaspberryPiSlots`."""
         given = dict(config) if isinstance(config, dict) else linux_config.read(config)
         table = _checked(given.pop(TABLE, {}))
+        if given.get("slots_kind", "") not in ("", RaspberryPiSlots.kind):
+            raise MisuseError(
+                "config", "slots_kind %s: the slots here are systems; Linux has apps" % given["slots_kind"]
+            )
         super().__init__(given)
         firmware, cmdline = proc + "/device-tree/chosen/bootloader", proc + "/cmdline"
         _check_boot_loader(firmware)

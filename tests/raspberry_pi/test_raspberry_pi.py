@@ -114,21 +114,22 @@ def test_it_drives_its_system_slots_and_resets_into_them(bench, monkeypatch):
     assert ran[1:] == [["systemctl", "reboot"]]
 
 
-def test_a_reset_that_does_not_come_is_an_error(bench, monkeypatch):
+@pytest.mark.parametrize(
+    ("script", "limit_s", "said"),
+    [("echo denied >&2; exit 4", 30, "denied"), ("exit 0", 0.5, "does not go down"), (None, 30, "systemctl")]
+    + [("exec sleep 9", 0.5, "timed out")],
+)
+def test_a_reset_that_does_not_come_is_an_error(bench, monkeypatch, script, limit_s, said):
     power = bench.boot().power
-    monkeypatch.setattr(raspberry_pi, "RESET_S", 0.01)
-    for script in ("echo denied >&2; exit 4", "exit 0", None):
-        folder = bench.proc / "bin"
-        folder.mkdir(exist_ok=True)
-        if script is None:
-            (folder / "systemctl").unlink()
-        else:
-            (folder / "systemctl").write_text("#!/bin/sh\n" + script + "\n")
-            (folder / "systemctl").chmod(0o755)
-        monkeypatch.setenv("PATH", str(folder))
-        monkeypatch.setattr(raspberry_pi, "RESET_S", 10 if script and "4" in script else 0.5)
-        with pytest.raises(DeviceError, match="reset_failed"):
-            power.reboot("activate")
+    folder = bench.proc / "bin"
+    folder.mkdir()
+    if script:
+        (folder / "systemctl").write_text("#!/bin/sh\nPATH=/usr/bin:/bin\n" + script + "\n")
+        (folder / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(raspberry_pi, "RESET_S", limit_s)
+    with pytest.raises(DeviceError, match="reset_failed.*" + said):
+        power.reboot("activate")
 
 
 def test_why_it_started(bench):
@@ -193,6 +194,13 @@ def test_a_root_without_a_number_must_be_named(tmp_path, words):
 def test_a_wrong_table_is_refused_by_name(bench, table):
     with pytest.raises(MisuseError, match="raspberry_pi"):
         raspberry_pi.RaspberryPi({"state": str(bench.data / "state"), "raspberry_pi": table})
+
+
+def test_another_kind_of_slots_is_refused(bench):
+    bench.boot()
+    for kind in ("app", "firmware"):
+        with pytest.raises(MisuseError, match="slots_kind " + kind):
+            raspberry_pi.RaspberryPi({"state": str(bench.data / "state"), "slots_kind": kind})
 
 
 def test_the_way_in_for_bundles_and_the_look_from_outside(bench, monkeypatch, capsys):
