@@ -119,13 +119,13 @@ ILL = {
     "timestamp_tampered": (lie(r"timestamp\.json", resigned), ("metadata_signature",), "timestamp"),
 }
 if not tmpfs_lacks():
-    ILL["slot_too_small"] = (small_disk(lambda blocks, length: blocks), ("does not fit: ",), "into a slot that takes")
+    ILL["slot_too_small"] = (small_disk(lambda blocks, length: blocks), ("slot_full",), "into a slot that takes")
     ILL["slot_too_small_in_blocks"] = (
         small_disk(lambda blocks, length: blocks + RESERVE_BYTES + length + 64 * 1024),
-        ("does not fit: ",),
+        ("slot_full",),
         "its files take",
     )
-    ILL["slot_fills_up"] = (disk_fills_up, ("does not fit: ",), "")
+    ILL["slot_fills_up"] = (disk_fills_up, ("slot_full",), "")
 
 
 class Patient:
