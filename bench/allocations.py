@@ -38,4 +38,6 @@ def allocations(runs: int) -> list[Figure]:
     per_piece = found["bytes"] / found["pieces"]
     mean = round(found["image"] / found["pieces"])
     what = f"allocated for each piece of {mean} bytes"
-    return [Figure(what, round(per_piece), "bytes", mean, "bytes(piece)", round(per_piece / mean, 2), "0", per_piece == 0)]
+    return [
+        Figure(what, round(per_piece), "bytes", mean, "bytes(piece)", round(per_piece / mean, 2), "0", per_piece == 0)
+    ]

@@ -96,9 +96,15 @@ class Bed:
         self.here.devices[:] = [d for d in self.here.devices if d.name != device.name] + [again]
         return again
 
-    def enrolled(self, name: str, runtime: str) -> Device:
-        """Through its first boot and on."""
+    def enrolled(self, name: str, runtime: str, **settings: str) -> Device:
+        """Through its first boot and on.  `settings`: more configuration."""
         device = self.device(name, runtime, self.release(runtime, "1.0.0"))
+        if settings and runtime == "cpython":
+            with open(device.folder / "agent.toml", "a") as file:
+                file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+        elif settings:
+            file_of = device.folder / "trueboot.json"
+            file_of.write_text(json.dumps(json.loads(file_of.read_text()) | settings))
         device.power_on()
         must(self.until(lambda: self.said(device, "version.reported"), START_S), f"{name}'s first report")
         return device

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import deltas
 import allocations
+import deltas
 import heap
 import imports
 import sizes

@@ -46,7 +46,10 @@ class Slots(Protocol):
         """Bytes of the image that the spare slot durably holds; survives a reset, never counts a torn write."""
 
     def write(self, offset: int, data: bytes) -> None:
-        """Append; `offset` must equal what was written so far.  RefusedError for an image that breaks its format."""
+        """Append; `offset` must equal what was written so far.  `data` stays the caller's: it may be a view, and is not kept.
+
+        RefusedError for an image that breaks its format.
+        """
 
     def sync(self) -> None:
         """Make all that was written durable."""

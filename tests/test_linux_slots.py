@@ -71,6 +71,25 @@ def test_a_file_too_many_is_damage(slots, tmp_path):
         digest(slots)
 
 
+def test_what_goes_to_the_medium_beside_the_writing_is_waited_for_and_heard(tmp_path, monkeypatch):
+    image = appimage.build({"big.bin": bytes(1000)})
+    monkeypatch.setattr(linux_slots, "SETTLE_BYTES", 300)
+    slots = LinuxSlots(str(tmp_path / "slots"), str(tmp_path / "state"), "a")
+    slots.begin({"version": "1", "size": len(image)})
+    slots.write(0, image[:-600])
+    slots.sync()
+    assert slots.filled() == len(image) - 600
+
+    def broken(handle):
+        raise OSError(5, "the medium is broken")
+
+    monkeypatch.setattr(linux_slots.os, "fdatasync", broken)
+    slots.write(len(image) - 600, image[-600:-100])
+    with pytest.raises(DeviceError, match="broken"):
+        slots.sync()
+    assert slots.filled() == len(image) - 600
+
+
 def test_an_emptied_slot_forgets_its_reading(slots):
     slots.begin(NOTE)
     assert digest(slots) == (0, hashlib.sha256().digest())
