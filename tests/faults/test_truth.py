@@ -118,7 +118,7 @@ def meaning(one):
         path = one["path"]
         if "/simpleenroll" in path:
             return "csr"
-        return "image" if path.startswith("/repo/targets/") else None
+        return "image" if path.startswith(("/images/", "/repo/targets/")) else None
     if one["what"] == "push":
         return {"thing/activate/info": "secret handed out", "ota/device/upgrade": "offer"}.get(one["topic"])
     if one["topic"] == "thing/activate/info_reply":
