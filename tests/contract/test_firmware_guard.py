@@ -98,9 +98,9 @@ def test_a_crash_on_trial_is_noted_and_the_loader_goes_back(board):
     said, code, errors = board.boot("def work():\n    raise ValueError(%r)\nwork()\n" % SECRET)
     assert said == ["runs b ", "watchdog 60000"], said
     assert code == 3 and SECRET in errors
-    assert board.note("b")["failure"] == "ValueError app.py:2" and SECRET not in json.dumps(board.note("b"))
+    assert board.note("b")["failure"] == "exception: ValueError app.py:2" and SECRET not in json.dumps(board.note("b"))
     said, code, _ = board.boot("print('well')\n")
-    assert said == ["runs a ValueError app.py:2", "well"] and code == 0  # confirmed: its end is the end
+    assert said == ["runs a exception: ValueError app.py:2", "well"] and code == 0  # confirmed: its end is the end
 
 
 def test_a_trial_that_ends_or_does_not_compile_has_failed(board):
