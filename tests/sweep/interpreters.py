@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pi
-import world
+sys.path.insert(0, str(Path(__file__).parents[1] / "raspberry_pi"))
+import pi  # noqa: E402
+import world  # noqa: E402
 
-from agent.wire import appimage
-from platform_adapters.memory_esp32 import image
-from trueboot import mpy, shorten
-from trueboot.demo.story import micropython_lacks
+from agent.wire import appimage  # noqa: E402
+from platform_adapters.memory_esp32 import image  # noqa: E402
+from trueboot import mpy, shorten  # noqa: E402
+from trueboot.demo.story import micropython_lacks  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"

@@ -73,7 +73,8 @@ def planted(here: Interpreters, sweep: registry.Sweep, python: str, name: str) -
     found = here.run(python, sweep.defect(here, name)) if sweep.defect else []
     lives = sum(one.get("lives", 0) for one in found)
     row = {"python": python, "world": sweep.name, "defect": name, "caught": bool(found and found[-1]["count"])}
-    shown = found[-1]["problems"][0][1] if found and found[-1]["problems"] else ""
+    cuts, shown = found[-1]["problems"][0] if found and found[-1]["problems"] else ([], "")
+    row |= {"kind": sweep.kinds[len(found) - 1] if found else "", "cuts": cuts}
     return row | {"lives": lives or 1, "by": shown, "seconds": round(time.monotonic() - started, 1)}
 
 
