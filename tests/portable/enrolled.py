@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """A device of the memory platform that is enrolled already: enrolment has tests of its own."""
 
+import remembered
 from agent.runtime import Agent
 from platform_adapters import memory
 from tuf_repo import digest
+
+remembered.signatures()
 
 CONFIG = {
     "product_key": "pk",

@@ -13,6 +13,7 @@ import random
 import vfs
 
 import littlefs
+import remembered
 import sweep
 from agent.errors import AgentError
 from littlefs import AT, DONE, NOT_DONE, TORN_EARLY, TORN_LATE
@@ -187,7 +188,7 @@ def main(path, every, seed=0, defect=""):
     """Prints one JSON object for a good release, and one for a bad one; with `defect`, the first problem ends it."""
     random.seed(seed)
     world = sweep.load_world(path)
-    sweep.remember_signatures()
+    remembered.signatures()
     memory.Device = Device
     if defect:
         sweep.plant(defect)

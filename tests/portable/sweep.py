@@ -21,9 +21,9 @@ import decada_cloud
 import enrolled
 import forks
 import mutants
+import remembered
 import update_mutants
 from agent import journal
-from agent.crypto import p256, p256_comb, p256_sign
 from agent.runtime import Agent
 from platform_adapters import memory
 
@@ -51,29 +51,6 @@ def load_world(path):
 
 def digest(data):
     return binascii.hexlify(hashlib.sha256(data).digest()).decode()
-
-
-class Remembered:
-    """A pure function that is asked the same thing in every life: P-256 is most of a life's time otherwise."""
-
-    def __init__(self, function):
-        self._function = function
-        self._known = {}
-
-    def __call__(self, *arguments):
-        if arguments not in self._known:
-            if len(self._known) > 200:
-                self._known.clear()
-            self._known[arguments] = self._function(*arguments)
-        return self._known[arguments]
-
-
-def remember_signatures():
-    p256_sign.public = Remembered(p256_sign.public)
-    p256_sign.sign = Remembered(p256_sign.sign)
-    p256.verify = Remembered(p256.verify)
-    p256_comb.verify = Remembered(p256_comb.verify)
-    p256_comb.make = Remembered(p256_comb.make)
 
 
 class Run:
@@ -275,7 +252,7 @@ def kinds(world):
 def main(path, second_every, mutant, seed=0):
     """Sweep a good and a bad release; with `mutant`, plant that defect and stop at the first problem."""
     world = load_world(path)
-    remember_signatures()
+    remembered.signatures()
     if mutant:
         second_every = plant(mutant)
     for healthy in kinds(world):
@@ -287,7 +264,7 @@ def main(path, second_every, mutant, seed=0):
 
 def one(path, healthy, cuts):
     """One life from its start, really cut: prints each effect, then how it ended."""
-    remember_signatures()
+    remembered.signatures()
     run = Run(load_world(path), healthy, dict(cuts))
     run.live()
     for number, name in enumerate(run.device.trace):
@@ -298,7 +275,7 @@ def one(path, healthy, cuts):
 def alike(path, every):
     """Lives from points and lives that were really cut come to the same end, one in `every`: prints how many did."""
     world = load_world(path)
-    remember_signatures()
+    remembered.signatures()
     count = 0
     for healthy in kinds(world):
         run = Run(world, healthy)

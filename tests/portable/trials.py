@@ -189,9 +189,6 @@ SCENARIOS = {
 
 
 def main(only="", defect=""):
-    import sweep
-
-    sweep.remember_signatures()
     if defect:
         DEFECTS[defect][0]()
     for name in sorted(SCENARIOS):

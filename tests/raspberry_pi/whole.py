@@ -19,6 +19,7 @@ import medium
 from life import in_ram
 from pi import IMAGES, MODULES, Dead, Pi
 
+import remembered
 import sweep
 from agent.errors import AgentError
 from platform_adapters import files, memory, memory_power
@@ -205,7 +206,7 @@ def main(path: str, every: int, seed: int = 0, defect: str = "") -> None:
 
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir=in_ram(), prefix="trueboot-") as folder:
         world = sweep.load_world(path)
-        sweep.remember_signatures()
+        remembered.signatures()
         plug(patch, Path(folder))
         if defect in defects.DEFECTS:
             defects.plant(defect, patch)
