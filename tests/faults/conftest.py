@@ -6,8 +6,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))  # the server in a thread, for those who listen in
 
-from door import silent  # noqa: E402
-from rig import RUNTIMES, Rig  # noqa: E402
+from rig import Rig  # noqa: E402
 
 from trueboot.demo.story import micropython_lacks  # noqa: E402
 
@@ -19,11 +18,6 @@ def shared_rig(tmp_path_factory):
     try:
         made.start_server()
         made.factory = made.release("1.0.0")
-        # Their server never answers.  They need 20 s to say so, which they spend beside the other tests.
-        made.unheard = {one: made.device(one) for one in RUNTIMES if one == "cpython" or not micropython_lacks()}
-        for device in made.unheard.values():
-            made.doors[device.name]["mqtt_activate"].behave(silent)
-            device.power_on()
         yield made
     finally:
         made.stop()
