@@ -9,6 +9,7 @@ import json
 
 import decada_cloud
 import enrolled
+import remembered
 from agent.errors import UnreachableError
 from agent.runtime import Agent
 from agent.wire import appimage
@@ -189,6 +190,7 @@ SCENARIOS = {
 
 
 def main(only="", defect=""):
+    remembered.signatures()
     if defect:
         DEFECTS[defect][0]()
     for name in sorted(SCENARIOS):
