@@ -27,7 +27,9 @@ def start(agent):
     agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1)
     agent.running_seq = agent.record["seq"]
     platform.clock.set_floor(max(BUILT, record.get("clock", 0)))
-    platform.log("boot", {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause()})
+    confirmed = platform.slots.state()["confirmed"]
+    boot = {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause(), "confirmed": confirmed}
+    platform.log("boot", boot)
     kept = platform.store.load("telemetry")
     if kept:
         platform.store.drop("telemetry")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The demo's own checks catch what they are for."""
 
+import pytest
+
 from trueboot.demo import expect
 
 
@@ -45,6 +47,18 @@ def test_a_report_before_confirm_is_a_lie():
     assert expect.lies(events, "d", ("1.1.0",)) != []
     assert expect.lies(events[::-1], "d", ("1.1.0",)) == []
     assert expect.lies(events, "another", ("1.1.0",)) == []
+
+
+@pytest.mark.parametrize("slot, confirmed, lies", [("b", True, False), ("b", False, True), ("a", True, True)])
+def test_a_cut_may_take_the_line_that_tells_of_the_confirm(slot, confirmed, lies):
+    events = [
+        *update("1.1.0")[:7],
+        event("power.cut", "demo"),
+        event("boot", slot=slot, confirmed=confirmed),
+        event("version.reported", "server", version="1.1.0"),
+        event("attempt.updated", "server"),
+    ]
+    assert bool(expect.lies(events, "d", ("1.1.0",))) == bool(expect.unproven(events, "d")) == lies
 
 
 def test_updated_before_confirm_is_unproven():

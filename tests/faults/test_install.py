@@ -33,7 +33,7 @@ def install(rig, device, file, *more, config=None):
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=device_environment(), cwd="/")
     try:
-        assert rig.until(lambda: process.poll() is not None, TIMEOUT_S), rig.told(device)
+        assert rig.until(lambda: process.poll() is not None, TIMEOUT_S, off=True), rig.told(device)
     finally:
         process.kill()
         said, error = process.communicate()
@@ -46,7 +46,7 @@ def rollback(rig, device):
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=device_environment(), cwd="/")
     try:
-        assert rig.until(lambda: process.poll() is not None, TIMEOUT_S), rig.told(device)
+        assert rig.until(lambda: process.poll() is not None, TIMEOUT_S, off=True), rig.told(device)
     finally:
         process.kill()
         said, error = process.communicate()

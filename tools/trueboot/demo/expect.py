@@ -134,18 +134,37 @@ def missing(events: Iterable[Event], steps: list[Step], cut: bool = False) -> li
     return lacking
 
 
+class Confirmed:
+    """Which versions a device has confirmed, as far as its own words tell, in their order.
+
+    A power cut after the confirm may take the line that tells of it; the next boot then says that the slot of the trial
+    is confirmed.
+    """
+
+    def __init__(self) -> None:
+        self.versions: set[str] = set()
+        self._trials: dict[str, str] = {}
+
+    def hear(self, event: Event) -> None:
+        if event["event"] == "update.confirmed":
+            self.versions.add(event["version"])
+        elif event["event"] == "update.trial":
+            self._trials[event["slot"]] = event["version"]
+        elif event["event"] == "boot" and event["confirmed"] and event["slot"] in self._trials:
+            self.versions.add(self._trials[event["slot"]])
+
+
 def lies(events: Iterable[Event], device: str, versions: tuple[str, ...]) -> list[str]:
     """Any word of one of `versions` in the cloud's version field before the device confirmed it."""
-    found, confirmed = [], set()
+    found, confirmed = [], Confirmed()
     for event in events:
         if event.get("device") != device:
             continue
+        confirmed.hear(event)
         version = event.get("version")
-        if event["event"] == "update.confirmed":
-            confirmed.add(version)
-        elif (
+        if (
             version in versions
-            and version not in confirmed
+            and version not in confirmed.versions
             and event["event"] in ("version.reported", "attempt.claimed")
         ):
             found.append(f"{event['source']}: {event['event']} {version} before it was confirmed")
@@ -164,10 +183,10 @@ def taken(events: Iterable[Event], device: str, version: str) -> list[str]:
 
 def unproven(events: Iterable[Event], device: str) -> list[str]:
     """An attempt that the server calls updated must have been confirmed, and its report accepted, before."""
-    found, confirmed = [], False
+    found, confirmed = [], Confirmed()
     for event in events:
         if event.get("device") == device:
-            confirmed = confirmed or event["event"] == "update.confirmed"
-            if event["event"] == "attempt.updated" and not confirmed:
+            confirmed.hear(event)
+            if event["event"] == "attempt.updated" and not confirmed.versions:
                 found.append("the server said updated before the device had confirmed")
     return found

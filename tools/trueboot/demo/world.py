@@ -92,11 +92,11 @@ class World:
                 f"exit code {self._server.returncode}; see {self.folder}/server.log",
             )
 
-    def until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
-        """Pump until `reached`; False when it was not in time, or when every device is off."""
+    def until(self, reached: Callable[[], bool], timeout_s: float, off: bool = False) -> bool:
+        """Pump until `reached`; False when it was not in time, or, unless `off`, when every device is off."""
         deadline = time.monotonic() + timeout_s
         while not reached():
-            if time.monotonic() > deadline or (self.devices and not any(d.running for d in self.devices)):
+            if time.monotonic() > deadline or not (off or not self.devices or any(d.running for d in self.devices)):
                 return False
             self.pump()
         return True
