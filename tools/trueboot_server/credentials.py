@@ -44,7 +44,12 @@ def load_or_make(store: Store, operator_file: Path) -> Credentials:
         product_key = _kept(t, "product_key", "pk-" + secrets.token_hex(4))
         row = t.row(sa.select(products).where(products.c.product_key == product_key))
         if row is None:
-            values = {"product_secret": new_secret(), "allow_password_login": False, "claims_count": False}
+            values = {
+                "product_secret": new_secret(),
+                "allow_password_login": False,
+                "claims_count": False,
+                "attestation": "none",
+            }
             t.execute(products.insert().values(product_key=product_key, created_at=t.now, **values))
             row = t.row(sa.select(products).where(products.c.product_key == product_key))
         return Credentials(

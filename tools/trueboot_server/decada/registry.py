@@ -64,6 +64,7 @@ def register(t: Transaction, identity: Identity) -> Any:
             device_secret=new_secret(),
             state="registered",
             created_at=t.now,
+            asset_id=secrets.token_hex(4),
         )
     )
     t.event("device.registered", identity)
@@ -124,10 +125,17 @@ def store_certificate(t: Transaction, identity: Identity, thumbprint: str, issue
             der=issued.der,
             not_after=issued.not_after_ms,
             issued_at=t.now,
+            handle=_free_handle(t),
         )
     )
     update(t, identity, state="enrolled", key_thumbprint=thumbprint)
     t.event("certificate.issued", identity, serial=issued.serial)
+
+
+def _free_handle(t: Transaction) -> int:
+    """Small and rising, as EnOS's serial numbers are; never used twice."""
+    highest = t.execute(sa.select(sa.func.max(certificates.c.handle))).scalar()
+    return int(highest or 32_767) + 1
 
 
 def note_use(t: Transaction, used: Any) -> None:

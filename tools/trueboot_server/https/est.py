@@ -13,15 +13,14 @@ import hmac
 from typing import Any
 
 from aiohttp import web
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..ca import DEVICE_LIFE, BadRequest, certs_only, public_key_of_csr
+from ..ca import BadRequest, certs_only, public_key_of_csr
 from ..decada import registry
+from ..decada.certify import certify
 from ..errors import ApiError
 from ..names import Identity, is_identity
-from ..reports import thumbprint
 from ..store import Transaction
-from .parts import PARTS, Parts
+from .parts import PARTS
 from .request import address, read_body, refuse_guessing
 
 _PATH = "/.well-known/est"
@@ -55,35 +54,12 @@ async def simpleenroll(request: web.Request) -> web.Response:
         parts.proofs.failed(address(request))
         raise _unauthorised("device key or device secret is wrong")
     key = _key(body)
-    point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     with parts.store.transaction() as t:
         device = _prove(t, identity, secret)
         if device is None:
             raise _unauthorised("device key or device secret is wrong")
-        der = _certificate(t, parts, identity, device, key, thumbprint(point))
+        der = bytes(certify(t, parts.authority, parts.limits, identity, key, parts.base_url).der)
     return _pkcs7(certs_only(der))
-
-
-def _certificate(t: Transaction, parts: Parts, identity: Identity, device: Any, key: Any, print_: str) -> bytes:
-    if device.key_thumbprint not in (None, print_):
-        raise ApiError(
-            403,
-            "another_key",
-            "this device secret has certified another public key",
-            "A later key needs a proof by the earlier one, or an operator.",
-        )
-    if registry.key_of_another(t, identity, print_):
-        raise ApiError(403, "foreign_key", "this public key belongs to another device", "Make a key of its own.")
-    for row in registry.live_certificates(t, identity, parts.limits):
-        if row.thumbprint == print_ and row.superseded_at is None and row.not_after - t.now > _renew_before_ms():
-            return bytes(row.der)
-    issued = parts.authority.issue(identity, key, parts.base_url + "/ca/crl")
-    registry.store_certificate(t, identity, print_, issued, parts.limits)
-    return issued.der
-
-
-def _renew_before_ms() -> int:
-    return int(DEVICE_LIFE.total_seconds() * 1000) // 3
 
 
 def _prove(t: Transaction, identity: Identity, secret: str) -> Any | None:

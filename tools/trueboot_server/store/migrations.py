@@ -11,6 +11,13 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, text
 
+
+def _run(connection: Connection, statements: str) -> None:
+    for statement in statements.split(";"):
+        if statement.strip():
+            connection.execute(text(statement))
+
+
 _FIRST = """
 CREATE TABLE products (
     product_key TEXT NOT NULL PRIMARY KEY, product_secret TEXT NOT NULL, allow_password_login BOOLEAN NOT NULL,
@@ -61,9 +68,7 @@ CREATE TABLE points (
 
 
 def _first(connection: Connection) -> None:
-    for statement in _FIRST.split(";"):
-        if statement.strip():
-            connection.execute(text(statement))
+    _run(connection, _FIRST)
 
 
 def _reason_of_a_halt(connection: Connection) -> None:
@@ -81,9 +86,7 @@ INSERT INTO images SELECT DISTINCT sha256, version, NULL FROM jobs;
 
 
 def _what_runs(connection: Connection) -> None:
-    for statement in _WHAT_RUNS.split(";"):
-        if statement.strip():
-            connection.execute(text(statement))
+    _run(connection, _WHAT_RUNS)
 
 
 def _orders_of_a_job(connection: Connection) -> None:
@@ -91,7 +94,40 @@ def _orders_of_a_job(connection: Connection) -> None:
         connection.execute(text(f"ALTER TABLE jobs ADD COLUMN {name} BOOLEAN NOT NULL DEFAULT 0"))
 
 
-STEPS: list[Callable[[Connection], None]] = [_first, _reason_of_a_halt, _what_runs, _orders_of_a_job]
+_IDENTITY_FOR_LIFE = """
+ALTER TABLE products ADD COLUMN attestation TEXT NOT NULL DEFAULT 'none';
+ALTER TABLE products ADD COLUMN certificate_life_s INTEGER;
+ALTER TABLE devices ADD COLUMN asset_id TEXT;
+ALTER TABLE devices ADD COLUMN name JSON;
+ALTER TABLE devices ADD COLUMN timezone TEXT;
+ALTER TABLE devices ADD COLUMN attributes JSON;
+ALTER TABLE devices ADD COLUMN license TEXT;
+ALTER TABLE devices ADD COLUMN ek TEXT;
+ALTER TABLE devices ADD COLUMN attested_at INTEGER;
+ALTER TABLE devices ADD COLUMN tpm JSON;
+ALTER TABLE devices ADD COLUMN reflashed_at INTEGER;
+ALTER TABLE certificates ADD COLUMN reason INTEGER;
+ALTER TABLE certificates ADD COLUMN handle INTEGER;
+ALTER TABLE certificates ADD COLUMN issuer TEXT;
+ALTER TABLE certificates ADD COLUMN attested BOOLEAN;
+UPDATE devices SET asset_id = substr(lower(hex(randomblob(8))), 1, 8) || rowid;
+UPDATE certificates SET handle = rowid;
+CREATE UNIQUE INDEX devices_asset ON devices (asset_id);
+CREATE UNIQUE INDEX certificates_handle ON certificates (handle);
+"""
+
+
+def _identity_for_life(connection: Connection) -> None:
+    _run(connection, _IDENTITY_FOR_LIFE)
+
+
+STEPS: list[Callable[[Connection], None]] = [
+    _first,
+    _reason_of_a_halt,
+    _what_runs,
+    _orders_of_a_job,
+    _identity_for_life,
+]
 
 
 class NewerDatabase(Exception):

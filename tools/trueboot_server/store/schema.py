@@ -38,6 +38,8 @@ products = Table(
     Column("allow_password_login", Boolean, nullable=False),
     Column("claims_count", Boolean, nullable=False),  # a claimed attempt settles a job (devices that cannot sign)
     Column("created_at", Integer, nullable=False),
+    Column("attestation", Text, nullable=False),  # of a key in a TPM: none, optional, required
+    Column("certificate_life_s", Integer),  # of devices' certificates; else the CA's profile
 )
 
 devices = Table(
@@ -60,6 +62,15 @@ devices = Table(
     Column("created_at", Integer, nullable=False),
     Column("reported_at", Integer),
     Column("fell_back", JSON),  # {"version", "image"} of what was proven before, "reason", "at"; see decada.running
+    Column("asset_id", Text, unique=True),  # what EnOS calls the device in REST; made at registration
+    Column("name", JSON),  # EnOS's deviceName: {"defaultValue", "i18nValue"}
+    Column("timezone", Text),
+    Column("attributes", JSON),
+    Column("license", Text),  # a field of the DECADA flow; kept, and shown
+    Column("ek", Text),  # SHA-256, hex, of the endorsement key's SubjectPublicKeyInfo: the one TPM of this device
+    Column("attested_at", Integer),  # when the key in use was proven to be in that TPM
+    Column("tpm", JSON),  # {"manufacturer", "model", "version"} as the EK certificate says
+    Column("reflashed_at", Integer),  # somebody with the product secret asked again for a secret that was used
     ForeignKeyConstraint(["product_key"], ["products.product_key"]),
 )
 
@@ -76,6 +87,10 @@ certificates = Table(
     Column("first_used_at", Integer),
     Column("superseded_at", Integer),
     Column("revoked_at", Integer),
+    Column("reason", Integer),  # of the revocation: CRLReason (RFC 5280, 5.3.1)
+    Column("handle", Integer, unique=True),  # 31 bits: the serial number of EnOS clients, which hold it in an int
+    Column("issuer", Text),  # SHA-256, hex, of the CA certificate that signed it
+    Column("attested", Boolean),  # its key was proven to be in the device's TPM
     _device_reference(),
 )
 
