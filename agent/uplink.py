@@ -27,6 +27,7 @@ NEVER_MS = 60_000
 # Phases of machines that this file must know; the machines themselves are not always loaded.
 PROBATION = "probation"
 ENROLLED = "enrolled"
+CERTIFIED = (PROBATION, ENROLLED, "renewing", "rekeyed")
 TRIAL = "trial"
 ONLINE = "online"
 
@@ -39,6 +40,10 @@ class Uplink:
         self.puback = 0  # the packet id of the telemetry in flight
         self.informed = False  # since this connect
         self.rejections = 0
+        self.life = ""  # what was said of the certificate's life last
+        self.given_up = 0  # new certificates in a row that servers refused
+        self.label = ""  # whose certificate the session was opened with
+        self.refusals = 0  # dials in a row that our certificate may be to blame for
         self.step = None  # of a job, to be told
         self.asking = False  # what the cloud offers is to be asked for
         self.contact = False  # the server has answered since this boot, on trial
@@ -51,7 +56,7 @@ class Uplink:
     def tend(self):
         """Dial, look at a message, send what waits; the milliseconds until it wants to be called again."""
         agent = self._agent
-        if agent.identity["phase"] not in (PROBATION, ENROLLED):
+        if agent.identity["phase"] not in CERTIFIED:
             return NEVER_MS
         now = agent.platform.clock.ticks_ms()
         if not self.online:
@@ -66,6 +71,14 @@ class Uplink:
         except UnreachableError as error:
             self._talk().lost(agent, error, False)
             return 0
+
+    def may_renew(self, tasks):
+        """Never on trial or between activation and reset, nor beside what needs a board's room; an update may wait for long."""
+        agent = self._agent
+        state = agent.update_state
+        if state["phase"] == TRIAL or state["slot"] or agent.identity["phase"] not in CERTIFIED:
+            return False
+        return not tasks or state["phase"] in ("offered", "fetching", "staged")
 
     def rest(self, duration_ms):
         """Sleep, but wake up for a message."""
