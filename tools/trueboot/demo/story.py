@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ class Story:
             threads = [threading.Thread(target=self._command, args=(d.name, d.runtime), daemon=True) for d in asked]
             for thread in threads:
                 thread.start()
-            here.until(lambda threads=threads: not any(thread.is_alive() for thread in threads), self.timeout_s)
+            here.until(partial(_ended, threads), self.timeout_s)
             if here.until(lambda: all(answered(device.name) for device in here.devices), COMMAND_PAUSE_S):
                 break
         return self.wait("the answer to a command", answered, 1)
@@ -296,3 +297,7 @@ class Story:
                     f"{device.name}: the server holds {stored['proven_version']} for proven, {self._stays} runs"
                 )
         return found
+
+
+def _ended(threads: list[threading.Thread]) -> bool:
+    return not any(thread.is_alive() for thread in threads)
