@@ -71,7 +71,10 @@ def _activation(
     if device.state == "revoked":
         return Refused(codec.NOT_AUTHORISED, "the device is revoked")
     if device.secret_used_at is not None:
-        return Refused(codec.NOT_AUTHORISED, "the device has used its secret; it is not handed out again")
+        registry.note_reflash(t, identity, "activation")
+        return Refused(
+            codec.NOT_AUTHORISED, "the device has used its secret; it is not handed out again: trueboot device replace"
+        )
     if device.state == "registered":
         registry.update(t, identity, state="activated")
         t.event("device.activated", identity)
