@@ -51,6 +51,7 @@ def _with_certificate(
         return _BAD_PROOF
     registry.note_proof(t, device)
     registry.note_use(t, certificate)
+    registry.settle_reflash(t, device)
     return Admitted(login.identity)
 
 

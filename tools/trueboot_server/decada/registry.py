@@ -61,7 +61,8 @@ def room_for_another(t: Transaction, product_key: str, limits: Limits) -> bool:
     return bool(count < limits.devices_per_product)
 
 
-def register(t: Transaction, identity: Identity) -> Any:
+def register(t: Transaction, identity: Identity, ek: str | None = None) -> Any:
+    """`ek`: the TPM that the device is known to have."""
     t.execute(
         devices.insert().values(
             product_key=identity.product_key,
@@ -70,6 +71,7 @@ def register(t: Transaction, identity: Identity) -> Any:
             state="registered",
             created_at=t.now,
             asset_id=secrets.token_hex(4),
+            ek=ek,
         )
     )
     t.event("device.registered", identity)
@@ -88,6 +90,19 @@ def note_reflash(t: Transaction, identity: Identity, how: str) -> None:
     if row.reflashed_at is None:
         update(t, identity, reflashed_at=t.now)
         t.event("device.reflashed", identity, how=how)
+
+
+def settle_reflash(t: Transaction, row: Any) -> None:
+    """The device is alive under its old key: nobody has erased it, whoever asked for its secret."""
+    if row.reflashed_at is not None:
+        update(t, Identity(row.product_key, row.device_key), reflashed_at=None)
+        t.event("device.not_reflashed", Identity(row.product_key, row.device_key))
+
+
+def device_of_ek(t: Transaction, ek: str) -> Identity | None:
+    """Whose TPM has this endorsement key."""
+    row = t.execute(sa.select(devices.c.product_key, devices.c.device_key).where(devices.c.ek == ek).limit(1)).first()
+    return Identity(row.product_key, row.device_key) if row is not None else None
 
 
 def certificate(t: Transaction, serial: str) -> Any | None:
@@ -224,6 +239,38 @@ def note_use(t: Transaction, used: Any) -> None:
         )
         .values(superseded_at=t.now)
     )
+
+
+def replace(t: Transaction, identity: Identity, tpm_too: bool) -> None:
+    """Begin the device's life anew, as the same device: a new secret, no key, no certificate.
+
+    Changes nothing when it has begun already, so that a secret that was noted down stays good.  The TPM is forgotten
+    only with `tpm_too`: a board that was erased still has its own.  The caller ends the session after the commit.
+    """
+    row = known_device(t, identity)
+    own = is_device(certificates, identity)
+    left = t.execute(sa.select(certificates.c.serial).where(*own, certificates.c.revoked_at.is_(None)).limit(1)).first()
+    begun = row.state in ("registered", "activated") and row.secret_used_at is None and row.key_thumbprint is None
+    if tpm_too and row.ek is not None:
+        update(t, identity, ek=None, tpm=None)
+    elif begun and left is None:
+        return
+    t.execute(
+        certificates.update()
+        .where(*own, certificates.c.revoked_at.is_(None))
+        .values(revoked_at=t.now, reason=SUPERSEDED)
+    )
+    update(
+        t,
+        identity,
+        state="registered",
+        device_secret=new_secret(),
+        secret_used_at=None,
+        key_thumbprint=None,
+        attested_at=None,
+        reflashed_at=None,
+    )
+    t.event("device.replaced", identity, tpm_too=tpm_too)
 
 
 def revoke(t: Transaction, identity: Identity) -> None:
