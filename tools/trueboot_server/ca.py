@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -35,7 +35,7 @@ from .state import State, write_atomically
 CA_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=397)
 SERVER_RENEW_BEFORE = timedelta(days=60)
-DEVICE_LIFE = timedelta(days=365)
+DEVICE_LIFE = timedelta(days=730)
 BACKDATE = timedelta(hours=1)  # clocks of devices are not exact
 CRL_LIFE = timedelta(days=1)
 MAX_CSR_DER_BYTES = 8 * 1024
@@ -74,9 +74,9 @@ def public_key_of_csr(der: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def certs_only(der: bytes) -> bytes:
-    """A degenerate PKCS#7 with one certificate (RFC 7030, 4.1.3 and 4.2.3), in DER."""
-    return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der)], Encoding.DER)
+def certs_only(ders: list[bytes]) -> bytes:
+    """A degenerate PKCS#7 (RFC 7030, 4.1.3 and 4.2.3), in DER."""
+    return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in ders], Encoding.DER)
 
 
 class Authority:
@@ -91,6 +91,14 @@ class Authority:
     def der(self) -> bytes:
         return self.certificate.public_bytes(Encoding.DER)
 
+    def chain_der(self) -> list[bytes]:
+        """What follows a leaf, up to the anchor and without it: nothing, when the root issues."""
+        return []
+
+    def anchors_der(self) -> list[bytes]:
+        """What EST's cacerts carries."""
+        return [self.der]
+
     def server_files(self) -> tuple[Path, Path]:
         """(certificate, key) of this server, renewed when they near their end or lack one of the names."""
         certificate, key = self._state.private / "server.pem", self._state.private / "server-key.pem"
@@ -101,11 +109,14 @@ class Authority:
             write_atomically(certificate, self._server_certificate(private.public_key()), 0o644)
         return certificate, key
 
-    def issue(self, identity: Identity, key: ec.EllipticCurvePublicKey, crl_url: str) -> Issued:
+    def issue(
+        self, identity: Identity, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, base_url: str, life_s: int
+    ) -> Issued:
         """A device's certificate.  The caller writes it down before anybody sees it."""
         now = datetime.now(UTC)
+        crl_url = base_url + "/ca/crl"
         certificate = (
-            self._builder(_name(identity.common_name), key, now, DEVICE_LIFE)
+            self._builder(_name(identity.common_name), key, now, timedelta(seconds=life_s))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -199,7 +210,7 @@ class Authority:
         )
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: datetime, life: timedelta
     ) -> x509.CertificateBuilder:
         end = min(now + life, self.certificate.not_valid_after_utc)
         return (

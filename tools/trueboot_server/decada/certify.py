@@ -12,18 +12,21 @@ Every function runs inside the caller's transaction.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ..ca import DEVICE_LIFE, Authority
 from ..errors import ApiError
+from ..jws import encode, thumbprint
 from ..limits import Limits
 from ..names import Identity
-from ..reports import thumbprint
 from ..store import Transaction
 from . import registry
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 def certify(
@@ -31,29 +34,47 @@ def certify(
     authority: Authority,
     limits: Limits,
     identity: Identity,
-    key: ec.EllipticCurvePublicKey,
+    key: PublicKey,
     base_url: str,
     later_key: bool = False,
+    proven_by: Any | None = None,
 ) -> Any:
-    """The row of the device's certificate for `key`, issued now or before.  ApiError when it may have none."""
+    """The row of the device's certificate for `key`, issued now or before.  ApiError when it may have none.
+
+    `proven_by`: the row of the certificate whose key the caller has seen a proof by, if there was one.
+    """
     device = registry.known_device(t, identity)
-    print_ = thumbprint(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+    product = registry.product(t, identity.product_key)
+    print_ = thumbprint_of(key)
     if device.key_thumbprint not in (None, print_) and not later_key:
         raise ApiError(
             403,
             "another_key",
             "this device secret has certified another public key",
-            "A later key needs a proof by the earlier one, or an operator.",
+            "If the board was erased on purpose: trueboot device replace, and give it the new secret.",
         )
     if registry.key_of_another(t, identity, print_):
         raise ApiError(403, "foreign_key", "this public key belongs to another device", "Make a key of its own.")
+    if proven_by is not None:
+        registry.note_use(t, proven_by)
     for row in registry.live_certificates(t, identity, limits):
-        if row.thumbprint == print_ and row.superseded_at is None and row.not_after - t.now > _renew_before_ms():
+        if row.thumbprint == print_ and row.superseded_at is None and not _ends_soon(row, t.now):
             return row
-    issued = authority.issue(identity, key, base_url + "/ca/crl")
-    registry.store_certificate(t, identity, print_, issued, limits)
+    life_s = product.certificate_life_s or int(DEVICE_LIFE.total_seconds())  # type: ignore[union-attr]
+    issued = authority.issue(identity, key, base_url, life_s)
+    registry.store_certificate(t, identity, print_, issued, limits, proven_by)
     return registry.certificate(t, issued.serial)
 
 
-def _renew_before_ms() -> int:
-    return int(DEVICE_LIFE.total_seconds() * 1000) // 3
+def thumbprint_of(key: PublicKey) -> str:
+    """RFC 7638.  RSA is what EnOS's own tools bring; our profile for EST is P-256."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return thumbprint(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+    numbers = key.public_numbers()
+    e, n = (encode(value.to_bytes((value.bit_length() + 7) // 8, "big")) for value in (numbers.e, numbers.n))
+    return encode(hashlib.sha256(f'{{"e":"{e}","kty":"RSA","n":"{n}"}}'.encode()).digest())
+
+
+def _ends_soon(row: Any, now: int) -> bool:
+    """In its last third, when devices renew."""
+    return bool(row.not_after - now <= (row.not_after - row.issued_at) // 3)
