@@ -359,7 +359,8 @@ class Device:
     def enrol(self):
         answer = self.post_csr(csr(self.key))
         assert answer.status_code == 200, answer.text
-        self.certificate = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))[0]
+        chain = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))  # a set: in no order
+        (self.certificate,) = (one for one in chain if one.public_key() == self.key.public_key())
         cert, key = self.folder / f"{self.device_key}.pem", self.folder / f"{self.device_key}.key"
         cert.write_bytes(self.certificate.public_bytes(Encoding.PEM))
         key.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

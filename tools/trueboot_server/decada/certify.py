@@ -17,7 +17,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..ca import DEVICE_LIFE, Authority
+from ..ca import Authority
 from ..errors import ApiError
 from ..limits import Limits
 from ..names import Identity
@@ -47,13 +47,10 @@ def certify(
         )
     if registry.key_of_another(t, identity, print_):
         raise ApiError(403, "foreign_key", "this public key belongs to another device", "Make a key of its own.")
+    life_s = registry.certificate_life_s(t, identity.product_key, limits)
     for row in registry.live_certificates(t, identity, limits):
-        if row.thumbprint == print_ and row.superseded_at is None and row.not_after - t.now > _renew_before_ms():
+        if row.thumbprint == print_ and row.superseded_at is None and row.not_after - t.now > life_s * 1000 // 3:
             return row
-    issued = authority.issue(identity, key, base_url + "/ca/crl")
+    issued = authority.issue(identity, key, base_url, life_s)
     registry.store_certificate(t, identity, print_, issued, limits)
     return registry.certificate(t, issued.serial)
-
-
-def _renew_before_ms() -> int:
-    return int(DEVICE_LIFE.total_seconds() * 1000) // 3

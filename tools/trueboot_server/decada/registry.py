@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..ca import Issued
+from ..ca import Issued, book
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
@@ -30,6 +30,12 @@ def new_secret() -> str:
 
 def product(t: Transaction, product_key: str) -> Any | None:
     return t.row(sa.select(products).where(products.c.product_key == product_key))
+
+
+def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
+    """Of the certificates of a product's devices."""
+    found = product(t, product_key)
+    return int(found.certificate_life_s) if found and found.certificate_life_s else limits.certificate_life_s
 
 
 def device(t: Transaction, identity: Identity) -> Any | None:
@@ -115,7 +121,9 @@ def key_of_another(t: Transaction, identity: Identity, thumbprint: str) -> bool:
 
 def store_certificate(t: Transaction, identity: Identity, thumbprint: str, issued: Issued, limits: Limits) -> None:
     for older in live_certificates(t, identity, limits)[limits.certificates_live - 1 :]:
-        t.execute(certificates.update().where(certificates.c.serial == older.serial).values(revoked_at=t.now))
+        ended = {"revoked_at": t.now, "reason": book.SUPERSEDED}
+        t.execute(certificates.update().where(certificates.c.serial == older.serial).values(**ended))
+        book.count_revocation(t)
     t.execute(
         certificates.insert().values(
             serial=issued.serial,
@@ -126,6 +134,7 @@ def store_certificate(t: Transaction, identity: Identity, thumbprint: str, issue
             not_after=issued.not_after_ms,
             issued_at=t.now,
             handle=_free_handle(t),
+            issuer=issued.issuer,
         )
     )
     update(t, identity, state="enrolled", key_thumbprint=thumbprint)
@@ -156,21 +165,39 @@ def note_use(t: Transaction, used: Any) -> None:
     )
 
 
-def revoke(t: Transaction, identity: Identity) -> None:
+def revoke(t: Transaction, identity: Identity, reason: int = 0) -> None:
     """End secret and certificates.  The caller ends the session after the commit."""
     t.execute(
         certificates.update()
         .where(*is_device(certificates, identity), certificates.c.revoked_at.is_(None))
-        .values(revoked_at=t.now)
+        .values(revoked_at=t.now, reason=reason)
     )
+    book.count_revocation(t)
     update(t, identity, state="revoked", device_secret=new_secret())
-    t.event("device.revoked", identity)
+    t.event("device.revoked", identity, reason=book.REASON_NAMES[reason])
 
 
-def revoked_serials(t: Transaction) -> list[tuple[str, int]]:
-    rows = t.rows(
-        sa.select(certificates.c.serial, certificates.c.revoked_at).where(
-            certificates.c.revoked_at.is_not(None), certificates.c.not_after > t.now
-        )
+def revoke_serial(t: Transaction, serial: str, reason: int = 0) -> Identity | None:
+    """End one certificate, and with the last that lives its device.  The device, whose session the caller ends.
+
+    What was revoked before stays as it is.
+    """
+    row = certificate(t, serial)
+    if row is None:
+        return None
+    identity = Identity(row.product_key, row.device_key)
+    if row.revoked_at is not None:
+        return identity
+    t.execute(certificates.update().where(certificates.c.serial == serial).values(revoked_at=t.now, reason=reason))
+    book.count_revocation(t)
+    t.event("certificate.revoked", identity, serial=serial, reason=book.REASON_NAMES[reason])
+    if known_device(t, identity).state != "revoked" and not _has_certificate(t, identity):
+        revoke(t, identity, reason)
+    return identity
+
+
+def _has_certificate(t: Transaction, identity: Identity) -> bool:
+    statement = sa.select(certificates.c.serial).where(
+        *is_device(certificates, identity), certificates.c.revoked_at.is_(None), certificates.c.not_after > t.now
     )
-    return [(row.serial, row.revoked_at) for row in rows]
+    return t.execute(statement.limit(1)).first() is not None

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from ..ca import Authority
+from ..ca.crl import Crls
+from ..ca.ocsp import Responder
 from ..credentials import Credentials
 from ..decada.desk import DecadaDesk
 from ..limits import Limits
@@ -30,6 +32,10 @@ class Parts:
     limits: Limits
     log: Log
     base_url: str = ""  # known when the port is
+
+    def __post_init__(self) -> None:
+        self.crls = Crls(self.authority, self.limits.crl_life_s)
+        self.responder = Responder(self.authority, self.limits.ocsp_life_s)
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)
