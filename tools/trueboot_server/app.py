@@ -162,7 +162,8 @@ class Server:
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
         self.desk.targets_url = parts.base_url + "/repo/targets"
         # The certificate says where its CRL is: the address has to be known before, and nobody is heard until it is there.
-        self._certify_server(parts)
+        parts.certify_server = lambda: self._certify_server(parts)
+        parts.certify_server()
         await self._bind("--port", options.port, server.start_serving())
         ports = []
         for flag, port, verify in (
@@ -229,7 +230,7 @@ class Server:
         while True:
             try:
                 self.desk.expire()
-                self._certify_server(parts)
+                parts.certify_server()
                 with self.store.transaction() as t:
                     parts.crls.refresh(t)
                 self._tell(await asyncio.to_thread(care.turn))

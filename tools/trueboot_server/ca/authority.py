@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..names import Identity
@@ -61,6 +60,9 @@ class Authority:
         """What follows a leaf in a handshake and in an EST answer: the issuing CA, without the anchor."""
         return [profiles.der(certificate) for certificate in self._held.issuer.chain]
 
+    def roots_der(self) -> list[bytes]:
+        return [profiles.der(root) for root in self._held.roots]
+
     def cacerts(self) -> list[bytes]:
         """For EST (RFC 7030, 4.1.3): the roots, the links between them, and what is below."""
         return [profiles.der(one) for one in (*self._held.roots, *self._held.links, *self._held.issuer.chain)]
@@ -77,7 +79,7 @@ class Authority:
             found += [issuer.certificate, *issuer.above]
         return b"".join(dict.fromkeys(map(profiles.pem, found))).decode()
 
-    def issue(self, identity: Identity, key: ec.EllipticCurvePublicKey, base_url: str, life_s: int) -> Issued:
+    def issue(self, identity: Identity, key: profiles.PublicKey, base_url: str, life_s: int) -> Issued:
         """A device's certificate.  It never outlives its issuer."""
         issuer = self._held.issuer
         made = profiles.device(identity, key, timedelta(seconds=life_s), issuer.certificate, issuer.key, base_url)

@@ -17,28 +17,10 @@ import sqlalchemy as sa
 from ..store import Transaction
 from ..store.schema import certificates, meta, own_certificates
 from .authority import Issued
-
-# CRLReason (RFC 5280, 5.3.1), those that EnOS knows as well.
-REASONS = {
-    "unspecified": 0,
-    "keyCompromise": 1,
-    "affiliationChanged": 3,
-    "superseded": 4,
-    "cessationOfOperation": 5,
-    "certificateHold": 6,
-    "privilegeWithdrawn": 9,
-}
-REASON_NAMES = {number: name for name, number in REASONS.items()}
-SUPERSEDED = REASONS["superseded"]
+from .lists import REASON_NAMES, Revoked
 
 _KEEP_AFTER_END_MS = 24 * 3600 * 1000
 _REVOCATIONS = "revocations"
-
-
-class Revoked(NamedTuple):
-    serial: str
-    at_ms: int
-    reason: int
 
 
 class Standing(NamedTuple):

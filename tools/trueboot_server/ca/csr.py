@@ -36,7 +36,7 @@ def public_key_of_csr(der: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def certs_only(*ders: bytes) -> bytes:
+def certs_only(ders: list[bytes]) -> bytes:
     """A degenerate PKCS#7 with these certificates (RFC 7030, 4.1.3 and 4.2.3), in DER."""
     return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in ders], Encoding.DER)
 

@@ -24,8 +24,8 @@ from cryptography.x509 import ocsp
 from ..store import Transaction
 from . import book
 from .authority import Authority, serial_text
-from .crl import reason_flag
 from .files import Issuer
+from .lists import reason_flag
 
 _HASHES = (hashes.SHA1, hashes.SHA256, hashes.SHA384, hashes.SHA512)  # of a CertID, where it is but a name
 _MAX_NONCE_BYTES = 128

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
@@ -23,11 +23,12 @@ from ..names import Identity
 
 ROOT_LIFE = timedelta(days=7300)
 ISSUING_LIFE = timedelta(days=1826)
+DEVICE_LIFE = timedelta(days=730)
 SERVER_LIFE = timedelta(days=397)
 BACKDATE = timedelta(hours=1)  # clocks of devices are not exact
 
 Key = ec.EllipticCurvePrivateKey
-PublicKey = ec.EllipticCurvePublicKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey  # the latter for what EnOS's own tools bring
 
 
 def new_key() -> Key:
@@ -61,14 +62,14 @@ def short_id(certificate: x509.Certificate) -> str:
 
 def root(key: Key) -> x509.Certificate:
     now = datetime.now(UTC)
-    name = _name("Trueboot Root " + secrets.token_hex(4))
+    name = _root_name("Trueboot Root " + secrets.token_hex(4))
     return _ca(name, name, key.public_key(), now, now + ROOT_LIFE, None).sign(key, hashes.SHA256())
 
 
 def root_that_issues(key: Key) -> x509.Certificate:
     """A root with no CA below it, as earlier versions made it."""
     now = datetime.now(UTC)
-    name = _name("Trueboot CA")
+    name = _root_name("Trueboot CA")
     return _ca(name, name, key.public_key(), now, now + ROOT_LIFE, 0).sign(key, hashes.SHA256())
 
 
@@ -202,6 +203,19 @@ def _begin(
 
 def _uri(text: str) -> x509.UniformResourceIdentifier:
     return x509.UniformResourceIdentifier(text)
+
+
+def _root_name(common_name: str) -> x509.Name:
+    """With a country and all that follows: enos-cert-tool copies them from the root, and ends where one is missing."""
+    parts = (
+        (NameOID.COUNTRY_NAME, "ZZ"),  # ISO 3166: no country will ever be called so
+        (NameOID.STATE_OR_PROVINCE_NAME, "Trueboot"),
+        (NameOID.LOCALITY_NAME, "Trueboot"),
+        (NameOID.ORGANIZATION_NAME, "Trueboot"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "Trueboot CA"),
+        (NameOID.COMMON_NAME, common_name),
+    )
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
 
 
 def _name(common_name: str) -> x509.Name:

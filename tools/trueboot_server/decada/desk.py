@@ -102,7 +102,7 @@ class DecadaDesk:
         with self._store.transaction() as t:
             own = book.own(t, serial)
             if own is not None and own.revoked_at is None:
-                book.revoke_own(t, serial, reason)  # housekeeping gets the server another
+                book.revoke_own(t, serial, reason)
             identity = registry.revoke_serial(t, serial, reason)
             ended = identity is not None and registry.known_device(t, identity).state == "revoked"
         if identity is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..ca import Issued, book
+from ..ca import Issued, book, lists
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
@@ -121,7 +121,7 @@ def key_of_another(t: Transaction, identity: Identity, thumbprint: str) -> bool:
 
 def store_certificate(t: Transaction, identity: Identity, thumbprint: str, issued: Issued, limits: Limits) -> None:
     for older in live_certificates(t, identity, limits)[limits.certificates_live - 1 :]:
-        ended = {"revoked_at": t.now, "reason": book.SUPERSEDED}
+        ended = {"revoked_at": t.now, "reason": lists.SUPERSEDED}
         t.execute(certificates.update().where(certificates.c.serial == older.serial).values(**ended))
         book.count_revocation(t)
     t.execute(
@@ -174,7 +174,7 @@ def revoke(t: Transaction, identity: Identity, reason: int = 0) -> None:
     )
     book.count_revocation(t)
     update(t, identity, state="revoked", device_secret=new_secret())
-    t.event("device.revoked", identity, reason=book.REASON_NAMES[reason])
+    t.event("device.revoked", identity, reason=lists.REASON_NAMES[reason])
 
 
 def revoke_serial(t: Transaction, serial: str, reason: int = 0) -> Identity | None:
@@ -190,7 +190,7 @@ def revoke_serial(t: Transaction, serial: str, reason: int = 0) -> Identity | No
         return identity
     t.execute(certificates.update().where(certificates.c.serial == serial).values(revoked_at=t.now, reason=reason))
     book.count_revocation(t)
-    t.event("certificate.revoked", identity, serial=serial, reason=book.REASON_NAMES[reason])
+    t.event("certificate.revoked", identity, serial=serial, reason=lists.REASON_NAMES[reason])
     if known_device(t, identity).state != "revoked" and not _has_certificate(t, identity):
         revoke(t, identity, reason)
     return identity

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from aiohttp import web
 
-from ..ca import book
+from ..ca import book, lists
 from ..clock import iso
 from ..decada import registry
 from ..errors import ApiError
@@ -67,6 +67,7 @@ async def revoke(request: web.Request) -> web.Response:
     with parts.store.transaction() as t:
         serial = _found(t, parts, request)["serial"]
     parts.desk.revoke_serial(serial, reason)
+    parts.certify_server()  # it may have been its own
     with parts.store.transaction() as t:
         return web.json_response(_found(t, parts, request))
 
@@ -75,11 +76,11 @@ def reason_of(body: dict[str, Any]) -> int:
     """By name, or by CRLReason's number; unspecified when nothing is said."""
     only(body, "reason")
     reason = body.get("reason", "unspecified")
-    if isinstance(reason, str) and reason in book.REASONS:
-        return book.REASONS[reason]
-    if isinstance(reason, int) and not isinstance(reason, bool) and reason in book.REASON_NAMES:
+    if isinstance(reason, str) and reason in lists.REASONS:
+        return lists.REASONS[reason]
+    if isinstance(reason, int) and not isinstance(reason, bool) and reason in lists.REASON_NAMES:
         return reason
-    raise ApiError(400, "bad_reason", "there is no such reason of a revocation", f"One of {', '.join(book.REASONS)}.")
+    raise ApiError(400, "bad_reason", "there is no such reason of a revocation", f"One of {', '.join(lists.REASONS)}.")
 
 
 def _found(t: Transaction, parts: Parts, request: web.Request) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _common(row: Any, status: str) -> dict[str, Any]:
         "issued_at": iso(row.issued_at),
         "not_after": iso(row.not_after),
         "revoked_at": iso(row.revoked_at),
-        "reason": None if row.revoked_at is None else book.REASON_NAMES.get(row.reason or 0, "unspecified"),
+        "reason": None if row.revoked_at is None else lists.REASON_NAMES.get(row.reason or 0, "unspecified"),
     }
 
 

@@ -37,7 +37,7 @@ def routes() -> list[web.RouteDef]:
 
 
 async def cacerts(request: web.Request) -> web.Response:
-    return _pkcs7(certs_only(*request.app[PARTS].authority.cacerts()))
+    return _pkcs7(certs_only(request.app[PARTS].authority.cacerts()))
 
 
 async def simpleenroll(request: web.Request) -> web.Response:
@@ -59,7 +59,7 @@ async def simpleenroll(request: web.Request) -> web.Response:
         if device is None:
             raise _unauthorised("device key or device secret is wrong")
         der = bytes(certify(t, parts.authority, parts.limits, identity, key, parts.base_url).der)
-    return _pkcs7(certs_only(der, *parts.authority.chain_der()))
+    return _pkcs7(certs_only([der, *parts.authority.chain_der()]))
 
 
 def _prove(t: Transaction, identity: Identity, secret: str) -> Any | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -32,6 +33,7 @@ class Parts:
     limits: Limits
     log: Log
     base_url: str = ""  # known when the port is
+    certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
 
     def __post_init__(self) -> None:
         self.crls = Crls(self.authority, self.limits.crl_life_s)

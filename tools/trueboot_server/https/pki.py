@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 from aiohttp import web
 
-from ..ca import crl, ocsp, profiles
+from ..ca import lists, ocsp, profiles
 from ..ca.files import Issuer
 from ..errors import ApiError
 from .parts import PARTS
@@ -37,12 +37,12 @@ async def crl_of(request: web.Request) -> web.Response:
     accepted = request.headers.get("Accept", "")
     wanted = next((kind for kind in _PEM if kind in accepted), None)
     if wanted:
-        return web.Response(body=crl.pem(der), content_type=wanted)
+        return web.Response(body=lists.pem(der), content_type=wanted)
     return web.Response(body=der, content_type=_CRL)
 
 
 async def crl_pem(request: web.Request) -> web.Response:
-    return web.Response(body=crl.pem(_crl(request)), content_type=_PEM[0])
+    return web.Response(body=lists.pem(_crl(request)), content_type=_PEM[0])
 
 
 async def root_crl(request: web.Request) -> web.Response:
