@@ -246,7 +246,7 @@ def test_a_newer_certificate_supersedes_the_older_which_may_log_in_for_a_day(ser
     def near_its_end(s):
         with s.store.transaction() as t:
             own = certificates.c.device_key == device.device_key
-            t.execute(certificates.update().where(own).values(not_after=t.now + 1_000_000))
+            t.execute(certificates.update().where(own).values(issued_at=t.now - 9_000_000, not_after=t.now + 1_000_000))
 
     server.call(near_its_end)
     device.folder = device.folder / "new"

@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -91,6 +91,13 @@ class Authority:
     def der(self) -> bytes:
         return self.certificate.public_bytes(Encoding.DER)
 
+    def chain_der(self) -> list[bytes]:
+        """What follows a device's certificate."""
+        return [self.der]
+
+    def roots_der(self) -> list[bytes]:
+        return [self.der]
+
     def server_files(self) -> tuple[Path, Path]:
         """(certificate, key) of this server, renewed when they near their end or lack one of the names."""
         certificate, key = self._state.private / "server.pem", self._state.private / "server-key.pem"
@@ -101,11 +108,18 @@ class Authority:
             write_atomically(certificate, self._server_certificate(private.public_key()), 0o644)
         return certificate, key
 
-    def issue(self, identity: Identity, key: ec.EllipticCurvePublicKey, crl_url: str) -> Issued:
+    def issue(
+        self,
+        identity: Identity,
+        key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+        crl_url: str,
+        life_s: int | None = None,
+    ) -> Issued:
         """A device's certificate.  The caller writes it down before anybody sees it."""
         now = datetime.now(UTC)
+        life = DEVICE_LIFE if life_s is None else timedelta(seconds=life_s)
         certificate = (
-            self._builder(_name(identity.common_name), key, now, DEVICE_LIFE)
+            self._builder(_name(identity.common_name), key, now, life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -199,7 +213,7 @@ class Authority:
         )
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: datetime, life: timedelta
     ) -> x509.CertificateBuilder:
         end = min(now + life, self.certificate.not_valid_after_utc)
         return (

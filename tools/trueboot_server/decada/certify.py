@@ -6,6 +6,7 @@ Every road to a certificate ends here (EST, EnOS's REST, renewal), whatever proo
 - A device secret certifies one public key; the same key again gets the same certificate while that has life left.
   A later key needs `later_key`: the caller has seen a proof by the last key, or an operator's order.
 - A key belongs to one device, server-wide.
+- What was cut off and is asked again gets the same answer: also a renewal, which names the certificate before it.
 
 Every function runs inside the caller's transaction.
 """
@@ -14,14 +15,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from ..ca import DEVICE_LIFE, Authority
+from ..ca import Authority
 from ..errors import ApiError
+from ..keyprint import keyprint
 from ..limits import Limits
 from ..names import Identity
-from ..reports import thumbprint
 from ..store import Transaction
 from . import registry
 
@@ -31,13 +31,18 @@ def certify(
     authority: Authority,
     limits: Limits,
     identity: Identity,
-    key: ec.EllipticCurvePublicKey,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     base_url: str,
     later_key: bool = False,
+    life_s: int | None = None,
+    after: Any | None = None,
 ) -> Any:
-    """The row of the device's certificate for `key`, issued now or before.  ApiError when it may have none."""
+    """The row of the device's certificate for `key`, issued now or before.  ApiError when it may have none.
+
+    `life_s`: what was asked for, within the product's; `after`: the row of the one that it is to follow.
+    """
     device = registry.known_device(t, identity)
-    print_ = thumbprint(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+    print_ = keyprint(key)
     if device.key_thumbprint not in (None, print_) and not later_key:
         raise ApiError(
             403,
@@ -48,12 +53,15 @@ def certify(
     if registry.key_of_another(t, identity, print_):
         raise ApiError(403, "foreign_key", "this public key belongs to another device", "Make a key of its own.")
     for row in registry.live_certificates(t, identity, limits):
-        if row.thumbprint == print_ and row.superseded_at is None and row.not_after - t.now > _renew_before_ms():
+        if after is not None and row.handle <= after.handle:
+            continue
+        # A renewal is due for the last third of its own life.
+        if (
+            row.thumbprint == print_
+            and row.superseded_at is None
+            and row.not_after - t.now > (row.not_after - row.issued_at) // 3
+        ):
             return row
-    issued = authority.issue(identity, key, base_url + "/ca/crl")
+    issued = authority.issue(identity, key, base_url + "/ca/crl", life_s)
     registry.store_certificate(t, identity, print_, issued, limits)
     return registry.certificate(t, issued.serial)
-
-
-def _renew_before_ms() -> int:
-    return int(DEVICE_LIFE.total_seconds() * 1000) // 3

@@ -96,6 +96,11 @@ class DecadaDesk:
             registry.revoke(t, identity)
         self.endpoint.kick(identity, "revoked")
 
+    def revoke_serial(self, serial: str, reason: int) -> None:
+        with self._store.transaction() as t:
+            identity = registry.revoke_serial(t, serial, reason)
+        self.endpoint.kick(identity, "revoked")
+
     def expire(self) -> None:
         with self._store.transaction() as t:
             jobs.expire(t, self._limits)

@@ -167,6 +167,20 @@ def revoke(t: Transaction, identity: Identity) -> None:
     t.event("device.revoked", identity)
 
 
+def revoke_serial(t: Transaction, serial: str, reason: int) -> Identity:
+    """End one certificate; the device as well when it has no other.  The caller ends the session after the commit."""
+    t.execute(certificates.update().where(certificates.c.serial == serial).values(revoked_at=t.now, reason=reason))
+    row = t.execute(sa.select(certificates).where(certificates.c.serial == serial)).one()
+    identity = Identity(row.product_key, row.device_key)
+    t.event("certificate.revoked", identity, serial=serial, reason=reason)
+    own = is_device(certificates, identity)
+    if not t.rows(
+        sa.select(certificates).where(*own, certificates.c.revoked_at.is_(None), certificates.c.not_after > t.now)
+    ):
+        revoke(t, identity)
+    return identity
+
+
 def revoked_serials(t: Transaction) -> list[tuple[str, int]]:
     rows = t.rows(
         sa.select(certificates.c.serial, certificates.c.revoked_at).where(
