@@ -7,10 +7,12 @@ import json
 import time
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from enos_client import CERTIFICATES, DEVICES, TOKENS, Enos, csr_pem, now_ms
-from server_client import ServerThread
+from server_client import Device, ServerThread
 
 from trueboot_server.limits import Limits
 
@@ -240,3 +242,258 @@ def test_nothing_is_certified_that_does_not_exist(enos, named, key):
     assert enos.certificates("reapply", named, {})["code"] == 99400
     assert enos.call("POST", CERTIFICATES, {**named}).json()["code"] == 99400
     assert enos.certificates("apply", named, [])["code"] == 99400
+
+
+# Renewal, revocation, list
+
+
+def renew(enos, board, answer, **more):
+    return enos.certificates("renew", board, {"certSn": answer["data"]["certSN"], **more})
+
+
+def test_renewal_gives_a_new_certificate_for_the_old_key_and_again_the_same(enos, board, key):
+    first = enos.apply(board, key, validDay=30)
+    second = renew(enos, board, first, validDay=60)
+    assert certificate(second).public_key() == key.public_key()
+    assert int(second["data"]["certSN"]) > int(first["data"]["certSN"])
+    assert renew(enos, board, first)["data"] == second["data"]  # the answer had been lost
+    assert renew(enos, board, first, csr=csr_pem(key))["data"] == second["data"]
+    assert [found["certStatus"] for found in enos.list(board)["data"]] == [0, 0]  # the old one stays usable
+    third = enos.certificates("renew", board, {"certSn": int(second["data"]["certSN"])})
+    assert int(third["data"]["certSN"]) > int(second["data"]["certSN"])
+    assert [found["certStatus"] for found in enos.list(board)["data"]] == [0, 0, 1]  # two live ones a device
+    assert "revoked: apply" in renew(enos, board, first)["msg"]
+
+
+def test_the_access_key_cannot_give_a_device_another_key(enos, board, key):
+    first = enos.apply(board, key)
+    answer = renew(enos, board, first, csr=csr_pem(ec.generate_private_key(ec.SECP256R1())))
+    assert answer["code"] == 99400 and "another_key" in answer["msg"]
+    assert len(enos.list(board)["data"]) == 1
+
+
+def test_what_has_expired_is_applied_for_anew(enos, board, key, server):
+    from trueboot_server.store.schema import certificates
+
+    first = enos.apply(board, key)
+
+    def expire(s):
+        with s.store.transaction() as t:
+            own = certificates.c.handle == first["data"]["certSn"]
+            t.execute(certificates.update().where(own).values(not_after=t.now - 1))
+
+    server.call(expire)
+    assert "expired: apply" in renew(enos, board, first)["msg"]
+    assert [found["certStatus"] for found in enos.list(board)["data"]] == [2]
+    assert int(enos.apply(board, key)["data"]["certSN"]) > int(first["data"]["certSN"])
+
+
+@pytest.mark.parametrize("number", [None, "", "x", "-1", 1, 1.5, True, "9" * 11, [1], "4294967295"])
+def test_a_number_that_is_no_certificate_of_the_device_changes_nothing(enos, board, key, number):
+    for action in ("renew", "revoke"):
+        answer = enos.certificates(action, board, {"certSn": number} if number is not None else {})
+        assert answer["code"] == 99400, answer
+
+
+def test_a_certificate_of_another_device_is_not_this_ones(enos, board, key):
+    other = {**board, "deviceKey": board["deviceKey"] + "-b"}
+    enos.create(deviceKey=other["deviceKey"])
+    first = enos.apply(other, key)
+    assert renew(enos, board, first)["code"] == 99400
+    assert enos.certificates("revoke", board, {"certSn": first["data"]["certSN"]})["code"] == 99400
+    assert enos.list(other)["data"][0]["certStatus"] == 0
+
+
+def test_one_certificate_is_revoked_and_the_other_works_on(enos, board, key):
+    first = enos.apply(board, key)
+    second = renew(enos, board, first)
+    for _ in range(2):  # asked again after a cut
+        answer = enos.certificates("revoke", board, {"certSn": first["data"]["certSn"], "reason": 4})
+        assert (answer["code"], answer["data"]) == (0, None)
+    newest, older = enos.list(board)["data"]
+    assert (older["certSN"], older["certStatus"], older["revokerReason"]) == (first["data"]["certSN"], 1, "4")
+    assert (newest["certSN"], newest["certStatus"], "revoker" in newest) == (second["data"]["certSN"], 0, False)
+    assert newest["expireDate"] - newest["signDate"] > DAY_MS > newest["signDate"] - newest["effectiveDate"] > 0
+    assert newest["subject"] == f"CN={board['productKey']}/{board['deviceKey']}" and newest["issuer"]
+    assert enos.get(board)["data"]["status"] == "inactive"
+
+
+def test_the_last_certificate_takes_the_device_with_it(enos, board, key):
+    answer = enos.apply(board, key)
+    query = {"action": "revoke", "certSn": answer["data"]["certSN"], **board}  # the documents have it in the query, too
+    assert enos.call("POST", CERTIFICATES, query, {"reason": 1}).json()["code"] == 0
+    found = enos.get(board)["data"]
+    assert found["status"] == "disable" and "deviceSecret" not in found
+    refused = enos.apply(board, key)
+    assert refused["code"] == 99400 and "revoked" in refused["msg"]
+
+
+@pytest.mark.parametrize("reason", [2, 7, 8, 10, -1, "1", None, True, 1.0])
+def test_a_reason_that_is_none_revokes_nothing(enos, board, key, reason):
+    answer = enos.apply(board, key)
+    assert enos.certificates("revoke", board, {"certSn": answer["data"]["certSN"], "reason": reason})["code"] == 99400
+    assert enos.list(board)["data"][0]["certStatus"] == 0
+
+
+def test_a_session_under_a_revoked_certificate_ends(enos, server, tmp_path):
+    device = Device(server.first, f"board-{next(_numbers)}", tmp_path)
+    session = device.ready()
+    named = {"productKey": device.product_key, "deviceKey": device.device_key}
+    (found,) = enos.list(named)["data"]
+    assert enos.certificates("revoke", named, {"certSn": found["certSN"]})["code"] == 0
+    assert session.ended.wait(10)
+    assert device.connect().code == 135
+
+
+# Devices
+
+
+def test_a_device_is_created_once_and_shown(enos, named, server):
+    more = {"deviceAttributes": {"floor": 3}, "deviceTags": {"a": "b"}, "deviceDesc": "in the hall", "license": "L-1"}
+    created = enos.create(deviceKey=named["deviceKey"], unknown=1, **more)["data"]
+    assert set(created) == {"assetId", "productKey", "deviceKey", "deviceSecret"}
+    again = enos.create(deviceKey=named["deviceKey"])
+    assert (again["code"], again["data"]) == (11702, None)
+    found = enos.get(named)["data"]
+    assert {name: found[name] for name in more} == more and found["timezone"] == "+08:00"
+    assert {name: found[name] for name in created} == created
+    assert found["deviceName"] == {"defaultValue": "zephyr-x", "i18nValue": None}
+    assert found["orgId"] == server.first["org_id"] and found["status"] == "inactive" and found["createTime"] > 0
+
+
+def test_an_unknown_device_has_no_secret(enos, named):
+    answer = enos.get(named)
+    assert answer["code"] == 11404 and answer["data"] is None
+
+
+def test_a_device_without_a_key_is_given_one(enos):
+    made = [enos.create(deviceKey=key)["data"]["deviceKey"] for key in (None, "")]
+    assert len(set(made)) == 2 and all(made)
+
+
+def test_a_product_whose_key_leaves_no_room_for_a_devices(enos, server):
+    from trueboot_server.store.schema import products
+
+    def add(s):
+        with s.store.transaction() as t:
+            (row,) = t.rows(products.select())
+            t.execute(products.insert().values({**row._mapping, "product_key": "p" * 60}))
+
+    server.call(add)
+    assert enos.create(productKey="p" * 60)["code"] == 11714
+    assert enos.create(productKey="p" * 60, deviceKey="dk1")["code"] == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deviceKey": "a/b"},
+        {"deviceKey": "x" * 65},
+        {"deviceKey": 5.5},
+        {"deviceKey": ["x"]},
+        {"deviceKey": ".."},
+        {"productKey": "pk-none"},
+        {"productKey": None},
+        {"productKey": ["x"]},
+        {"timezone": "Asia/Singapore"},
+        {"timezone": None},
+        {"deviceName": "zephyr"},
+        {"deviceName": {"defaultValue": ""}},
+        {"deviceName": {"defaultValue": "x", "i18nValue": "y" * 9000}},
+        {"deviceAttributes": []},
+        {"deviceAttributes": {"x": "y" * 9000}},
+        {"deviceTags": "x"},
+        {"deviceDesc": "x" * 300},
+        {"license": 5},
+    ],
+)
+def test_what_a_device_cannot_be_is_refused_and_leaves_nothing(enos, server, change):
+    before = server.call(lambda s: _count(s))
+    answer = enos.create(**{"deviceKey": "odd", **change})
+    assert answer["code"] == 99400 and answer["data"] is None
+    assert server.call(lambda s: _count(s)) == before
+
+
+def _count(server):
+    from trueboot_server.store.schema import devices
+
+    with server.store.transaction() as t:
+        return len(t.rows(devices.select()))
+
+
+def test_a_full_product_takes_no_more(enos, server):
+    room = server.call(lambda s: _count(s))
+    parts = server.call(lambda s: s.desk._limits)
+    object.__setattr__(parts, "devices_per_product", room)
+    try:
+        assert enos.create(deviceKey="one-more")["code"] == 11739
+    finally:
+        object.__setattr__(parts, "devices_per_product", 10_000)
+
+
+def test_a_secret_is_told_until_the_device_has_used_it(enos, server, tmp_path):
+    """And after that only for products whose devices log in by it alone."""
+    from trueboot_server.store.schema import products
+
+    device = Device(server.first, f"board-{next(_numbers)}", tmp_path)
+    named = {"productKey": device.product_key, "deviceKey": device.device_key}
+    device.device_secret = enos.create(deviceKey=device.device_key)["data"]["deviceSecret"]
+    assert enos.get(named)["data"]["deviceSecret"] == device.device_secret
+    device.enrol()
+    assert "deviceSecret" not in enos.get(named)["data"]
+
+    def by_password(allowed):
+        def set_policy(s):
+            with s.store.transaction() as t:
+                t.execute(products.update().values(allow_password_login=allowed))
+
+        server.call(set_policy)
+
+    by_password(True)
+    try:
+        assert enos.get(named)["data"]["deviceSecret"] == device.device_secret
+    finally:
+        by_password(False)
+
+
+def test_a_device_made_over_rest_logs_in(enos, server, tmp_path):
+    """EnOS's whole road: create, certificate for the board's key, session with both."""
+    device = Device(server.first, f"board-{next(_numbers)}", tmp_path)
+    device.device_secret = enos.create(deviceKey=device.device_key)["data"]["deviceSecret"]
+    named = {"productKey": device.product_key, "deviceKey": device.device_key}
+    cert, private = tmp_path / "device.pem", tmp_path / "device.key"
+    cert.write_text(enos.apply(named, device.key)["data"]["cert"])
+    private.write_bytes(device.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    device.identity = (str(cert), str(private))
+    assert device.connect().online
+
+
+# The CA's public files
+
+
+def public(enos, path, accept="*/*"):
+    return requests.get(enos.url + path, headers={"Accept": accept}, verify=enos.first["ca_file"], timeout=10)
+
+
+def test_the_root_and_the_crl_are_public(enos, board, key, server):
+    root = open(server.first["ca_file"], "rb").read()
+    for path in ("/enos/CA/cacert", "/enos/CA/cacert/ECC", "/enos/CA/cacert/ecc"):
+        assert public(enos, path).content == root
+    der = x509.load_pem_x509_certificates(root)[0].public_bytes(Encoding.DER)
+    assert public(enos, "/enos/CA/cacert", "application/pkix-cert").content == der
+    first = enos.apply(board, key)
+    second = renew(enos, board, first)
+    enos.certificates("revoke", board, {"certSn": first["data"]["certSN"], "reason": 1})
+    text, data = public(enos, "/enos/CA/crl"), public(enos, "/enos/CA/crl/ECC", "application/pkix-crl;q=1, */*")
+    assert text.content.startswith(b"-----BEGIN X509 CRL-----\n")
+    for crl in (x509.load_pem_x509_crl(text.content), x509.load_der_x509_crl(data.content)):
+        assert crl.get_revoked_certificate_by_serial_number(certificate(first).serial_number)
+        assert not crl.get_revoked_certificate_by_serial_number(certificate(second).serial_number)
+    issuer = x509.load_pem_x509_certificates(public(enos, first["data"]["certChainURL"][len(enos.url) :]).content)[0]
+    certificate(first).verify_directly_issued_by(issuer)
+
+
+def test_there_is_no_rsa_ca(enos):
+    for name in ("cacert", "crl", "chain"):
+        answer = public(enos, f"/enos/CA/{name}/RSA")
+        assert answer.status_code == 404 and answer.json()["error"]["code"] == "no_such_ca"

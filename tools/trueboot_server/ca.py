@@ -235,7 +235,7 @@ class Authority:
 
 def _own_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     now = datetime.now(UTC)
-    name = _name("Trueboot CA")
+    name = _root_name("Trueboot CA")
     return (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -249,6 +249,19 @@ def _own_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
+
+
+def _root_name(common_name: str) -> x509.Name:
+    """With a country and all that follows: enos-cert-tool copies them from the root, and ends where one is missing."""
+    parts = (
+        (NameOID.COUNTRY_NAME, "ZZ"),  # ISO 3166: no country will ever be called so
+        (NameOID.STATE_OR_PROVINCE_NAME, "Trueboot"),
+        (NameOID.LOCALITY_NAME, "Trueboot"),
+        (NameOID.ORGANIZATION_NAME, "Trueboot"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "Trueboot CA"),
+        (NameOID.COMMON_NAME, common_name),
+    )
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
 
 
 def _name(common_name: str) -> x509.Name:

@@ -75,9 +75,10 @@ async def change(request: web.Request) -> dict[str, Any]:
     with parts.store.transaction() as t:
         if not isinstance(product_key, str) or registry.product(t, product_key) is None:
             raise EnosError(answers.BAD_ARGUMENT, "invalid argument: there is no such productKey")
-        identity = Identity(product_key, secrets.token_hex(8) if device_key in (None, "") else str(device_key))
+        made = device_key in (None, "")
+        identity = Identity(product_key, secrets.token_hex(8) if made else device_key)  # type: ignore[arg-type]
         if not is_identity(identity):
-            if device_key in (None, ""):
+            if made:
                 raise EnosError(answers.NO_KEY, "cannot make a device key: the product key is too long")
             raise EnosError(
                 answers.BAD_ARGUMENT,
