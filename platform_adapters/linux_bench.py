@@ -19,11 +19,13 @@ from platform_adapters.linux_service import UNAVAILABLE, Stop, take
 FAILED = 1
 
 
-def csr(config: dict[str, Any]) -> int:
+def csr(config: dict[str, Any], subject: str) -> int:
     platform, checked = _ready(config)
     try:
-        sys.stdout.write(bench_identity.csr(platform, checked))
+        sys.stdout.write(bench_identity.csr(platform, checked, subject))
         sys.stdout.flush()
+    except MisuseError as error:
+        raise Stop(FAILED, str(error)) from None
     except DeviceError as error:
         raise Stop(UNAVAILABLE, str(error)) from None
     return 0

@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
             from platform_adapters import linux_bench
 
             config, _ = settings(options.config)
-            return linux_bench.csr(config) if options.verb == "csr" else linux_bench.certificate(config, options.file)
+            if options.verb == "csr":
+                return linux_bench.csr(config, options.subject)
+            return linux_bench.certificate(config, options.file)
         if options.verb in ("install", "rollback"):
             from platform_adapters import linux_install
 
@@ -103,6 +105,9 @@ def parser() -> argparse.ArgumentParser:
                 "--timeout", metavar="SECONDS", type=float, default=600, help="how long to wait for the outcome"
             )
             one.add_argument("--no-wait", action="store_true", help="end once it is checked and handed over")
+        elif verb == "csr":
+            text = 'what EnOS wants before the common name, "C=SG,ST=Singapore,L=Singapore,O=x,OU=y"'
+            one.add_argument("--subject", metavar="NAMES", default="", help=text)
         elif verb == "certificate":
             text = "PEM, leaf first; or device.json of `trueboot enos provision`; - for standard input"
             one.add_argument("file", metavar="FILE", help=text)

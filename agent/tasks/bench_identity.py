@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Identity at a bench: the board makes its key and a request, and is handed the certificate.  Two acts, no network.
 
-    csr(platform, config)              the request (PEM), any number of times, for one key
+    csr(platform, config, subject)     the request (PEM), any number of times, for one key; `subject`: "", or what EnOS
+                                       wants in front of the common name, "C=SG,ST=Singapore,L=Singapore,O=x,OU=y"
     accept(platform, config, text)     a certificate (PEM, leaf first), or the JSON document of `trueboot enos provision`,
                                        which holds the device secret as well
 
@@ -23,15 +24,20 @@ MAX_CHARS = 8 * 1024
 _NEXT = {identity.BLANK: ("started", True), identity.REGISTERED: ("key_made",), identity.KEYED: ("issued",)}
 
 
-def csr(platform, config):
+def csr(platform, config, subject=""):
     from agent.wire import csr
+
+    before = []
+    for part in subject.split(",") if subject else ():
+        kind, _, text = part.partition("=")
+        before.append((kind.strip(), text.strip()))
 
     state = _state(platform)
     label, keys = state["label"], platform.keys
     if state["phase"] in _NEXT:
         keys.make(label)
     name = "%s/%s" % (config["product_key"], config["device_key"])
-    request = csr.build(name, keys.public(label), lambda message: keys.sign(label, message))
+    request = csr.build(name, keys.public(label), lambda message: keys.sign(label, message), before)
     platform.log("identity.csr_made", {"subject": name})
     return pem.encode("CERTIFICATE REQUEST", request)
 

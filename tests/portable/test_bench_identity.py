@@ -35,9 +35,9 @@ def device(**config):
     return made
 
 
-def request(made):
+def request(made, subject=""):
     platform = made.power_on()
-    return bench_identity.csr(platform, check(platform.config))
+    return bench_identity.csr(platform, check(platform.config), subject)
 
 
 def accept(made, text):
@@ -84,6 +84,16 @@ def test_a_key_is_made_once_and_the_request_names_the_device():
         "pk/dk", keys.public("a"), lambda message: keys.sign("a", message)
     )
     assert phase(made) == "blank"
+
+
+def test_a_subject_as_enos_wants_it():
+    made = device()
+    plain = pem.decode(request(made), "CERTIFICATE REQUEST")
+    full = pem.decode(request(made, "C=SG, ST=Singapore,L=Singapore,O=DECADA,OU=DECADA CA"), "CERTIFICATE REQUEST")
+    assert b"\x06\x03\x55\x04\x06\x13\x02SG" in full and b"\x0c\x09DECADA CA" in full and len(full) > len(plain)
+    assert full.find(b"DECADA CA") < full.find(b"pk/dk")
+    for subject in ("C=SGP", "X=y", "O=", "O", "CN=x", "O=" + "x" * 65, ",", "C=SG,,"):
+        assert code(request, made, subject) == "csr_subject", subject
 
 
 def test_a_document_brings_secret_and_certificate_and_may_come_again():
