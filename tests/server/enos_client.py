@@ -38,12 +38,13 @@ def signature(token, pairs, body, timestamp, secret_key):
     return sha256(f"{token}{params}".encode() + body + f"{timestamp}{secret_key}".encode())
 
 
-def csr_pem(key, name="dk11574657485000", old_header=False, hash_=None):
+def csr_pem(key, name="dk11574657485000", old_header=False, more=0):
     subject = [(NameOID.COUNTRY_NAME, "SG"), (NameOID.ORGANIZATION_NAME, "DECADA"), (NameOID.COMMON_NAME, name)]
+    subject += [(NameOID.STREET_ADDRESS, f"number {number}") for number in range(more)]
     builder = x509.CertificateSigningRequestBuilder().subject_name(
         x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
     )
-    pem = builder.sign(key, hash_ or hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
     return pem.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST") if old_header else pem
 
 

@@ -204,6 +204,7 @@ EC = ec.generate_private_key(ec.SECP256R1())
         ({"csr": csr_pem(ec.generate_private_key(ec.SECP384R1()))}, "P-256"),
         ({"csr": csr_pem(rsa.generate_private_key(65537, 1024))}, "2048"),
         ({"csr": csr_pem(rsa.generate_private_key(3, 2048))}, "65537"),
+        ({"csr": csr_pem(EC, "x" * 64, more=16)}, "subject is too long"),
         ({"csr": csr_pem(EC), "issueAuthority": "RSA"}, "CA is ECC"),
         ({"csr": csr_pem(EC), "issueAuthority": 1}, "issueAuthority"),
         ({"csr": csr_pem(EC), "validDay": 100_000}, "more than the product's"),
@@ -418,7 +419,7 @@ def _count(server):
     from trueboot_server.store.schema import devices
 
     with server.store.transaction() as t:
-        return len(t.rows(devices.select()))
+        return len(t.rows(devices.select().where(devices.c.product_key == server.credentials.product_key)))
 
 
 def test_a_full_product_takes_no_more(enos, server):

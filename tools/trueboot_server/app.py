@@ -27,6 +27,7 @@ from .https.front import make_app
 from .https.parts import Parts
 from .limits import Limits
 from .log import Log, silent, tell_fault
+from .nonces import Nonces
 from .proofs import FailedProofs
 from .releases import keep_releases
 from .repo.care import Care
@@ -140,8 +141,19 @@ class Server:
         self._open.callback(self.desk.endpoint.close)
         encodings = Encodings(state.encodings, limits, self._log)
         self._open.push_async_callback(encodings.close)
+        asks = FailedProofs(limits.nonce_asks, limits.nonce_asks_window_s, limits.failed_proofs_addresses)
         parts = Parts(
-            self.store, authority, self.credentials, self.desk, self.repository, encodings, proofs, limits, self._log
+            self.store,
+            authority,
+            self.credentials,
+            self.desk,
+            self.repository,
+            encodings,
+            proofs,
+            limits,
+            self._log,
+            Nonces(limits.nonce_life_s, limits.nonces_taken),
+            asks,
         )
         await self._listen(parts, *authority.server_files(), state.ca)
         self._open.callback(asyncio.create_task(self._keep_house(care)).cancel)

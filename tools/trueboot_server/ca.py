@@ -35,7 +35,7 @@ from .state import State, write_atomically
 CA_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=397)
 SERVER_RENEW_BEFORE = timedelta(days=60)
-DEVICE_LIFE = timedelta(days=365)
+DEVICE_LIFE = timedelta(days=730)
 BACKDATE = timedelta(hours=1)  # clocks of devices are not exact
 CRL_LIFE = timedelta(days=1)
 MAX_CSR_DER_BYTES = 8 * 1024
@@ -74,9 +74,9 @@ def public_key_of_csr(der: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def certs_only(der: bytes) -> bytes:
-    """A degenerate PKCS#7 with one certificate (RFC 7030, 4.1.3 and 4.2.3), in DER."""
-    return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der)], Encoding.DER)
+def certs_only(ders: list[bytes]) -> bytes:
+    """A degenerate PKCS#7 (RFC 7030, 4.1.3 and 4.2.3), in DER."""
+    return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in ders], Encoding.DER)
 
 
 class Authority:
@@ -92,10 +92,15 @@ class Authority:
         return self.certificate.public_bytes(Encoding.DER)
 
     def chain_der(self) -> list[bytes]:
-        """What follows a device's certificate."""
-        return [self.der]
+        """What follows a leaf, up to the anchor and without it: nothing, when the root issues."""
+        return []
 
     def roots_der(self) -> list[bytes]:
+        """What a client trusts, the one above `chain_der` first."""
+        return [self.der]
+
+    def anchors_der(self) -> list[bytes]:
+        """What EST's cacerts carries."""
         return [self.der]
 
     def server_files(self) -> tuple[Path, Path]:
@@ -109,17 +114,13 @@ class Authority:
         return certificate, key
 
     def issue(
-        self,
-        identity: Identity,
-        key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
-        crl_url: str,
-        life_s: int | None = None,
+        self, identity: Identity, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, base_url: str, life_s: int
     ) -> Issued:
         """A device's certificate.  The caller writes it down before anybody sees it."""
         now = datetime.now(UTC)
-        life = DEVICE_LIFE if life_s is None else timedelta(seconds=life_s)
+        crl_url = base_url + "/ca/crl"
         certificate = (
-            self._builder(_name(identity.common_name), key, now, life)
+            self._builder(_name(identity.common_name), key, now, timedelta(seconds=life_s))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)

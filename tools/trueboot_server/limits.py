@@ -49,6 +49,10 @@ class Limits:
     failed_proofs: int = 20  # per source address and window
     failed_proofs_window_s: float = 60.0
     failed_proofs_addresses: int = 10_000
+    nonce_life_s: float = 300.0
+    nonces_taken: int = 100_000  # remembered until they would have expired
+    nonce_asks: int = 600  # per source address and window: many devices may stand behind one
+    nonce_asks_window_s: float = 60.0
 
     # What is kept
     events: int = 20_000

@@ -101,6 +101,11 @@ class DecadaDesk:
             identity = registry.revoke_serial(t, serial, reason)
         self.endpoint.kick(identity, "revoked")
 
+    def replace(self, identity: Identity, tpm_too: bool) -> None:
+        with self._store.transaction() as t:
+            registry.replace(t, identity, tpm_too)
+        self.endpoint.kick(identity, "replaced")
+
     def expire(self) -> None:
         with self._store.transaction() as t:
             jobs.expire(t, self._limits)

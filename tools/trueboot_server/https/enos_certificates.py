@@ -15,12 +15,15 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from .. import csr
 from ..ca import DEVICE_LIFE
 from ..decada import registry
 from ..decada.certify import certify
-from ..enos import answers, csr
+from ..enos import answers
 from ..enos.answers import EnosError
-from ..names import Identity, is_identity
+from ..enos.pem import request_der
+from ..errors import ApiError
+from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates
 from .enos import answered, find, read_object, signed_call
@@ -67,11 +70,10 @@ def _apply(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
 def apply(t: Transaction, parts: Parts, identity: Identity, device: Any, body: dict[str, Any]) -> dict[str, Any]:
     """The answer's data.  EnosError or ApiError when there is no certificate to be had; then nothing has changed."""
     _check_authority(body)
-    wanted = csr.read(body.get("csr"), parts.limits.enos_csr_chars)
-    _check_name(t, identity, wanted.common_name)
+    key = _key(t, parts, identity, body)
     _check_standing(device)
     life_s = _life_s(t, identity, body)
-    row = certify(t, parts.authority, parts.limits, identity, wanted.key, parts.base_url, life_s=life_s)
+    row = certify(t, parts.authority, parts.limits, identity, key, parts.base_url, life_s=life_s)
     return _issued(parts, row)
 
 
@@ -87,9 +89,7 @@ def _renew(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
             raise EnosError(answers.BAD_ARGUMENT, f"the certificate {state}: apply for a new one")
         key: Any = x509.load_der_x509_certificate(old.der).public_key()
         if body.get("csr"):
-            wanted = csr.read(body["csr"], parts.limits.enos_csr_chars)
-            _check_name(t, identity, wanted.common_name)
-            key = wanted.key
+            key = _key(t, parts, identity, body)
         life_s = _life_s(t, identity, body)
         row = certify(t, parts.authority, parts.limits, identity, key, parts.base_url, life_s=life_s, after=old)
         return _issued(parts, row)
@@ -154,7 +154,7 @@ def _shown(row: Any, now: int) -> dict[str, Any]:
 def _issued(parts: Parts, row: Any) -> dict[str, Any]:
     return {
         "certChainURL": parts.base_url + "/enos/CA/chain/" + _CURVE,
-        "caCert": "".join(map(_pem, parts.authority.chain_der())),
+        "caCert": "".join(map(_pem, parts.authority.chain_der() or parts.authority.roots_der())),
         "cert": _pem(row.der),
         "certSN": str(row.handle),  # what clients read, as a text ...
         "certSn": row.handle,  # ... and what is documented
@@ -180,17 +180,19 @@ def _check_standing(device: Any) -> None:
         raise EnosError(answers.BAD_ARGUMENT, "the device is revoked; an operator may replace it")
 
 
-def _check_name(t: Transaction, identity: Identity, name: str) -> None:
-    product_key, _, device_key = name.partition("/")
-    named = Identity(product_key, device_key)
-    if named != identity and is_identity(named) and registry.device(t, named) is not None:
-        raise EnosError(answers.BOUND_TO_ANOTHER, "duplicate subject: the CSR's name is another device's")
+def _key(t: Transaction, parts: Parts, identity: Identity, body: dict[str, Any]) -> csr.PublicKey:
+    der = request_der(body.get("csr"), parts.limits.enos_csr_chars)
+    wanted = csr.read(der, rsa_too=True)
+    try:
+        return csr.key_for(t, identity, wanted)
+    except ApiError as error:
+        raise EnosError(answers.BOUND_TO_ANOTHER, f"duplicate subject: {error.message} ({error.code})") from error
 
 
 def _life_s(t: Transaction, identity: Identity, body: dict[str, Any]) -> int:
     """What is asked for, in seconds; the CA's own end clips it later."""
-    product = registry.product(t, identity.product_key)
-    most = getattr(product, "certificate_life_s", None) or int(DEVICE_LIFE.total_seconds())
+    product: Any = registry.product(t, identity.product_key)
+    most = product.certificate_life_s or int(DEVICE_LIFE.total_seconds())
     days = body.get("validDay")
     if days in (None, ""):
         return int(most)

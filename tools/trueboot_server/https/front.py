@@ -20,6 +20,7 @@ from . import (
     est,
     images,
     jobs,
+    lifecycle,
     orders,
     products,
     repository,
@@ -35,7 +36,7 @@ def make_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
     enos.open_access(app, parts)
-    for road in (status, est, repository, images, products, devices, jobs, orders):
+    for road in (status, est, repository, images, products, devices, lifecycle, jobs, orders):
         app.add_routes(road.routes())
     for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
         app.add_routes(road.routes())

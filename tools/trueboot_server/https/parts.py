@@ -12,6 +12,7 @@ from ..credentials import Credentials
 from ..decada.desk import DecadaDesk
 from ..limits import Limits
 from ..log import Log
+from ..nonces import Nonces
 from ..proofs import FailedProofs
 from ..repo.encodings import Encodings
 from ..repo.repository import Repository
@@ -29,6 +30,8 @@ class Parts:
     proofs: FailedProofs
     limits: Limits
     log: Log
+    nonces: Nonces
+    nonce_asks: FailedProofs  # how often an address asked for one
     base_url: str = ""  # known when the port is
 
 
