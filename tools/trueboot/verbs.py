@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import verbs_bundle, verbs_identity, verbs_keys, verbs_product, verbs_release
+from . import verbs_bundle, verbs_enos, verbs_identity, verbs_keys, verbs_product, verbs_release
 from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, api_of, group
 from .problem import Problem
 
@@ -30,6 +30,7 @@ for name, verbs in (
     ("keys", verbs_keys.app),
     ("bundle", verbs_bundle.app),
     ("image", image),
+    ("enos", verbs_enos.app),
 ):
     app.add_typer(verbs, name=name)
 

@@ -78,3 +78,10 @@ class Limits:
     ocsp_body_bytes: int = 4 * 1024
     certificates_live: int = 2
     certificate_overlap_s: int = 24 * 3600  # a superseded certificate may still log in for this long
+
+    # EnOS's REST interface
+    enos_token_s: int = 7200
+    enos_clock_s: int = 900  # between a caller's clock and ours
+    enos_proofs: int = 4096  # remembered, so that none counts twice
+    enos_document_bytes: int = 8 * 1024  # attributes, tags, names of a device, as JSON
+    enos_csr_chars: int = 16 * 1024

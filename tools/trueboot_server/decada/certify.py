@@ -6,6 +6,7 @@ Every road to a certificate ends here (EST, EnOS's REST, renewal), whatever proo
 - A device secret certifies one public key; the same key again gets the same certificate while that has life left.
   A later key needs `later_key`: the caller has seen a proof by the last key, or an operator's order.
 - A key belongs to one device, server-wide.
+- What was cut off and is asked again gets the same answer: also a renewal that names the certificate before it.
 
 Every function runs inside the caller's transaction.
 """
@@ -38,10 +39,14 @@ def certify(
     base_url: str,
     later_key: bool = False,
     proven_by: Any | None = None,
+    life_s: int | None = None,
+    after: Any | None = None,
 ) -> Any:
     """The row of the device's certificate for `key`, issued now or before.  ApiError when it may have none.
 
     `proven_by`: the row of the certificate whose key the caller has seen a proof by, if there was one.
+    `life_s`: what was asked for, within the product's.  `after`: the row of the certificate that this one is to follow,
+    although that has life left.
     """
     device = registry.known_device(t, identity)
     print_ = thumbprint_of(key)
@@ -57,9 +62,11 @@ def certify(
     if proven_by is not None:
         registry.note_use(t, proven_by)
     for row in registry.live_certificates(t, identity, limits):
+        if after is not None and row.handle <= after.handle:
+            continue
         if row.thumbprint == print_ and row.superseded_at is None and not _ends_soon(row, t.now):
             return row
-    life_s = registry.certificate_life_s(t, identity.product_key, limits)
+    life_s = life_s or registry.certificate_life_s(t, identity.product_key, limits)
     issued = authority.issue(identity, key, base_url, life_s)
     registry.store_certificate(t, identity, print_, issued, limits, proven_by)
     return registry.certificate(t, issued.serial)
