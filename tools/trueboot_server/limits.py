@@ -49,6 +49,8 @@ class Limits:
     failed_proofs: int = 20  # per source address and window
     failed_proofs_window_s: float = 60.0
     failed_proofs_addresses: int = 10_000
+    status_questions: int = 60  # how a certificate stands, per source address and window
+    status_window_s: float = 60.0
 
     # What is kept
     events: int = 20_000

@@ -115,7 +115,7 @@ def key_of_another(t: Transaction, identity: Identity, thumbprint: str) -> bool:
 
 def store_certificate(t: Transaction, identity: Identity, thumbprint: str, issued: Issued, limits: Limits) -> None:
     for older in live_certificates(t, identity, limits)[limits.certificates_live - 1 :]:
-        t.execute(certificates.update().where(certificates.c.serial == older.serial).values(revoked_at=t.now))
+        t.execute(certificates.update().where(certificates.c.serial == older.serial).values(revoked_at=t.now, reason=4))
     t.execute(
         certificates.insert().values(
             serial=issued.serial,

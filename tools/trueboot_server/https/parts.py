@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -30,6 +30,11 @@ class Parts:
     limits: Limits
     log: Log
     base_url: str = ""  # known when the port is
+    asked: FailedProofs = field(init=False)  # questions for a certificate's standing, per address
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.asked = FailedProofs(limits.status_questions, limits.status_window_s, limits.failed_proofs_addresses)
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)
