@@ -53,6 +53,8 @@ class Limits:
     nonces_taken: int = 100_000  # remembered until they would have expired
     nonce_asks: int = 600  # per source address and window: many devices may stand behind one
     nonce_asks_window_s: float = 60.0
+    status_questions: int = 60  # how a certificate stands, per source address and window
+    status_window_s: float = 60.0
 
     # What is kept
     events: int = 20_000

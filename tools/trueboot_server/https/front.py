@@ -26,6 +26,7 @@ from . import (
     pki,
     products,
     repository,
+    standing,
     status,
 )
 from .parts import PARTS, Parts
@@ -38,7 +39,20 @@ def make_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
     enos.open_access(app, parts)
-    for road in (status, est, pki, certificates, repository, images, products, devices, lifecycle, jobs, orders):
+    for road in (
+        status,
+        standing,
+        est,
+        pki,
+        certificates,
+        repository,
+        images,
+        products,
+        devices,
+        lifecycle,
+        jobs,
+        orders,
+    ):
         app.add_routes(road.routes())
     for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
         app.add_routes(road.routes())
