@@ -29,9 +29,17 @@ def product_set(
     claims_count: Annotated[
         str,
         typer.Option(
-            help="yes: a device that cannot sign ends its part of a job by claiming the version; no: it fails."
+            help="yes: a device that cannot sign ends its part of a job by claiming the version; no: it fails.",
+            show_default=False,
         ),
-    ],
+    ] = "",
+    password_login: Annotated[
+        str,
+        typer.Option(
+            help="yes: the device secret alone opens a session, as on EnOS; no: a certificate is needed, too.",
+            show_default=False,
+        ),
+    ] = "",
     product: Annotated[str, typer.Option(help="Product key. [default: the only one]", show_default=False)] = "",
     server: ServerOption = "",
     ca: CaOption = "",
@@ -39,7 +47,7 @@ def product_set(
     state: StateOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Say what a job makes of devices that cannot sign.  A claim is never called "updated"."""
+    """Say what a product's devices may do.  A claim is never called "updated"."""
     from .products import set_policy
 
-    set_policy(api_of(server, ca, token, state), product, claims_count, json)
+    set_policy(api_of(server, ca, token, state), product, claims_count, password_login, json)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Products over REST: what a job makes of devices that cannot sign."""
+"""Products over REST: what a job makes of devices that cannot sign, and whether a device secret alone opens a session."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ..errors import ApiError
 from ..store import Transaction
 from ..store.schema import products
 from .request import only, read_object, require_admin
+
+_SWITCHES = ("claims_count", "allow_password_login")
 
 
 def routes() -> list[web.RouteDef]:
@@ -38,21 +40,28 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    """`claims_count`: whether a device's claim of the target version ends its part of a job.  It never says "updated"."""
+    """Switches, each true or false; those that are left out stay.
+
+    `claims_count`: whether a device's claim of the target version ends its part of a job.  It never says "updated".
+    `allow_password_login`: whether the device secret alone opens a session (EnOS's default scheme).
+    """
     parts = require_admin(request)
     body = await read_object(request)
-    only(body, "claims_count")
-    counts = body.get("claims_count")
-    if not isinstance(counts, bool):
-        raise ApiError(400, "bad_policy", "claims_count must be true or false")
+    only(body, *_SWITCHES)
+    if not body or not all(isinstance(value, bool) for value in body.values()):
+        raise ApiError(400, "bad_policy", f"{' and '.join(_SWITCHES)} are true or false, and one has to be there")
     with parts.store.transaction() as t:
         row = _find(t, request)
-        if bool(row.claims_count) != counts:
-            t.execute(products.update().where(products.c.product_key == row.product_key).values(claims_count=counts))
-            t.event("product.policy", product=row.product_key, claims_count=counts)
-        if counts:
+        changed = {name: value for name, value in body.items() if bool(getattr(row, name)) != value}
+        if changed:
+            t.execute(products.update().where(products.c.product_key == row.product_key).values(**changed))
+            t.event("product.policy", product=row.product_key, **changed)
+        if body.get("claims_count"):
             jobs.count_claims(t, row.product_key)
-        return web.json_response(_shown(_find(t, request)))
+        shown = _shown(_find(t, request))
+    if changed.get("allow_password_login") is False:
+        parts.desk.forbid_passwords(row.product_key)
+    return web.json_response(shown)
 
 
 def _find(t: Transaction, request: web.Request) -> Any:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, endpoint: Endpoint, certified: bool):
+    def __init__(self, endpoint: Endpoint, certified: bool, encrypted: bool = True):
         self.admitted: Admitted | None = None
         self._endpoint = endpoint
         self._certified = certified
+        self._encrypted = encrypted
         self._loop = asyncio.get_running_loop()
         self._decoder = codec.Decoder(endpoint.limits.connect_packet_bytes)
         self._transport: asyncio.Transport | None = None
@@ -145,7 +146,8 @@ class Connection(asyncio.Protocol):
                 raise codec.MalformedError("a second CONNECT")  # 3.1
 
     def _connect(self, connect: codec.Connect) -> None:
-        peer = Peer(self._address, self._certified, _serial(self._transport) if self._certified else None)
+        serial = _serial(self._transport) if self._certified else None
+        peer = Peer(self._address, self._certified, serial, self._encrypted)
         answer = self._endpoint.desk.admit(peer, connect)
         if isinstance(answer, Admitted) and connect.will is not None:
             if answer.activation or not topics.is_own(answer.identity, connect.will.topic):

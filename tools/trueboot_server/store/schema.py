@@ -71,6 +71,7 @@ devices = Table(
     Column("attested_at", Integer),  # when the key in use was proven to be in that TPM
     Column("tpm", JSON),  # {"manufacturer", "model", "version"} as the EK certificate says
     Column("reflashed_at", Integer),  # somebody with the product secret asked again for a secret that was used
+    Column("tags", JSON),  # EnOS's tags: key -> text
     ForeignKeyConstraint(["product_key"], ["products.product_key"]),
 )
 
