@@ -12,7 +12,7 @@ import pytest
 from enos_sdk import NotInstalled, SdkDevice, installed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "server"))
-from server_client import Device, Operator, ServerProcess  # noqa: E402
+from server_client import Operator, ServerProcess  # noqa: E402
 
 IMAGE = b"an image of somebody else's device" * 50
 TARGET = "app/sim/2.0.0/app.img"

@@ -20,6 +20,7 @@ BAD_JSON = 1220
 EMPTY = 1251
 REPORT_REJECTED = 1261  # ours
 NO_SUCH_ATTEMPT = 1262  # ours
+UNREADABLE = -1  # a reply's code that is no number
 
 _MAX_ID_CHARS = 64
 
@@ -56,11 +57,19 @@ def parse(payload: bytes) -> Envelope:
     return Envelope(
         number,
         body.get("params"),
-        whole_number(body.get("code")),
+        _code(body.get("code")),
         message if isinstance(message, str) else "",
         body.get("data"),
         body.get("skipInvalidMeasurepoints") is True,
     )
+
+
+def _code(value: Any) -> int | None:
+    """None when there is none; what cannot be read must not pass for that."""
+    if value is None:
+        return None
+    number = whole_number(value)
+    return UNREADABLE if number is None else number
 
 
 def request(number: str, method: str, params: Any) -> bytes:

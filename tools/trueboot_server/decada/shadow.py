@@ -33,6 +33,10 @@ def tags(t: Transaction, identity: Identity) -> dict[str, str]:
     return dict(registry.known_device(t, identity).tags or {})
 
 
+def shown(t: Transaction, identity: Identity) -> dict[str, Any]:
+    return {"attributes": attributes(t, identity), "tags": tags(t, identity)}
+
+
 def set_attributes(t: Transaction, identity: Identity, changes: Any, limits: Limits) -> None:
     """`changes`: name -> value; None deletes."""
     if not isinstance(changes, dict) or not all(_ATTRIBUTE.match(name) for name in changes):
