@@ -68,6 +68,13 @@ def server(
         int | None,
         typer.Option(min=0, max=65535, help="MQTT port for activation. [default: the next one]", show_default=False),
     ] = None,
+    plain_mqtt_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="MQTT port without TLS. [default: none]", show_default=False),
+    ] = None,
+    plain_mqtt_host: Annotated[
+        str, typer.Option(help='Its address; "unencrypted:ADDRESS" for one that others reach.')
+    ] = "127.0.0.1",
     name: Annotated[
         list[str] | None,
         typer.Option(help="A name by which devices reach it; repeat for more, the first is told.", show_default=False),
@@ -81,7 +88,20 @@ def server(
     from trueboot_server.main import run
 
     names = tuple(name or ())
-    raise typer.Exit(run(state, port, mqtt_port, activate_port, dev=dev, json=json, host=host, names=names))
+    raise typer.Exit(
+        run(
+            state,
+            port,
+            mqtt_port,
+            activate_port,
+            dev=dev,
+            json=json,
+            host=host,
+            names=names,
+            plain_mqtt_port=plain_mqtt_port,
+            plain_mqtt_host=plain_mqtt_host,
+        )
+    )
 
 
 @app.command()

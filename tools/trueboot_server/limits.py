@@ -62,6 +62,11 @@ class Limits:
     points_per_device: int = 256
     point_bytes: int = 4 * 1024
     points_per_message: int = 256
+    samples_per_batch: int = 256
+    attributes_per_device: int = 256
+    attributes_bytes: int = 16 * 1024  # all of a device's, as JSON
+    tags_per_device: int = 64
+    told_bytes: int = 4 * 1024  # of an event, a log or raw bytes that a device tells
     text_chars: int = 256  # desc, reason, version: whatever a device writes as text
     report_bytes: int = 4 * 1024
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from ..errors import ApiError
 from ..log import tell_fault
 from . import (
+    attributes,
     certificates,
     devices,
     enos,
@@ -49,6 +50,7 @@ def make_app(parts: Parts) -> web.Application:
         images,
         products,
         devices,
+        attributes,
         lifecycle,
         jobs,
         orders,
