@@ -426,3 +426,11 @@ def rows_issued(operator, device):
 def test_a_policy_that_cannot_be_meant_is_refused(operator, body):
     answer = operator.call("POST", f"/api/v1/products/{operator.first['product_key']}/policy", body)
     assert error(answer) == (400, "bad_policy")
+
+
+def test_a_key_that_was_compromised_gets_no_certificate_again(operator, enrolled):
+    serial = format(enrolled.certificate.serial_number, "x")
+    operator.post(f"/api/v1/certificates/{serial}/revoke", {"reason": "keyCompromise"})
+    secret = operator.post(f"/api/v1/devices/{enrolled.product_key}/{enrolled.device_key}/replace", {})["device_secret"]
+    assert error(enrolled.post_csr(csr(enrolled.key), secret=secret)) == (403, "revoked_key")
+    assert enrolled.post_csr(csr(new_key()), secret=secret).status_code == 200

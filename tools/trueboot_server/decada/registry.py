@@ -16,17 +16,23 @@ Every function runs inside the caller's transaction.
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..ca import Issued
+from ..ca import Issued, book, lists
+from ..errors import ApiError
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates, devices, products
 
-SUPERSEDED = 4  # CRLReason (RFC 5280, 5.3.1)
+
+class Attested(NamedTuple):
+    """What a key was proven to be in."""
+
+    ek: str  # SHA-256, hex, of the endorsement key's SubjectPublicKeyInfo
+    tpm: dict[str, str]  # manufacturer, model, version, as its certificate says
 
 
 def new_secret() -> str:
@@ -35,6 +41,12 @@ def new_secret() -> str:
 
 def product(t: Transaction, product_key: str) -> Any | None:
     return t.row(sa.select(products).where(products.c.product_key == product_key))
+
+
+def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
+    """Of the certificates of a product's devices."""
+    found = product(t, product_key)
+    return int(found.certificate_life_s) if found and found.certificate_life_s else limits.certificate_life_s
 
 
 def device(t: Transaction, identity: Identity) -> Any | None:
@@ -143,6 +155,31 @@ def key_of_another(t: Transaction, identity: Identity, thumbprint: str) -> bool:
     return t.execute(statement.limit(1)).first() is not None
 
 
+def key_was_revoked(t: Transaction, thumbprint: str, reason: int) -> bool:
+    """Whether a certificate for this public key was ever revoked for this reason."""
+    statement = sa.select(certificates.c.serial).where(
+        certificates.c.thumbprint == thumbprint, certificates.c.reason == reason
+    )
+    return t.execute(statement.limit(1)).first() is not None
+
+
+def bind_tpm(t: Transaction, identity: Identity, attested: Attested) -> None:
+    """The device's TPM is this one, from now on.  ApiError when it is another's, or the device has another."""
+    row = known_device(t, identity)
+    if row.ek not in (None, attested.ek):
+        raise ApiError(
+            403,
+            "another_tpm",
+            "the device has another TPM",
+            "If the board was exchanged on purpose: trueboot device replace --tpm-too.",
+        )
+    if device_of_ek(t, attested.ek) not in (None, identity):
+        raise ApiError(403, "foreign_ek", "this TPM is another device's", "One TPM is one device.")
+    if row.ek is None:
+        t.event("device.tpm_bound", identity, ek=attested.ek)
+    update(t, identity, ek=attested.ek, tpm=attested.tpm, attested_at=t.now)
+
+
 def last_key(t: Transaction, kid: str, limits: Limits) -> Any | None:
     """The certificate, expired or not, whose key with this thumbprint may sign for a later key.
 
@@ -189,6 +226,7 @@ def store_certificate(
             issued_at=t.now,
             handle=_free_handle(t),
             attested=attested,
+            issuer=issued.issuer,
         )
     )
     update(t, identity, state="enrolled")
@@ -204,8 +242,11 @@ def _make_room(t: Transaction, identity: Identity, limits: Limits, proven_by: An
     live.sort(key=lambda row: (row.serial != keep, -(row.first_used_at or 0), -row.issued_at))
     for row in live[limits.certificates_live - 1 :]:
         t.execute(
-            certificates.update().where(certificates.c.serial == row.serial).values(revoked_at=t.now, reason=SUPERSEDED)
+            certificates.update()
+            .where(certificates.c.serial == row.serial)
+            .values(revoked_at=t.now, reason=lists.SUPERSEDED)
         )
+        book.count_revocation(t)
 
 
 def _take_back(t: Transaction, identity: Identity, row: Any) -> None:
@@ -258,8 +299,9 @@ def replace(t: Transaction, identity: Identity, tpm_too: bool) -> None:
     t.execute(
         certificates.update()
         .where(*own, certificates.c.revoked_at.is_(None))
-        .values(revoked_at=t.now, reason=SUPERSEDED)
+        .values(revoked_at=t.now, reason=lists.SUPERSEDED)
     )
+    book.count_revocation(t)
     update(
         t,
         identity,
@@ -273,21 +315,39 @@ def replace(t: Transaction, identity: Identity, tpm_too: bool) -> None:
     t.event("device.replaced", identity, tpm_too=tpm_too)
 
 
-def revoke(t: Transaction, identity: Identity) -> None:
+def revoke(t: Transaction, identity: Identity, reason: int = 0) -> None:
     """End secret and certificates.  The caller ends the session after the commit."""
     t.execute(
         certificates.update()
         .where(*is_device(certificates, identity), certificates.c.revoked_at.is_(None))
-        .values(revoked_at=t.now)
+        .values(revoked_at=t.now, reason=reason)
     )
+    book.count_revocation(t)
     update(t, identity, state="revoked", device_secret=new_secret())
-    t.event("device.revoked", identity)
+    t.event("device.revoked", identity, reason=lists.REASON_NAMES[reason])
 
 
-def revoked_serials(t: Transaction) -> list[tuple[str, int]]:
-    rows = t.rows(
-        sa.select(certificates.c.serial, certificates.c.revoked_at).where(
-            certificates.c.revoked_at.is_not(None), certificates.c.not_after > t.now
-        )
+def revoke_serial(t: Transaction, serial: str, reason: int = 0) -> Identity | None:
+    """End one certificate, and with the last that lives its device.  The device, whose session the caller ends.
+
+    What was revoked before stays as it is.
+    """
+    row = certificate(t, serial)
+    if row is None:
+        return None
+    identity = Identity(row.product_key, row.device_key)
+    if row.revoked_at is not None:
+        return identity
+    t.execute(certificates.update().where(certificates.c.serial == serial).values(revoked_at=t.now, reason=reason))
+    book.count_revocation(t)
+    t.event("certificate.revoked", identity, serial=serial, reason=lists.REASON_NAMES[reason])
+    if known_device(t, identity).state != "revoked" and not _has_certificate(t, identity):
+        revoke(t, identity, reason)
+    return identity
+
+
+def _has_certificate(t: Transaction, identity: Identity) -> bool:
+    statement = sa.select(certificates.c.serial).where(
+        *is_device(certificates, identity), certificates.c.revoked_at.is_(None), certificates.c.not_after > t.now
     )
-    return [(row.serial, row.revoked_at) for row in rows]
+    return t.execute(statement.limit(1)).first() is not None

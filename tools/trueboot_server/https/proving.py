@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from .. import jws, renewal
-from ..ca import public_point
+from ..ca import BadRequest, public_point
 from ..decada import registry
 from ..errors import ApiError
 from ..names import Identity, is_identity
@@ -79,7 +79,7 @@ def by_last_key(request: web.Request, body: bytes) -> tuple[Any, renewal.Asked]:
         asked = renewal.claims(statement.verified(public_point(bytes(row.der))))
         if asked.identity != Identity(row.product_key, row.device_key):
             raise jws.BadJws("the key is another device's")
-    except jws.BadJws as error:
+    except (jws.BadJws, BadRequest) as error:
         parts.proofs.failed(address(request))
         raise ApiError(
             401,
