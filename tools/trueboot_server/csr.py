@@ -58,7 +58,7 @@ def read(der: bytes) -> Request:
         csr = x509.load_der_x509_csr(der)
         key, subject, signed_over = csr.public_key(), list(csr.subject), csr.signature_hash_algorithm
         signed = csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise _refused("not a PKCS#10 request") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ApiError(400, "csr_key", "the key must be P-256", "See /.well-known/est/csrattrs for what is wanted.")

@@ -48,7 +48,7 @@ def certify(
     device = registry.known_device(t, identity)
     product = registry.product(t, identity.product_key)
     print_ = keyprint(key)
-    if attested is None and product is not None and product.attestation == "required":
+    if attested is None and _must_attest(product, device):
         raise ApiError(
             403,
             "attestation_required",
@@ -79,6 +79,11 @@ def certify(
     issued = authority.issue(identity, key, base_url, life_s)
     registry.store_certificate(t, identity, print_, issued, limits, proven_by, attested is not None)
     return registry.certificate(t, issued.serial)
+
+
+def _must_attest(product: Any, device: Any) -> bool:
+    """`optional`: who is known to have a TPM has no way around it any more."""
+    return product.attestation == "required" or (product.attestation == "optional" and device.ek is not None)
 
 
 def _ends_soon(row: Any, now: int) -> bool:

@@ -45,7 +45,9 @@ def by_secret(request: web.Request) -> BySecret:
     parts = request.app[PARTS]
     refuse_guessing(request, parts)
     user, secret = _basic(request)
-    proof = BySecret(Identity(request.match_info.get("label") or parts.credentials.product_key, user), secret)
+    product_key, _, device_key = user.rpartition("/")  # the user may name the product, where no label does
+    product_key = request.match_info.get("label") or product_key or parts.credentials.product_key
+    proof = BySecret(Identity(product_key, device_key), secret)
     with parts.store.transaction() as t:
         device = proof.device(t)
         if device is not None:
