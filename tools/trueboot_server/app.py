@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
+from .attestation.sessions import Sessions
 from .ca import Authority, book
 from .clock import iso
 from .credentials import Credentials, load_or_make
@@ -170,6 +171,8 @@ class Server:
             self._log,
             Nonces(limits.nonce_life_s, limits.nonces_taken),
             asks,
+            Sessions(limits.attestation_s, limits.attestations),
+            state.ek_roots,
         )
         await self._listen(parts)
         self._open.callback(asyncio.create_task(self._keep_house(care, parts)).cancel)

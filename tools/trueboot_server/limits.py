@@ -55,6 +55,8 @@ class Limits:
     nonce_asks_window_s: float = 60.0
     status_questions: int = 60  # how a certificate stands, per source address and window
     status_window_s: float = 60.0
+    attestation_s: float = 60.0  # from the statement to the opened credential
+    attestations: int = 1_000  # under way, one a device
 
     # What is kept
     events: int = 20_000

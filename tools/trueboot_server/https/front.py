@@ -10,6 +10,7 @@ from aiohttp import web
 from ..errors import ApiError
 from ..log import tell_fault
 from . import (
+    attest,
     attributes,
     certificates,
     devices,
@@ -44,6 +45,7 @@ def make_app(parts: Parts) -> web.Application:
         status,
         standing,
         est,
+        attest,
         pki,
         certificates,
         repository,

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiohttp import web
 
+from ..attestation.sessions import Sessions
 from ..ca import Authority
 from ..ca.crl import Crls
 from ..ca.ocsp import Responder
@@ -35,6 +37,8 @@ class Parts:
     log: Log
     nonces: Nonces
     nonce_asks: FailedProofs  # how often an address asked for one
+    attestations: Sessions
+    ek_roots: Path  # the folder of makers of TPMs that are trusted
     base_url: str = ""  # known when the port is
     certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
     asked: FailedProofs = field(init=False)  # questions for a certificate's standing, per address
