@@ -82,5 +82,7 @@ def identity_event(agent, event):
             agent.record["identity"] = state  # counted in RAM: see the machine
         elif command[0] == "renew":
             agent.renew_at = 0  # at the next turn that has room for it
+        elif command[0] == "rest":
+            agent.uplink.hang_up()
         elif event[0] in ("started", "failed", "lost"):  # between these the running task goes on by itself
             agent.begin("enrol")

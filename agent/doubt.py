@@ -15,18 +15,19 @@ LOST = ("certificate_lost", "no_key")
 
 
 def refused(agent, label, error):
-    uplink, state = agent.uplink, agent.identity
-    if error.code in LOST and label in (state["label"], agent.label()):
+    state, trouble = agent.identity, agent.module("chores").trouble
+    if error.code in LOST and label == agent.label():
         agent.identity_event(("lost",))
-        return
-    final = error.code == "tls_refused" or (error.code == "mqtt_refused" and isinstance(error, RefusedError))
-    if state["phase"] == PROBATION and label == state["label"]:
-        agent.identity_event(("failed", error.code, final))
-        _rest(agent)
-    elif final:
-        uplink.refusals += 1
-        if uplink.refusals == BLAMED:
+    elif state["phase"] != PROBATION or label != state["label"]:
+        trouble(agent, error)
+        if agent.uplink.refusals == BLAMED:
             agent.renew_at = 0
+    else:
+        final = error.code == "tls_refused" or (error.code == "mqtt_refused" and isinstance(error, RefusedError))
+        agent.identity_event(("failed", error.code, final or error.code in LOST))
+        _rest(agent)
+        if "before" not in state:
+            trouble(agent, error)
 
 
 def accepted(agent, label):

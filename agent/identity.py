@@ -14,6 +14,9 @@ Rules kept:
  * A key that was once certified is not thrown away before a later one was accepted: the
    server may have seen it in use when the power went, and then it is the only
    one that may ask for another.  So the next try takes the same key (`kept`).
+ * Revocation takes evidence, which the caller has checked: the server's authenticated word on this very certificate, or a
+   list that the CA signed.  Refusals and alerts, however many, are none.
+ * Who is revoked rests for ever: no phase follows but by records that are dropped from outside.
  * Credentials are never in the journal: the device secret, the key and the
    certificates are records and keys of the store, under `label`.
 
@@ -25,14 +28,15 @@ Phases
  enrolled    the certificate of `label` is in use
  renewing    `before` is in use; what the spare `label` holds is old, and gives way to a new key
  rekeyed     `before` is in use; the key of `label` exists; a CSR can be made any number of times
+ revoked     the certificate of `label` was revoked, for `reason`
 
 State: phase, label, tries; since renewals: `before`; `since`, the wall clock when the certificate in use came;
  `asked`, a renewal was asked for; `kept`, the spare label's key has been certified and must not be lost
 
 Events: ("started", has_secret) ("registered",) ("key_made",) ("issued", now) ("accepted",) ("failed", code, final)
- ("asked",) ("due",) ("lost",): the certificate in use, or its key, is not there any more
+ ("asked",) ("due",) ("lost",): the certificate in use, or its key, is not there any more ("revoked", reason)
 Commands: ("save", state, None) ("register",) ("make_key", label) ("enrol", label) ("renew", label) ("retry", tries)
- ("log", event, fields)
+ ("log", event, fields) ("rest",)
 """
 
 from agent.errors import MisuseError
@@ -44,6 +48,7 @@ PROBATION = "probation"
 ENROLLED = "enrolled"
 RENEWING = "renewing"
 REKEYED = "rekeyed"
+REVOKED = "revoked"
 
 MAX_PROBATION = 5  # refusals by servers before the certificate is asked for again, or given up for the one before
 
@@ -61,7 +66,7 @@ keyed failed -> keyed
 probation started -> probation
 probation accepted -> enrolled
 probation failed -> probation keyed enrolled
-probation lost -> registered enrolled
+probation lost -> registered probation
 enrolled started -> enrolled
 enrolled accepted -> enrolled
 enrolled failed -> enrolled
@@ -76,6 +81,15 @@ rekeyed started -> rekeyed
 rekeyed issued -> probation
 rekeyed failed -> rekeyed
 rekeyed lost -> registered
+keyed revoked -> revoked
+probation revoked -> revoked
+enrolled revoked -> revoked
+renewing revoked -> revoked
+rekeyed revoked -> revoked
+revoked started -> revoked
+revoked issued -> revoked
+revoked failed -> revoked
+revoked revoked -> revoked
 """
 
 
@@ -164,7 +178,9 @@ def _give_up(state, code):
 
 
 def _probation_lost(state):
-    return _give_up(state, "certificate_lost") if "before" in state else _enrolled_lost(state)
+    if "before" in state:  # there is nothing to go back to
+        return _enter(state, [_log("lost", state["before"])], before=None)
+    return _enrolled_lost(state)
 
 
 def _enrolled_accepted(state):
@@ -214,8 +230,23 @@ def _blank_failed(state, code, final):
     return new, [("retry", new["tries"])]
 
 
+def _enrolled_revoked(state, reason):
+    rest = {"phase": REVOKED, "label": in_use(state), "tries": 0, "reason": reason}
+    return rest, [("save", rest, None), ("log", "identity.revoked", {"reason": reason}), ("rest",)]
+
+
+def _revoked_started(state, has_secret):
+    return state, [("log", "identity.revoked", {"reason": state["reason"]})]
+
+
+def _revoked_failed(state, *what):
+    return state, []  # of something that was still under way
+
+
 # Edges that another edge's function serves as well
 _registered_failed = _keyed_failed = _renewing_failed = _rekeyed_failed = _blank_failed
 _enrolled_started = _probation_started
 _rekeyed_started = _renewing_started
 _renewing_lost = _rekeyed_lost = _enrolled_lost
+_keyed_revoked = _probation_revoked = _renewing_revoked = _rekeyed_revoked = _enrolled_revoked
+_revoked_issued = _revoked_revoked = _revoked_failed

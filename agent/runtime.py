@@ -24,7 +24,6 @@ from agent.uplink import IDLE_MS, NEVER_MS, TURN_MS, Uplink
 
 RECOVER_MS = 30_000
 DAY_MS = 86_400_000  # until the running image is measured again
-RENEW_MS = 3_600_000  # at the latest then the certificate's life is looked at again: the clock may have been set
 MAX_TASKS = 4
 
 
@@ -126,6 +125,7 @@ class Agent:
             "waiting": self.waiting,
             "slot": self.slot,
             "identity": self.identity["phase"],
+            "revoked": self.identity.get("reason", ""),
             "online": self.uplink.online,
             "reports": len(self.reports()),
             "floor": state["floor"],
@@ -158,7 +158,9 @@ class Agent:
         if self._record is None:
             record = self.module("journal").load(self.platform.store)
             if "update" not in record:
-                record.update(self.module("begin").blank(self))
+                fresh = self.module("begin").blank(self)
+                fresh.update(record)  # an identity may be there before the first boot: see tasks/bench_identity
+                record = fresh
             self._record = record
         return self._record
 
@@ -289,8 +291,7 @@ class Agent:
         ):
             self._measure = clock.ticks_ms() + DAY_MS
             self.begin("measure", "daily")
-        if self.image and clock.ticks_ms() >= self.renew_at and self.uplink.may_renew(self._tasks):
-            self.renew_at = clock.ticks_ms() + RENEW_MS
+        if self.image and self.uplink.may_renew(self._tasks):
             self.begin("renew")
         self.platform.power.feed()
         look = 0  # when the uplink is tended next

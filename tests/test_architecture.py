@@ -60,7 +60,10 @@ RULES = (
     ("agent/hold.py", ("agent",), ()),
     ("agent/doubt.py", ("agent",), ()),
     ("agent/life.py", ("agent.wire",), ("hashlib",)),
+    ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
+    ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
+    ("agent/tasks/standing.py", ("agent",), ("json",)),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal
@@ -73,6 +76,7 @@ RULES = (
         + tuple("platform_adapters.raspberry_pi_" + part for part in ("boot", "files", "image")),
         None,
     ),
+    ("platform_adapters/linux_bench.py", ("agent", "platform_adapters"), None),  # its verbs are the agent's acts
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),

@@ -129,4 +129,5 @@ def _failed(agent, error, left_ms):
     if agent.identity["phase"] == identity.ENROLLED:
         return  # nothing was begun
     agent.identity_event(("failed", error.code, refused))
+    agent.module("chores").trouble(agent, error)
     later(agent, agent.identity["tries"], refused, left_ms)

@@ -61,7 +61,7 @@ def test_a_network_fault_never_spends_the_probation():
 def test_every_declared_edge_is_taken_and_no_other():
     table = declared(identity)
     events = [("started", True), ("started", False), ("registered",), ("key_made",), ("issued", 7), ("accepted",)]
-    events += [("failed", "x", True), ("failed", "x", False), ("asked",), ("due",), ("lost",)]
+    events += [("failed", "x", True), ("failed", "x", False), ("asked",), ("due",), ("lost",), ("revoked", "x")]
     edges, seen, queue = set(), set(), [identity.initial()]
     while queue:
         state = queue.pop()
@@ -120,7 +120,9 @@ def test_what_is_lost_goes_the_first_road_again_under_its_label():
     state, commands = after(*TO_REKEYED, ("lost",))
     assert (state["phase"], state["label"]) == ("registered", "a") and names(commands) == ["save", "make_key"]
     state, _ = identity.step(after(*TO_REKEYED, ("issued", 7))[0], ("lost",))
-    assert (state["phase"], state["label"]) == ("enrolled", "a"), "the one before is there"
+    assert (state["phase"], state["label"]) == ("probation", "b") and "before" not in state, (
+        "the new one is what is left"
+    )
 
 
 def test_waits_double_with_jitter_up_to_a_cap():
