@@ -84,5 +84,5 @@ def identity_event(agent, event):
             agent.renew_at = 0  # at the next turn that has room for it
         elif command[0] == "rest":
             agent.uplink.hang_up()
-        elif event[0] in ("started", "failed", "lost"):  # between these the running task goes on by itself
+        elif event[0] in ("started", "failed", "lost", "expired"):  # between these the running task goes on by itself
             agent.begin("enrol")
