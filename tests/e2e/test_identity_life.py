@@ -38,7 +38,7 @@ def test_ten_renewals_under_power_cuts_and_a_sleep_past_the_end(tmp_path):
         factory = here.make_release("1.0.0")
         for device in devices:
             here.provision(device, factory)
-            configure(device, renew_percent=20)
+            configure(device, renew_percent=10)
             device.power_on()
         end = time.monotonic() + PATIENCE_S
         cuts = {device: next_cut(chance, 0) for device in devices}
