@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from . import verbs_bundle, verbs_identity, verbs_keys, verbs_product, verbs_release
-from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, api_of, group
+from . import verbs_bundle, verbs_ca, verbs_ek, verbs_identity, verbs_keys, verbs_product, verbs_release
+from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, YesOption, api_of, confirm, group
 from .problem import Problem
 
 HELP = 'Trueboot: devices that update safely, and a server that says "updated" only when it is proven.'
@@ -28,10 +28,12 @@ for name, verbs in (
     ("product", verbs_product.app),
     ("release", verbs_release.app),
     ("keys", verbs_keys.app),
+    ("ca", verbs_ca.app),
     ("bundle", verbs_bundle.app),
     ("image", image),
 ):
     app.add_typer(verbs, name=name)
+verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
 
 
 def _version(wanted: bool) -> None:
@@ -185,6 +187,28 @@ def device_consent(
     if gate not in ("download", "activate"):
         raise Problem("usage", "--gate is download or activate.")
     consent(api_of(server, ca, token, state), name, job, gate, expires, "no" if no else "yes", json)
+
+
+@device.command("revoke")
+def device_revoke(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="Device key, or PRODUCT/DEVICE.")],
+    reason: verbs_ca.ReasonOption = "unspecified",
+    yes: YesOption = False,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """End a device's secret, its certificates and its session.  It comes back only if it is registered anew."""
+    from .ca import check_reason, revoke_device
+    from .fleet import find_device
+
+    check_reason(reason)
+    api = api_of(server, ca, token, state)
+    found = find_device(api, name)
+    confirm(f"Revoke {name} and all its certificates?", yes)
+    revoke_device(api, found, reason, json)
 
 
 @device.command("rollback")

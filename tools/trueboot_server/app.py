@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 import ssl
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
@@ -29,6 +28,7 @@ from .https.front import make_app
 from .https.parts import Parts
 from .limits import Limits
 from .log import Log, silent, tell_fault
+from .names import is_host
 from .nonces import Nonces
 from .proofs import FailedProofs
 from .releases import keep_releases
@@ -42,7 +42,6 @@ from .tls import context
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-_NAME = re.compile(r"[A-Za-z0-9:]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9:])?\Z")
 _HOUSEKEEPING_S = 5.0
 
 _T = TypeVar("_T")
@@ -77,7 +76,7 @@ def check(options: Options) -> None:
             "Give the name by which devices reach this machine.",
         )
     for name in options.names:
-        if not _NAME.match(name):
+        if not is_host(name):
             raise StartError(
                 EXIT_CONFIG, f"--name {name!r} is not usable", "it is no host name", "Give a DNS name or an address."
             )
