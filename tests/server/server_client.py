@@ -359,7 +359,8 @@ class Device:
     def enrol(self):
         answer = self.post_csr(csr(self.key))
         assert answer.status_code == 200, answer.text
-        self.keep(pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))[0], self.key)
+        chain = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))  # a set: in no order
+        self.keep(next(one for one in chain if one.public_key() == self.key.public_key()), self.key)
         return self
 
     def keep(self, certificate, key):

@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..ca import DEVICE_LIFE, Authority
+from ..ca import Authority
 from ..errors import ApiError
 from ..jws import encode, thumbprint
 from ..limits import Limits
@@ -49,7 +49,6 @@ def certify(
     although that has life left.
     """
     device = registry.known_device(t, identity)
-    product = registry.product(t, identity.product_key)
     print_ = thumbprint_of(key)
     if device.key_thumbprint not in (None, print_) and not later_key:
         raise ApiError(
@@ -67,7 +66,7 @@ def certify(
             continue
         if row.thumbprint == print_ and row.superseded_at is None and not _ends_soon(row, t.now):
             return row
-    life_s = life_s or product.certificate_life_s or int(DEVICE_LIFE.total_seconds())  # type: ignore[union-attr]
+    life_s = life_s or registry.certificate_life_s(t, identity.product_key, limits)
     issued = authority.issue(identity, key, base_url, life_s)
     registry.store_certificate(t, identity, print_, issued, limits, proven_by)
     return registry.certificate(t, issued.serial)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ca import book
 from ..limits import Limits
 from ..log import Log
 from ..mqtt import codec, topics
@@ -91,20 +92,26 @@ class DecadaDesk:
                 # Refused by a full queue: the attempt is pushed again at the next connect.
                 self.endpoint.push(identity, message.topic, message.payload)
 
-    def revoke(self, identity: Identity) -> None:
+    def revoke(self, identity: Identity, reason: int = 0) -> None:
         with self._store.transaction() as t:
-            registry.revoke(t, identity)
-        self.endpoint.kick(identity, "revoked")
-
-    def revoke_serial(self, serial: str, reason: int) -> None:
-        with self._store.transaction() as t:
-            identity = registry.revoke_serial(t, serial, reason)
+            registry.revoke(t, identity, reason)
         self.endpoint.kick(identity, "revoked")
 
     def replace(self, identity: Identity, tpm_too: bool) -> None:
         with self._store.transaction() as t:
             registry.replace(t, identity, tpm_too)
         self.endpoint.kick(identity, "replaced")
+
+    def revoke_serial(self, serial: str, reason: int = 0) -> None:
+        """A device's certificate, or one of the server's own."""
+        with self._store.transaction() as t:
+            own = book.own(t, serial)
+            if own is not None and own.revoked_at is None:
+                book.revoke_own(t, serial, reason)
+            identity = registry.revoke_serial(t, serial, reason)
+            ended = identity is not None and registry.known_device(t, identity).state == "revoked"
+        if identity is not None:
+            self.endpoint.kick(identity, "revoked", None if ended else serial)
 
     def expire(self) -> None:
         with self._store.transaction() as t:

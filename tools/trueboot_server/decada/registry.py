@@ -20,13 +20,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..ca import Issued
+from ..ca import Issued, book, lists
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates, devices, products
-
-SUPERSEDED = 4  # CRLReason (RFC 5280, 5.3.1)
 
 
 def new_secret() -> str:
@@ -35,6 +33,12 @@ def new_secret() -> str:
 
 def product(t: Transaction, product_key: str) -> Any | None:
     return t.row(sa.select(products).where(products.c.product_key == product_key))
+
+
+def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
+    """Of the certificates of a product's devices."""
+    found = product(t, product_key)
+    return int(found.certificate_life_s) if found and found.certificate_life_s else limits.certificate_life_s
 
 
 def device(t: Transaction, identity: Identity) -> Any | None:
@@ -189,6 +193,7 @@ def store_certificate(
             issued_at=t.now,
             handle=_free_handle(t),
             attested=attested,
+            issuer=issued.issuer,
         )
     )
     update(t, identity, state="enrolled")
@@ -204,8 +209,11 @@ def _make_room(t: Transaction, identity: Identity, limits: Limits, proven_by: An
     live.sort(key=lambda row: (row.serial != keep, -(row.first_used_at or 0), -row.issued_at))
     for row in live[limits.certificates_live - 1 :]:
         t.execute(
-            certificates.update().where(certificates.c.serial == row.serial).values(revoked_at=t.now, reason=SUPERSEDED)
+            certificates.update()
+            .where(certificates.c.serial == row.serial)
+            .values(revoked_at=t.now, reason=lists.SUPERSEDED)
         )
+        book.count_revocation(t)
 
 
 def _take_back(t: Transaction, identity: Identity, row: Any) -> None:
@@ -258,8 +266,9 @@ def replace(t: Transaction, identity: Identity, tpm_too: bool) -> None:
     t.execute(
         certificates.update()
         .where(*own, certificates.c.revoked_at.is_(None))
-        .values(revoked_at=t.now, reason=SUPERSEDED)
+        .values(revoked_at=t.now, reason=lists.SUPERSEDED)
     )
+    book.count_revocation(t)
     update(
         t,
         identity,
@@ -273,35 +282,39 @@ def replace(t: Transaction, identity: Identity, tpm_too: bool) -> None:
     t.event("device.replaced", identity, tpm_too=tpm_too)
 
 
-def revoke(t: Transaction, identity: Identity) -> None:
+def revoke(t: Transaction, identity: Identity, reason: int = 0) -> None:
     """End secret and certificates.  The caller ends the session after the commit."""
     t.execute(
         certificates.update()
         .where(*is_device(certificates, identity), certificates.c.revoked_at.is_(None))
-        .values(revoked_at=t.now)
+        .values(revoked_at=t.now, reason=reason)
     )
+    book.count_revocation(t)
     update(t, identity, state="revoked", device_secret=new_secret())
-    t.event("device.revoked", identity)
+    t.event("device.revoked", identity, reason=lists.REASON_NAMES[reason])
 
 
-def revoke_serial(t: Transaction, serial: str, reason: int) -> Identity:
-    """End one certificate; the device as well when it has no other.  The caller ends the session after the commit."""
-    t.execute(certificates.update().where(certificates.c.serial == serial).values(revoked_at=t.now, reason=reason))
-    row = t.execute(sa.select(certificates).where(certificates.c.serial == serial)).one()
+def revoke_serial(t: Transaction, serial: str, reason: int = 0) -> Identity | None:
+    """End one certificate, and with the last that lives its device.  The device, whose session the caller ends.
+
+    What was revoked before stays as it is.
+    """
+    row = certificate(t, serial)
+    if row is None:
+        return None
     identity = Identity(row.product_key, row.device_key)
-    t.event("certificate.revoked", identity, serial=serial, reason=reason)
-    own = is_device(certificates, identity)
-    if not t.rows(
-        sa.select(certificates).where(*own, certificates.c.revoked_at.is_(None), certificates.c.not_after > t.now)
-    ):
-        revoke(t, identity)
+    if row.revoked_at is not None:
+        return identity
+    t.execute(certificates.update().where(certificates.c.serial == serial).values(revoked_at=t.now, reason=reason))
+    book.count_revocation(t)
+    t.event("certificate.revoked", identity, serial=serial, reason=lists.REASON_NAMES[reason])
+    if known_device(t, identity).state != "revoked" and not _has_certificate(t, identity):
+        revoke(t, identity, reason)
     return identity
 
 
-def revoked_serials(t: Transaction) -> list[tuple[str, int]]:
-    rows = t.rows(
-        sa.select(certificates.c.serial, certificates.c.revoked_at).where(
-            certificates.c.revoked_at.is_not(None), certificates.c.not_after > t.now
-        )
+def _has_certificate(t: Transaction, identity: Identity) -> bool:
+    statement = sa.select(certificates.c.serial).where(
+        *is_device(certificates, identity), certificates.c.revoked_at.is_(None), certificates.c.not_after > t.now
     )
-    return [(row.serial, row.revoked_at) for row in rows]
+    return t.execute(statement.limit(1)).first() is not None

@@ -16,6 +16,7 @@ from ..errors import ApiError
 from ..names import Identity, is_identity
 from ..store import Transaction
 from ..store.schema import certificates, devices
+from .certificates import reason_of
 from .parts import Parts
 from .request import only, read_object, require_admin
 
@@ -88,10 +89,12 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def revoke(request: web.Request) -> web.Response:
+    """An empty body will do: {"reason": ...} says why."""
     parts = require_admin(request)
+    reason = reason_of(await read_object(request) if request.can_read_body else {})
     with parts.store.transaction() as t:
         identity, _ = find(t, request)
-    parts.desk.revoke(identity)
+    parts.desk.revoke(identity, reason)
     with parts.store.transaction() as t:
         _, row = find(t, request)
         signed = running.Signed(t)

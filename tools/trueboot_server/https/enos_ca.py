@@ -14,7 +14,6 @@ import base64
 
 from aiohttp import web
 
-from ..decada import registry
 from ..errors import ApiError
 from .parts import PARTS
 
@@ -41,8 +40,8 @@ async def chain(request: web.Request) -> web.Response:
 async def crl(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     with parts.store.transaction() as t:
-        revoked = registry.revoked_serials(t)
-    return _answer(request, "X509 CRL", [parts.authority.crl(revoked)], "application/pkix-crl")
+        der = parts.crls.der(t, parts.authority.issuers[0])
+    return _answer(request, "X509 CRL", [der], "application/pkix-crl")
 
 
 def _answer(request: web.Request, label: str, ders: list[bytes], der_type: str) -> web.Response:

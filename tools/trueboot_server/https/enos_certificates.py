@@ -16,13 +16,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .. import csr
-from ..ca import DEVICE_LIFE
 from ..decada import registry
 from ..decada.certify import certify
 from ..enos import answers
 from ..enos.answers import EnosError
 from ..enos.pem import request_der
 from ..errors import ApiError
+from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates
@@ -72,7 +72,7 @@ def apply(t: Transaction, parts: Parts, identity: Identity, device: Any, body: d
     _check_authority(body)
     key = _key(t, parts, identity, body)
     _check_standing(device)
-    life_s = _life_s(t, identity, body)
+    life_s = _life_s(t, parts.limits, identity, body)
     row = certify(t, parts.authority, parts.limits, identity, key, parts.base_url, life_s=life_s)
     return _issued(parts, row)
 
@@ -90,7 +90,7 @@ def _renew(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         key: Any = x509.load_der_x509_certificate(old.der).public_key()
         if body.get("csr"):
             key = _key(t, parts, identity, body)
-        life_s = _life_s(t, identity, body)
+        life_s = _life_s(t, parts.limits, identity, body)
         row = certify(t, parts.authority, parts.limits, identity, key, parts.base_url, life_s=life_s, after=old)
         return _issued(parts, row)
 
@@ -189,13 +189,12 @@ def _key(t: Transaction, parts: Parts, identity: Identity, body: dict[str, Any])
         raise EnosError(answers.BOUND_TO_ANOTHER, f"duplicate subject: {error.message} ({error.code})") from error
 
 
-def _life_s(t: Transaction, identity: Identity, body: dict[str, Any]) -> int:
+def _life_s(t: Transaction, limits: Limits, identity: Identity, body: dict[str, Any]) -> int:
     """What is asked for, in seconds; the CA's own end clips it later."""
-    product: Any = registry.product(t, identity.product_key)
-    most = product.certificate_life_s or int(DEVICE_LIFE.total_seconds())
+    most = registry.certificate_life_s(t, identity.product_key, limits)
     days = body.get("validDay")
     if days in (None, ""):
-        return int(most)
+        return most
     text = str(days)
     if isinstance(days, bool) or not (text.isascii() and text.isdigit() and 0 < int(text[:9]) and len(text) < 9):
         raise EnosError(answers.BAD_ARGUMENT, "invalid argument: validDay is a number of days from 1")

@@ -51,7 +51,7 @@ def routes() -> list[web.RouteDef]:
 
 
 async def cacerts(request: web.Request) -> web.Response:
-    return pkcs7(certs_only(request.app[PARTS].authority.anchors_der()))
+    return pkcs7(certs_only(request.app[PARTS].authority.cacerts()))
 
 
 async def csrattrs(request: web.Request) -> web.Response:

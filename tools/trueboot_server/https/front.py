@@ -10,6 +10,7 @@ from aiohttp import web
 from ..errors import ApiError
 from ..log import tell_fault
 from . import (
+    certificates,
     devices,
     enos,
     enos_2018,
@@ -22,6 +23,7 @@ from . import (
     jobs,
     lifecycle,
     orders,
+    pki,
     products,
     repository,
     status,
@@ -36,7 +38,7 @@ def make_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
     enos.open_access(app, parts)
-    for road in (status, est, repository, images, products, devices, lifecycle, jobs, orders):
+    for road in (status, est, pki, certificates, repository, images, products, devices, lifecycle, jobs, orders):
         app.add_routes(road.routes())
     for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
         app.add_routes(road.routes())

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from ..ca import Authority
+from ..ca.crl import Crls
+from ..ca.ocsp import Responder
 from ..credentials import Credentials
 from ..decada.desk import DecadaDesk
 from ..limits import Limits
@@ -33,6 +36,11 @@ class Parts:
     nonces: Nonces
     nonce_asks: FailedProofs  # how often an address asked for one
     base_url: str = ""  # known when the port is
+    certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
+
+    def __post_init__(self) -> None:
+        self.crls = Crls(self.authority, self.limits.crl_life_s)
+        self.responder = Responder(self.authority, self.limits.ocsp_life_s)
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)

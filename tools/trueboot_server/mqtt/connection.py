@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Connection(asyncio.Protocol):
     def __init__(self, endpoint: Endpoint, certified: bool):
         self.admitted: Admitted | None = None
+        self.serial: str | None = None  # of the certificate that it came with
         self._endpoint = endpoint
         self._certified = certified
         self._loop = asyncio.get_running_loop()
@@ -145,7 +146,8 @@ class Connection(asyncio.Protocol):
                 raise codec.MalformedError("a second CONNECT")  # 3.1
 
     def _connect(self, connect: codec.Connect) -> None:
-        peer = Peer(self._address, self._certified, _serial(self._transport) if self._certified else None)
+        self.serial = _serial(self._transport) if self._certified else None
+        peer = Peer(self._address, self._certified, self.serial)
         answer = self._endpoint.desk.admit(peer, connect)
         if isinstance(answer, Admitted) and connect.will is not None:
             if answer.activation or not topics.is_own(answer.identity, connect.will.topic):
