@@ -4,6 +4,8 @@
 import base64
 import itertools
 import json
+import socket
+import ssl
 import time
 
 import pytest
@@ -12,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from enos_client import CERTIFICATES, DEVICES, TOKENS, Enos, csr_pem, now_ms
-from server_client import Device, ServerThread
+from server_client import Device, Operator, ServerThread
 
 from trueboot_server.limits import Limits
 
@@ -498,3 +500,80 @@ def test_there_is_no_rsa_ca(enos):
     for name in ("cacert", "crl", "chain"):
         answer = public(enos, f"/enos/CA/{name}/RSA")
         assert answer.status_code == 404 and answer.json()["error"]["code"] == "no_such_ca"
+
+
+# Cuts
+
+
+def test_an_apply_that_was_cut_anywhere_is_asked_for_again(enos, board, key, server):
+    """Whatever fails in the server: before the commit nothing is there, after it the same certificate is."""
+    from trueboot_server.ca import Authority
+    from trueboot_server.decada import registry
+
+    def failing(*_arguments):
+        raise OSError("the disk is full")
+
+    for owner, name in ((Authority, "issue"), (registry, "store_certificate"), (registry, "certificate")):
+        kept = getattr(owner, name)
+        setattr(owner, name, failing)
+        try:
+            answer = enos.apply(board, key)
+        finally:
+            setattr(owner, name, kept)
+        assert answer["code"] == 99500 and "disk" not in answer["msg"]
+        assert enos.list(board)["data"] == [] and enos.get(board)["data"]["status"] == "inactive"
+    first = enos.apply(board, key)
+    method, url, data, headers = enos.sent
+    enos.session.close()  # the connection is gone, and the answer with it
+    assert enos.send(method, url, data, headers).json()["data"] == first["data"]
+    assert len(enos.list(board)["data"]) == 1
+
+
+def test_a_board_that_was_erased_gets_a_certificate_by_an_operators_order_only(enos, server, tmp_path):
+    operator = Operator(server.first)
+    device = Device(server.first, f"board-{next(_numbers)}", tmp_path)
+    named = {"productKey": device.product_key, "deviceKey": device.device_key}
+    device.ready().close()
+    erased = ec.generate_private_key(ec.SECP256R1())
+    assert "another_key" in enos.apply(named, erased)["msg"] and "deviceSecret" not in enos.get(named)["data"]
+    operator.post(f"/api/v1/devices/{device.product_key}/{device.device_key}/replace", {})
+    assert certificate(enos.apply(named, erased)).public_key() == erased.public_key()
+    assert enos.get(named)["data"]["deviceSecret"] != device.device_secret
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /connect-service/v2.1/devices?action=\xff&orgId=%ff",
+        b"GET /connect-service/v2.1/devices?%",
+        b"GET /connect-service/v2.1/devices?=&&==&a=%00&b=%ED%A0%80",
+        b"POST /connect-service/v2.0/certificates?action=apply&action=apply",
+        b"POST /connectService/products/%FF/devices/%2e%2e/certificates/apply?accessKey=\xfe&sign=%80&requestTimestamp=1",
+        b"GET /connectService/products/x/devices/x/certificates/list?accessKey=x&sign=\xe9&requestTimestamp=%s",
+    ],
+)
+def test_odd_bytes_in_an_address_are_refused_like_others(server, line):
+    line = line.replace(b"%s", str(now_ms()).encode())
+    context = ssl.create_default_context(cafile=server.first["ca_file"])
+    host, port = server.first["https"].removeprefix("https://").rsplit(":", 1)
+    with (
+        socket.create_connection((host, int(port)), 10) as plain,
+        context.wrap_socket(plain, server_hostname=host) as tls,
+    ):
+        headers = b"apim-accesstoken: \xff\xfe\r\napim-signature: \xff\r\napim-timestamp: %d\r\n" % now_ms()
+        tls.sendall(line + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n" + headers + b"\r\n")
+        answer = tls.makefile("rb").read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b" 500 " not in head.splitlines()[0] and b"Traceback" not in body
+    if b" 200 " in head.splitlines()[0]:
+        found = json.loads(body)
+        assert found.get("code", found.get("status")) in (1002, 1003, 1004, 1202, 1203) and found["data"] is None
+
+
+def test_no_secret_is_in_log_or_events(enos, board, key, server):
+    created = enos.create(deviceKey=board["deviceKey"] + "-s")["data"]
+    enos.apply(board, key)
+    enos.call("GET", DEVICES, {"action": "get", **board}, headers={"apim-signature": "0" * 64})
+    told = server.log() + json.dumps(Operator(server.first).events())
+    for canary in (enos.secret_key, enos.access_key, enos.token, created["deviceSecret"]):
+        assert canary not in told
