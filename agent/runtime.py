@@ -124,6 +124,7 @@ class Agent:
             "waiting": self.waiting,
             "slot": self.slot,
             "identity": self.identity["phase"],
+            "revoked": self.identity.get("reason", ""),
             "online": self.uplink.online,
             "reports": len(self.reports()),
             "floor": state["floor"],

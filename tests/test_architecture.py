@@ -58,8 +58,10 @@ RULES = (
     ("agent/tasks/stick.py", ("agent",), ("os",)),  # the one task that looks at files
     ("agent/window.py", ("agent.errors",), ()),
     ("agent/hold.py", ("agent",), ()),
+    ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
+    ("agent/tasks/standing.py", ("agent",), ("json",)),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal

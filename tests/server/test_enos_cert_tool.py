@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from enos_client import Enos
 from server_client import Device, ServerThread, jws
 
-from trueboot_server.decada.certify import thumbprint_of
+from trueboot_server.keyprint import keyprint
 from trueboot_server.limits import Limits
 
 COPIED = (NameOID.COUNTRY_NAME, NameOID.STATE_OR_PROVINCE_NAME, NameOID.ORGANIZATION_NAME, NameOID.LOCALITY_NAME)
@@ -117,7 +117,7 @@ def test_a_report_of_a_key_that_signs_none_is_refused_and_the_session_goes_on(en
     private.write_bytes(edge.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     edge.identity = (str(cert), str(private))
     session = edge.connect()
-    kid = thumbprint_of(edge.key.public_key())
+    kid = keyprint(edge.key.public_key())
     report = jws(ec.generate_private_key(ec.SECP256R1()), {"aud": edge.product_key}, {"kid": kid})
     refused = session.request(edge.sys + "ota/device/inform", {"version": "1.0.0", "report": report})
     assert refused["code"] != 200

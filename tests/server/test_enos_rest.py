@@ -404,7 +404,7 @@ def test_a_product_whose_key_leaves_no_room_for_a_devices(enos, server):
         {"deviceName": {"defaultValue": ""}},
         {"deviceName": {"defaultValue": "x", "i18nValue": "y" * 9000}},
         {"deviceAttributes": []},
-        {"deviceAttributes": {"x": "y" * 9000}},
+        {"deviceAttributes": {"x": "y" * 60_000}},
         {"deviceTags": "x"},
         {"deviceDesc": "x" * 300},
         {"license": 5},
@@ -436,8 +436,6 @@ def test_a_full_product_takes_no_more(enos, server):
 
 def test_a_secret_is_told_until_the_device_has_used_it(enos, server, tmp_path):
     """And after that only for products whose devices log in by it alone."""
-    from trueboot_server.store.schema import products
-
     device = Device(server.first, f"board-{next(_numbers)}", tmp_path)
     named = {"productKey": device.product_key, "deviceKey": device.device_key}
     device.device_secret = enos.create(deviceKey=device.device_key)["data"]["deviceSecret"]
@@ -446,11 +444,8 @@ def test_a_secret_is_told_until_the_device_has_used_it(enos, server, tmp_path):
     assert "deviceSecret" not in enos.get(named)["data"]
 
     def by_password(allowed):
-        def set_policy(s):
-            with s.store.transaction() as t:
-                t.execute(products.update().values(allow_password_login=allowed))
-
-        server.call(set_policy)
+        path = f"/api/v1/products/{device.product_key}/policy"
+        Operator(server.first).post(path, {"allow_password_login": allowed})
 
     by_password(True)
     try:
@@ -464,10 +459,7 @@ def test_a_device_made_over_rest_logs_in(enos, server, tmp_path):
     device = Device(server.first, f"board-{next(_numbers)}", tmp_path)
     device.device_secret = enos.create(deviceKey=device.device_key)["data"]["deviceSecret"]
     named = {"productKey": device.product_key, "deviceKey": device.device_key}
-    cert, private = tmp_path / "device.pem", tmp_path / "device.key"
-    cert.write_text(enos.apply(named, device.key)["data"]["cert"])
-    private.write_bytes(device.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    device.identity = (str(cert), str(private))
+    store(device, enos.apply(named, device.key)["data"]["cert"])
     assert device.connect().online
 
 
@@ -577,3 +569,55 @@ def test_no_secret_is_in_log_or_events(enos, board, key, server):
     told = server.log() + json.dumps(Operator(server.first).events())
     for canary in (enos.secret_key, enos.access_key, enos.token, created["deviceSecret"]):
         assert canary not in told
+
+
+def test_decadas_example_from_first_boot_to_telemetry_and_again(enos, server, tmp_path):
+    """Its calls in its order, with its oddities: times as texts, a stray member, the secret asked for at each boot."""
+    operator, pk = Operator(server.first), server.first["product_key"]
+    operator.post(f"/api/v1/products/{pk}/policy", {"allow_password_login": True})
+    try:
+        device = Device(server.first, "3030343738375138", tmp_path)
+        named = {"productKey": pk, "deviceKey": device.device_key}
+        for boot in range(2):
+            assert enos.ask_token(timestamp=str(now_ms()))["status"] == 0
+            found = enos.get(named)
+            if boot == 0:
+                assert "deviceSecret" not in (found["data"] or {})
+                assert enos.create(deviceKey=device.device_key, timezone="+08:00")["code"] == 0
+                found = enos.get(named)
+                csr = csr_pem(device.key, f"{device.device_key}{now_ms()}")
+                body = {"csr": csr, "issueAuthority": "ECC", "timestamp": str(now_ms()), "validDay": 365}
+                issued = enos.certificates("apply", named, body)["data"]
+                store(device, issued["cert"])
+                assert int(issued["certSN"]) < 2**31  # mbed reads it into an int
+            device.device_secret = found["data"]["deviceSecret"]
+            session = device.connect(subscribe=[device.sys + "thing/service/sensorpollrate"])
+            assert session.online
+            payload = {"id": device.device_key, "version": "1.0", "method": "thing.measurepoint.post"}
+            payload["params"] = {"measurepoints": {"chronos_s": str(boot)}}
+            sent = session.client.publish(device.sys + "thing/measurepoint/post", json.dumps(payload), 0)
+            sent.wait_for_publish(10)
+            session.close()
+        operator.wait_for("device.offline", device_key=device.device_key)
+        operator.wait_for("device.offline", device_key=device.device_key)
+        assert operator.device(device.device_key)["telemetry"]["chronos_s"]["value"] == "1"
+    finally:
+        operator.post(f"/api/v1/products/{pk}/policy", {"allow_password_login": False})
+
+
+def store(device, certificate_pem):
+    cert, private = device.folder / "device.pem", device.folder / "device.key"
+    cert.write_text(certificate_pem)
+    private.write_bytes(device.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    device.identity = (str(cert), str(private))
+
+
+def test_a_product_that_demands_a_tpm_gets_nothing_here(enos, board, key, server):
+    operator, pk = Operator(server.first), server.first["product_key"]
+    operator.post(f"/api/v1/products/{pk}/policy", {"attestation": "required"})
+    try:
+        answer = enos.apply(board, key)
+        assert answer["code"] == 99400 and "attestation_required" in answer["msg"]
+        assert enos.list(board)["data"] == []
+    finally:
+        operator.post(f"/api/v1/products/{pk}/policy", {"attestation": "none"})

@@ -3,6 +3,7 @@
 
 import base64
 import datetime
+import random
 
 import pytest
 import requests
@@ -12,7 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID
 from server_client import PATIENCE_S, Device, ServerThread, Session, base64url, csr, jws
 from server_client import thumbprint as thumbprint_of_point
+from software_tpm import mutated
 
+from trueboot_server import csr as requests_read
+from trueboot_server.errors import ApiError
 from trueboot_server.limits import Limits
 from trueboot_server.store.schema import certificates
 
@@ -378,6 +382,17 @@ def test_base64_may_have_line_breaks_or_none(device):
     assert error(device.post_csr(b"-----BEGIN CERTIFICATE REQUEST-----\n" + plain)) == (400, "csr_unreadable")
 
 
+def test_no_request_makes_its_reader_fail_in_another_way():
+    chance, good = random.Random(1), base64.b64decode(csr(new_key()))
+    codes = set()
+    for changed in mutated(chance, good, 3000):
+        try:
+            requests_read.read(changed)
+        except ApiError as error:
+            codes.add(error.code)
+    assert codes <= {"csr_refused", "csr_key", "csr_subject"} and "csr_refused" in codes
+
+
 def test_a_body_of_another_kind_is_refused(enrolled):
     for kind in ("application/x-www-form-urlencoded", "application/pkcs7-mime", "application/json"):
         answer = post(enrolled, "simplereenroll", csr(new_key()), kind, identity=enrolled.identity)
@@ -426,3 +441,11 @@ def rows_issued(operator, device):
 def test_a_policy_that_cannot_be_meant_is_refused(operator, body):
     answer = operator.call("POST", f"/api/v1/products/{operator.first['product_key']}/policy", body)
     assert error(answer) == (400, "bad_policy")
+
+
+def test_a_key_that_was_compromised_gets_no_certificate_again(operator, enrolled):
+    serial = format(enrolled.certificate.serial_number, "x")
+    operator.post(f"/api/v1/certificates/{serial}/revoke", {"reason": "keyCompromise"})
+    secret = operator.post(f"/api/v1/devices/{enrolled.product_key}/{enrolled.device_key}/replace", {})["device_secret"]
+    assert error(enrolled.post_csr(csr(enrolled.key), secret=secret)) == (403, "revoked_key")
+    assert enrolled.post_csr(csr(new_key()), secret=secret).status_code == 200

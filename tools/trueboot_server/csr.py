@@ -66,7 +66,7 @@ def read(der: bytes, rsa_too: bool = False) -> Request:
         csr = x509.load_der_x509_csr(der)
         key, subject, signed_over = csr.public_key(), list(csr.subject), csr.signature_hash_algorithm
         signed = csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise _refused("not a PKCS#10 request") from error
     if rsa_too and isinstance(key, rsa.RSAPublicKey):
         if key.key_size not in RSA_BITS or key.public_numbers().e != RSA_EXPONENT:

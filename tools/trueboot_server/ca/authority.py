@@ -10,13 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from ..names import Identity
 from ..state import State, write_atomically
 from . import files, profiles
+from .ceremony import open_ca
 
 SERVER_RENEW_BEFORE = timedelta(days=60)
 
@@ -40,7 +43,7 @@ class Authority:
     def __init__(self, state: State, names: list[str], two_tiers: bool | None = None):
         self._state = state
         self._names = names
-        self._held = files.Files(state).load_or_make(two_tiers)
+        self._held = open_ca(state, two_tiers)
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -69,14 +72,18 @@ class Authority:
 
     def root_crl(self) -> bytes:
         """PEM; empty where the roots have signed none."""
-        path = files.Files(self._state).root_crl
-        return path.read_bytes() if path.exists() else b""
+        crl = files.Files(self._state).read_root_crl()
+        return crl.public_bytes(Encoding.PEM) if crl else b""
+
+    def _tls_chain(self) -> list[x509.Certificate]:
+        """What the server sends after its own: with the link from an old root, for clients that know that one only."""
+        top = self._held.roots[0] if len(self._held.roots) == 1 else None
+        bridge = [one for one in self._held.links if top is not None and one.public_key() == top.public_key()]
+        return self._held.issuer.chain + (bridge if not self._held.issuer.is_root else [])
 
     def client_anchors(self) -> str:
         """PEMs that a TLS context needs to check clients that send their leaf alone."""
-        found = [*self._held.roots, *self._held.links]
-        for issuer in self.issuers:
-            found += [issuer.certificate, *issuer.above]
+        found = [*self._held.roots, *self._held.links, *(issuer.certificate for issuer in self.issuers)]
         return b"".join(dict.fromkeys(map(profiles.pem, found))).decode()
 
     def issue(self, identity: Identity, key: profiles.PublicKey, base_url: str, life_s: int) -> Issued:
@@ -84,6 +91,33 @@ class Authority:
         issuer = self._held.issuer
         made = profiles.device(identity, key, timedelta(seconds=life_s), issuer.certificate, issuer.key, base_url)
         return self._issued(made)
+
+    def issue_server(self, names: list[str], key: profiles.PublicKey, base_url: str) -> Issued:
+        """For another server of the operator's."""
+        issuer = self._held.issuer
+        return self._issued(profiles.server(names, key, issuer.certificate, issuer.key, base_url))
+
+    def facts(self) -> dict[str, Any]:
+        """For the operator."""
+        ca, crl = files.Files(self._state), files.Files(self._state).read_root_crl()
+        return {
+            "roots": [_shown(root) for root in self._held.roots],
+            "issuing": _shown(self.certificate),
+            "former": [_shown(issuer.certificate) for issuer in self._held.former],
+            "links": len(self._held.links),
+            "root_issues": self._held.issuer.is_root,
+            "root_key_here": ca.root_key.exists(),
+            "root_crl_until": _moment(crl.next_update_utc) if crl and crl.next_update_utc else None,
+            "new_root": ca.next_root.exists(),
+        }
+
+    def ending(self) -> list[str]:
+        """What the operator has to sign anew before long."""
+        crl = files.Files(self._state).read_root_crl()
+        ends = [("the issuing CA", self.certificate.not_valid_after_utc)]
+        if crl is not None and crl.next_update_utc is not None:
+            ends.append(("the root's CRL", crl.next_update_utc))
+        return [name for name, end in ends if end - datetime.now(UTC) < SERVER_RENEW_BEFORE]
 
     # The server's own certificate
 
@@ -95,7 +129,7 @@ class Authority:
             made = profiles.server(self._names, private.public_key(), issuer.certificate, issuer.key, base_url)
             # The old pair stays whole if we are killed here: the next start finds that the two do not fit.
             write_atomically(key, profiles.private_pem(private), 0o600)
-            write_atomically(certificate, b"".join(map(profiles.pem, [made, *issuer.chain])), 0o644)
+            write_atomically(certificate, b"".join(map(profiles.pem, [made, *self._tls_chain()])), 0o644)
         return certificate, key
 
     def server_certificate(self) -> Issued:
@@ -114,7 +148,7 @@ class Authority:
             certificate.public_key() == key.public_key()
             and self._lives_long_enough(certificate)
             and set(profiles.alternative_names(self._names)) <= set(names)
-            and chain == self._held.issuer.chain
+            and chain == self._tls_chain()
             and files.signed_by(certificate, self.certificate)
             and [name.value for point in points for name in point.full_name or ()]
             == [profiles.crl_url(base_url, self.certificate)]
@@ -132,3 +166,17 @@ class Authority:
             int(certificate.not_valid_after_utc.timestamp() * 1000),
             self._held.issuer.id,
         )
+
+
+def _shown(certificate: x509.Certificate) -> dict[str, Any]:
+    return {
+        "name": certificate.subject.rfc4514_string(),
+        "id": profiles.short_id(certificate),
+        "serial": serial_text(certificate.serial_number),
+        "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+        "not_after": _moment(certificate.not_valid_after_utc),
+    }
+
+
+def _moment(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

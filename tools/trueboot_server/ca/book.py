@@ -56,15 +56,15 @@ def _of(table: sa.Table, issuer: str, with_unnamed: bool) -> sa.ColumnElement[bo
     return sa.or_(own, table.c.issuer.is_(None)) if with_unnamed else own
 
 
-# The server's own certificates
+# Certificates of servers: this one (kind "server"), others that the operator asked for ("other")
 
 
-def note_own(t: Transaction, issued: Issued) -> None:
+def note_own(t: Transaction, issued: Issued, kind: str = "server") -> None:
     """Idempotent.  Those that ended are forgotten."""
     t.execute(own_certificates.delete().where(own_certificates.c.not_after < t.now - _KEEP_AFTER_END_MS))
     if own(t, issued.serial) is None:
         values = {"serial": issued.serial, "der": issued.der, "not_after": issued.not_after_ms, "issuer": issued.issuer}
-        t.execute(own_certificates.insert().values(kind="server", issued_at=t.now, **values))
+        t.execute(own_certificates.insert().values(kind=kind, issued_at=t.now, **values))
 
 
 def own(t: Transaction, serial: str) -> Any | None:
@@ -72,13 +72,14 @@ def own(t: Transaction, serial: str) -> Any | None:
 
 
 def revoke_own(t: Transaction, serial: str, reason: int) -> None:
+    """What was revoked before stays as it is."""
     t.execute(
         own_certificates.update()
         .where(own_certificates.c.serial == serial, own_certificates.c.revoked_at.is_(None))
         .values(revoked_at=t.now, reason=reason)
     )
     count_revocation(t)
-    t.event("certificate.revoked", serial=serial, reason=REASON_NAMES[reason], kind="server")
+    t.event("certificate.revoked", serial=serial, reason=REASON_NAMES[reason])
 
 
 # Numbers

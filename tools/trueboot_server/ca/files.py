@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The CA in the state folder: what lies where, how it gets there whole, and what is refused at a start.
+"""The CA in the state folder: what lies where, how it gets there whole, and what cannot be used.
 
     STATE/ca.pem               the trust anchors: the root; two while a root is replaced
     STATE/links.pem            link certificates between these roots, if there were several
-    STATE/root-crl.pem         the roots' own CRLs, each signed when its key was here
+    STATE/root-crl.pem         the root's own CRL, signed when its key was here
     private/ca-key.pem         the root's key.  The server does not need it: it may be kept elsewhere
-    private/issuing.pem        the issuing CA: key, certificate, and what is between that and the root
+    private/issuing.pem        the issuing CA: key, certificate
     private/former/ID.pem      issuing CAs of before (key, certificate), whose certificates still live
     private/next-root.pem      the new root (key, certificate), from the begin to the end of its introduction
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -25,10 +25,11 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ..errors import EXIT_CONFIG, StartError
+from ..clock import now_ms
 from ..state import State, write_atomically
-from . import profiles
+from . import lists, profiles
 
+ROOT_CRL_LIFE = timedelta(days=365)
 MAX_FILE_BYTES = 64 * 1024
 TWO_TIERS = False  # of new folders: a root that can be taken away, and below it the CA that issues
 
@@ -43,7 +44,6 @@ class Issuer:
 
     key: profiles.Key
     certificate: x509.Certificate
-    above: list[x509.Certificate] = field(default_factory=list)  # between it and the root
     is_root: bool = False
 
     @property
@@ -53,10 +53,10 @@ class Issuer:
     @property
     def chain(self) -> list[x509.Certificate]:
         """What follows a leaf: everything but the anchor."""
-        return [] if self.is_root else [self.certificate, *self.above]
+        return [] if self.is_root else [self.certificate]
 
     def pem(self) -> bytes:
-        return profiles.private_pem(self.key) + b"".join(map(profiles.pem, [self.certificate, *self.above]))
+        return profiles.private_pem(self.key) + profiles.pem(self.certificate)
 
 
 @dataclass
@@ -80,29 +80,20 @@ class Files:
         self.former = state.private / "former"
         self.next_root = state.private / "next-root.pem"
 
-    def load_or_make(self, two_tiers: bool | None = None) -> Holdings:
-        """StartError when what is there does not belong together, or something is missing beside a database."""
-        try:
-            if not self.state.database.exists():
-                self._make_missing(TWO_TIERS if two_tiers is None else two_tiers)
-            return self.load()
-        except Unusable as error:
-            raise StartError(
-                EXIT_CONFIG,
-                f"the CA in {self.state.path} cannot be used",
-                str(error),
-                "Restore it from a backup, or start with an empty state folder.",
-            ) from error
-
-    def load(self) -> Holdings:
+    def load(self, check: bool = True) -> Holdings:
+        """Unusable for what does not belong together, and with `check` for what is not good now."""
         roots = read_certificates(self.roots)
         if self.issuing.exists():
             issuer = read_issuer(self.issuing)
         else:
             issuer = self._root_that_issues(roots)
         links = read_certificates(self.links) if self.links.exists() else []
-        check_issuer(issuer, roots)
+        if check:
+            check_issuer(issuer, roots)
         former = [read_issuer(path) for path in sorted(self.former.glob("*.pem"))] if self.former.is_dir() else []
+        now = datetime.now(UTC)
+        # After a cut in a rotation, the CA that issues may lie among the former ones already.
+        former = [one for one in former if one.id != issuer.id and one.certificate.not_valid_after_utc > now]
         for path in (self.root_key, self.issuing, self.next_root):
             if path.exists():
                 os.chmod(path, 0o600)
@@ -120,7 +111,7 @@ class Files:
                 return Issuer(key, root, is_root=True)
         raise Unusable("private/ca-key.pem and ca.pem do not belong together")
 
-    def _make_missing(self, two_tiers: bool) -> None:
+    def make_missing(self, two_tiers: bool | None = None) -> None:
         """A first start, or one that was cut.  Each file rests on those before it, and what is there is kept."""
         if not self.root_key.exists() and not self.roots.exists():
             write_atomically(self.root_key, profiles.private_pem(profiles.new_key()), 0o600)
@@ -128,12 +119,30 @@ class Files:
             return  # ca.pem came from elsewhere; `load` says whether it is complete
         key = read_key(self.root_key)
         if not self.roots.exists():
+            two_tiers = TWO_TIERS if two_tiers is None else two_tiers
             certificate = profiles.root(key) if two_tiers else profiles.root_that_issues(key)
             write_atomically(self.roots, profiles.pem(certificate))
         root = next((one for one in read_certificates(self.roots) if one.public_key() == key.public_key()), None)
-        if root is None or path_length(root) == 0 or self.issuing.exists():
+        if root is None or path_length(root) == 0:
             return
-        write_atomically(self.issuing, new_issuer(root, key).pem(), 0o600)
+        if not self.root_crl.exists():
+            self.save_root_crl(root, key, [], 1)
+        if not self.issuing.exists():
+            write_atomically(self.issuing, new_issuer(root, key).pem(), 0o600)
+
+    def save_root_crl(
+        self, root: x509.Certificate, key: profiles.Key, entries: list[lists.Revoked], number: int
+    ) -> None:
+        data = lists.sign(root, key, entries, number, now_ms(), int(ROOT_CRL_LIFE.total_seconds()))
+        write_atomically(self.root_crl, lists.pem(data))
+
+    def read_root_crl(self) -> x509.CertificateRevocationList | None:
+        if not self.root_crl.exists():
+            return None
+        try:
+            return x509.load_pem_x509_crl(_read(self.root_crl))
+        except ValueError as error:
+            raise Unusable("root-crl.pem holds no CRL that can be read") from error
 
 
 def new_issuer(root: x509.Certificate, root_key: profiles.Key) -> Issuer:
@@ -159,7 +168,8 @@ def read_key(path: Path, password: bytes | None = None) -> profiles.Key:
     except TypeError as error:
         raise Unusable(f"{path.name} is encrypted") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise Unusable(f"{path.name} holds no private key that can be read") from error
+        wrong = ", or the password is wrong" if password else ""
+        raise Unusable(f"{path.name} holds no private key that can be read{wrong}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Unusable(f"the key in {path.name} is not P-256: devices verify no other")
     return key
@@ -167,10 +177,10 @@ def read_key(path: Path, password: bytes | None = None) -> profiles.Key:
 
 def read_issuer(path: Path) -> Issuer:
     key = read_key(path)
-    certificate, *above = read_certificates(path)
+    certificate = read_certificates(path)[0]
     if certificate.public_key() != key.public_key():
         raise Unusable(f"key and certificate in {path.name} do not belong together")
-    return Issuer(key, certificate, above, is_root=certificate.subject == certificate.issuer)
+    return Issuer(key, certificate, is_root=certificate.subject == certificate.issuer)
 
 
 def _read(path: Path) -> bytes:
@@ -199,17 +209,12 @@ def path_length(certificate: x509.Certificate) -> int | None:
 def check_issuer(issuer: Issuer, roots: list[x509.Certificate]) -> None:
     """Unusable unless the issuing CA may sign certificates and CRLs, now, and leads to one of the roots."""
     check_ca(issuer.certificate, 0)
-    below = issuer.certificate
-    for depth, above in enumerate([] if issuer.is_root else issuer.above, 1):
-        check_ca(above, depth)
-        if not signed_by(below, above):
-            raise Unusable(f"{name_of(above)} has not signed {name_of(below)}")
-        below = above
-    if not issuer.is_root:
-        signers = [root for root in roots if signed_by(below, root)]
-        if not signers:
-            raise Unusable(f"no root in ca.pem has signed {name_of(below)}")
-        check_ca(signers[0], 1 + len(issuer.above))
+    if issuer.is_root:
+        return
+    signers = [root for root in roots if signed_by(issuer.certificate, root)]
+    if not signers:
+        raise Unusable(f"no root in ca.pem has signed {name_of(issuer.certificate)}")
+    check_ca(signers[0], 1)
 
 
 def check_ca(certificate: x509.Certificate, below: int) -> None:
@@ -231,6 +236,15 @@ def check_ca(certificate: x509.Certificate, below: int) -> None:
         raise Unusable(f"{name} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     if certificate.not_valid_before_utc > now:
         raise Unusable(f"{name} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}")
+
+
+def check_devices_verify(certificate: x509.Certificate) -> None:
+    """Unusable unless a board can verify what this CA signs: P-256 with SHA-256."""
+    key, name = certificate.public_key(), name_of(certificate)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Unusable(f"the key of {name} is not P-256: devices verify no other")
+    if certificate.signature_algorithm_oid != x509.oid.SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+        raise Unusable(f"{name} is not signed by ECDSA with SHA-256: devices verify nothing else")
 
 
 def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

@@ -71,6 +71,20 @@ def sign(
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
+def entries(crl: x509.CertificateRevocationList) -> list[Revoked]:
+    """What is on a list."""
+    found, numbers = [], {flag: number for number, flag in _FLAGS.items()}
+    for entry in crl:
+        try:
+            reason = numbers.get(entry.extensions.get_extension_for_class(x509.CRLReason).value.reason, 0)
+        except x509.ExtensionNotFound:
+            reason = 0
+        found.append(
+            Revoked(format(entry.serial_number, "x"), int(entry.revocation_date_utc.timestamp() * 1000), reason)
+        )
+    return found
+
+
 def reason_flag(reason: int) -> x509.ReasonFlags:
     return _FLAGS.get(reason, x509.ReasonFlags.unspecified)
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from ..names import Identity
+from ..names import COMMON_NAME_CHARS, Identity
 
 ROOT_LIFE = timedelta(days=7300)
 ISSUING_LIFE = timedelta(days=1826)
@@ -104,7 +104,13 @@ def server(
     names: list[str], key: PublicKey, signer: x509.Certificate, signing_key: Key, base_url: str
 ) -> x509.Certificate:
     return _leaf(
-        names[0], key, SERVER_LIFE, ExtendedKeyUsageOID.SERVER_AUTH, alternative_names(names), signer, base_url
+        names[0] if len(names[0]) <= COMMON_NAME_CHARS else "trueboot server",
+        key,
+        SERVER_LIFE,
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        alternative_names(names),
+        signer,
+        base_url,
     ).sign(signing_key, hashes.SHA256())
 
 

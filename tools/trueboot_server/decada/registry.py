@@ -16,15 +16,23 @@ Every function runs inside the caller's transaction.
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ..ca import Issued, book, lists
+from ..errors import ApiError
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates, devices, products
+
+
+class Attested(NamedTuple):
+    """What a key was proven to be in."""
+
+    ek: str  # SHA-256, hex, of the endorsement key's SubjectPublicKeyInfo
+    tpm: dict[str, str]  # manufacturer, model, version, as its certificate says
 
 
 def new_secret() -> str:
@@ -145,6 +153,31 @@ def key_of_another(t: Transaction, identity: Identity, thumbprint: str) -> bool:
         certificates.c.thumbprint == thumbprint, sa.not_(sa.and_(*is_device(certificates, identity)))
     )
     return t.execute(statement.limit(1)).first() is not None
+
+
+def key_was_revoked(t: Transaction, thumbprint: str, reason: int) -> bool:
+    """Whether a certificate for this public key was ever revoked for this reason."""
+    statement = sa.select(certificates.c.serial).where(
+        certificates.c.thumbprint == thumbprint, certificates.c.reason == reason
+    )
+    return t.execute(statement.limit(1)).first() is not None
+
+
+def bind_tpm(t: Transaction, identity: Identity, attested: Attested) -> None:
+    """The device's TPM is this one, from now on.  ApiError when it is another's, or the device has another."""
+    row = known_device(t, identity)
+    if row.ek not in (None, attested.ek):
+        raise ApiError(
+            403,
+            "another_tpm",
+            "the device has another TPM",
+            "If the board was exchanged on purpose: trueboot device replace --tpm-too.",
+        )
+    if device_of_ek(t, attested.ek) not in (None, identity):
+        raise ApiError(403, "foreign_ek", "this TPM is another device's", "One TPM is one device.")
+    if row.ek is None:
+        t.event("device.tpm_bound", identity, ek=attested.ek)
+    update(t, identity, ek=attested.ek, tpm=attested.tpm, attested_at=t.now)
 
 
 def last_key(t: Transaction, kid: str, limits: Limits) -> Any | None:

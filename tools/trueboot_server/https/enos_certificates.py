@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .. import csr
+from ..ca import lists
 from ..decada import registry
 from ..decada.certify import certify
 from ..enos import answers
@@ -32,7 +33,6 @@ from .parts import PARTS, Parts
 _PATH = "/connect-service/v2.0/certificates"
 _DAY_S = 24 * 3600
 _CURVE = "ECC"
-REASONS = (0, 1, 3, 4, 5, 6, 9)
 VALID, REVOKED, EXPIRED = 0, 1, 2
 
 
@@ -107,8 +107,10 @@ def _revoke(request: web.Request, body: dict[str, Any]) -> None:
 def revoke_one(parts: Parts, identity: Identity, body: dict[str, Any]) -> None:
     """A certificate that is revoked already stays as it is: the answer of a call that was cut off may be asked for again."""
     reason = body.get("reason", 0)
-    if type(reason) is not int or reason not in REASONS:
-        raise EnosError(answers.BAD_ARGUMENT, f"invalid argument: reason is one of {', '.join(map(str, REASONS))}")
+    if type(reason) is not int or reason not in lists.REASON_NAMES:
+        raise EnosError(
+            answers.BAD_ARGUMENT, f"invalid argument: reason is one of {', '.join(map(str, lists.REASON_NAMES))}"
+        )
     with parts.store.transaction() as t:
         row = by_handle(t, identity, body)
     if row.revoked_at is None:

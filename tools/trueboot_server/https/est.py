@@ -98,7 +98,7 @@ async def simplereenroll(request: web.Request) -> web.Response:
         if proof is None:
             raise ApiError(401, "certificate_required", "the certificate was revoked meanwhile")
         key = csr.key_for(t, identity, asked)
-        row = certify(t, parts.authority, parts.limits, identity, key, parts.base_url, True, proof)
+        row = certify(t, parts.authority, parts.limits, identity, key, parts.base_url, later_key=True, proven_by=proof)
     return issued(parts, row)
 
 
@@ -108,7 +108,7 @@ async def _after_expiry(request: web.Request, parts: Parts) -> web.Response:
     wanted = csr.read(csr.from_base64(asked.csr))
     with parts.store.transaction() as t:
         key = csr.key_for(t, identity, wanted)
-        row = certify(t, parts.authority, parts.limits, identity, key, parts.base_url, True, proof)
+        row = certify(t, parts.authority, parts.limits, identity, key, parts.base_url, later_key=True, proven_by=proof)
     return issued(parts, row)
 
 

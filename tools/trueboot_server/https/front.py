@@ -10,6 +10,8 @@ from aiohttp import web
 from ..errors import ApiError
 from ..log import tell_fault
 from . import (
+    attest,
+    attributes,
     certificates,
     devices,
     enos,
@@ -26,6 +28,7 @@ from . import (
     pki,
     products,
     repository,
+    standing,
     status,
 )
 from .parts import PARTS, Parts
@@ -38,7 +41,22 @@ def make_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
     enos.open_access(app, parts)
-    for road in (status, est, pki, certificates, repository, images, products, devices, lifecycle, jobs, orders):
+    for road in (
+        status,
+        standing,
+        est,
+        attest,
+        pki,
+        certificates,
+        repository,
+        images,
+        products,
+        devices,
+        attributes,
+        lifecycle,
+        jobs,
+        orders,
+    ):
         app.add_routes(road.routes())
     for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
         app.add_routes(road.routes())

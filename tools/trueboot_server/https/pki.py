@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""What the CA tells everybody: its certificates, its CRLs, and OCSP.  No proof is asked for, and nothing is a secret."""
+"""What the CA tells everybody (its certificates, its CRLs, OCSP: no secrets, no proof), and what it does for its operator."""
 
 from __future__ import annotations
 
 from email.utils import formatdate
 
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from ..ca import lists, ocsp, profiles
+from .. import csr
+from ..ca import book, lists, ocsp, profiles
 from ..ca.files import Issuer
+from ..clock import iso
 from ..errors import ApiError
+from ..names import is_host
 from .parts import PARTS
-from .request import read_body
+from .request import only, read_body, read_object, require_admin
 
 _CRL, _CERTIFICATE, _OCSP = "application/pkix-crl", "application/pkix-cert", "application/ocsp-response"
+_MAX_NAMES = 16
 _PEM = ("application/x-pem-file", "application/pem-certificate-chain")
 
 
@@ -26,6 +32,8 @@ def routes() -> list[web.RouteDef]:
         web.get("/ca/ca.pem", anchors),
         web.get("/ca/issuing.der", certificate_of),
         web.get("/ca/issuing/{issuer}.der", certificate_of),
+        web.get("/api/v1/ca", facts),
+        web.post("/api/v1/ca/servers", certify_server),
         web.post("/ca/ocsp", post_ocsp),
         web.get("/ca/ocsp/{request:.+}", get_ocsp),
     ]
@@ -67,6 +75,33 @@ async def post_ocsp(request: web.Request) -> web.Response:
 async def get_ocsp(request: web.Request) -> web.Response:
     # The path as it was sent: base64 holds slashes, and some clients encode what they need not.
     return _answer(request, ocsp.from_path(request.raw_path.partition("/ca/ocsp/")[2].partition("?")[0]))
+
+
+async def facts(request: web.Request) -> web.Response:
+    return web.json_response(require_admin(request).authority.facts())
+
+
+async def certify_server(request: web.Request) -> web.Response:
+    """A certificate for another server of the operator's: {"names": [...], "csr": PEM} -> chain in PEM."""
+    parts = require_admin(request)
+    body = await read_object(request)
+    only(body, "names", "csr")
+    names, text = body.get("names"), body.get("csr")
+    if not isinstance(names, list) or not 0 < len(names) <= _MAX_NAMES or not all(is_host(name) for name in names):
+        raise ApiError(400, "bad_names", f"names must be 1 to {_MAX_NAMES} host names or addresses")
+    try:
+        der = x509.load_pem_x509_csr(str(text).encode()).public_bytes(Encoding.DER)
+    except ValueError as error:
+        raise ApiError(400, "csr_refused", "not a PKCS#10 request", "Send it in PEM, signed by its own key.") from error
+    issued = parts.authority.issue_server(names, csr.read(der).key, parts.base_url)
+    with parts.store.transaction() as t:
+        book.note_own(t, issued, "other")
+        t.event("certificate.issued", serial=issued.serial, names=names)
+    chain = [issued.der, *parts.authority.chain_der()]
+    text = "".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode() for der in chain)
+    return web.json_response(
+        {"serial": issued.serial, "not_after": iso(issued.not_after_ms), "chain": text}, status=201
+    )
 
 
 def _answer(request: web.Request, der: bytes) -> web.Response:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from .. import jws, renewal
-from ..ca import public_point
+from ..ca import BadRequest, public_point
 from ..decada import registry
 from ..errors import ApiError
 from ..names import Identity, is_identity
@@ -45,7 +45,9 @@ def by_secret(request: web.Request) -> BySecret:
     parts = request.app[PARTS]
     refuse_guessing(request, parts)
     user, secret = _basic(request)
-    proof = BySecret(Identity(request.match_info.get("label") or parts.credentials.product_key, user), secret)
+    product_key, _, device_key = user.rpartition("/")  # the user may name the product, where no label does
+    product_key = request.match_info.get("label") or product_key or parts.credentials.product_key
+    proof = BySecret(Identity(product_key, device_key), secret)
     with parts.store.transaction() as t:
         device = proof.device(t)
         if device is not None:
@@ -79,7 +81,7 @@ def by_last_key(request: web.Request, body: bytes) -> tuple[Any, renewal.Asked]:
         asked = renewal.claims(statement.verified(public_point(bytes(row.der))))
         if asked.identity != Identity(row.product_key, row.device_key):
             raise jws.BadJws("the key is another device's")
-    except jws.BadJws as error:
+    except (jws.BadJws, BadRequest) as error:
         parts.proofs.failed(address(request))
         raise ApiError(
             401,

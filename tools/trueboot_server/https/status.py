@@ -20,7 +20,7 @@ async def healthz(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     with parts.store.transaction():
         pass  # the database lets us begin and commit
-    expiring = sorted(parts.repository.expiring())
+    expiring = sorted(parts.repository.expiring()) + parts.authority.ending()
     return web.json_response({"status": "ok"} | ({"expiring": expiring} if expiring else {}))
 
 
