@@ -92,5 +92,5 @@ class Limits:
     enos_token_s: int = 7200
     enos_clock_s: int = 900  # between a caller's clock and ours
     enos_proofs: int = 4096  # remembered, so that none counts twice
-    enos_document_bytes: int = 8 * 1024  # attributes, tags, names of a device, as JSON
+    enos_document_bytes: int = 8 * 1024  # a device's name in many languages, as JSON
     enos_csr_chars: int = 16 * 1024

@@ -177,7 +177,7 @@ class DecadaDesk:
 
 def _activation(identity: Identity, device: Any) -> Message:
     params = {
-        "assetId": identity.device_key,
+        "assetId": device.asset_id,
         "productKey": identity.product_key,
         "deviceKey": identity.device_key,
         "deviceSecret": device.device_secret,
