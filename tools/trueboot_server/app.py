@@ -163,7 +163,7 @@ class Server:
         tls = context(certificate, key, ca, ssl.CERT_OPTIONAL)
         https_port = await self._bind("--port", options.port, self._listen_https(make_app(parts), tls))
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
-        self.desk.targets_url = parts.base_url + "/repo/targets"
+        self.desk.base_url = parts.base_url
         ports = []
         for flag, port, verify in (
             ("--mqtt-port", options.mqtt_port, ssl.CERT_REQUIRED),

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from ..enos_http import roads
 from ..errors import ApiError
 from ..log import tell_fault
-from . import attributes, devices, est, images, jobs, orders, products, repository, status
+from . import attributes, devices, downloads, est, images, jobs, orders, products, repository, status
 from .parts import PARTS, Parts
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -19,7 +20,7 @@ def make_app(parts: Parts) -> web.Application:
     # The limits of bodies are kept by `request.read_body`; this one is for what slips by it.
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
-    for road in (status, est, repository, images, products, devices, attributes, jobs, orders):
+    for road in (status, est, repository, images, products, devices, attributes, downloads, jobs, orders, roads):
         app.add_routes(road.routes())
     return app
 
