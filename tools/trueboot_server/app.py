@@ -60,6 +60,13 @@ class Options:
 
 def check(options: Options) -> None:
     """StartError for options that cannot be meant."""
+    if options.plain_mqtt_host not in _LOOPBACK and not options.plain_mqtt_host.startswith(_UNENCRYPTED):
+        raise StartError(
+            EXIT_CONFIG,
+            f"--plain-mqtt-host {options.plain_mqtt_host} leaves this machine",
+            "everybody on the way can read and repeat what devices without TLS say, their secrets' proofs included",
+            f"Leave it out, or say that you mean it: --plain-mqtt-host {_UNENCRYPTED}{options.plain_mqtt_host}",
+        )
     outside = [host for host in (options.host, options.plain_mqtt_host) if host not in _LOOPBACK]
     if options.dev and outside:
         raise StartError(
@@ -80,13 +87,6 @@ def check(options: Options) -> None:
             raise StartError(
                 EXIT_CONFIG, f"--name {name!r} is not usable", "it is no host name", "Give a DNS name or an address."
             )
-    if options.plain_mqtt_host not in _LOOPBACK and not options.plain_mqtt_host.startswith(_UNENCRYPTED):
-        raise StartError(
-            EXIT_CONFIG,
-            f"--plain-mqtt-host {options.plain_mqtt_host} leaves this machine",
-            "everybody on the way can read and repeat what devices without TLS say, their secrets' proofs included",
-            f"Leave it out, or say that you mean it: --plain-mqtt-host {_UNENCRYPTED}{options.plain_mqtt_host}",
-        )
     for port in (options.port, options.mqtt_port, options.activate_port, options.plain_mqtt_port or 0):
         if not 0 <= port <= 65535:
             raise StartError(
