@@ -13,7 +13,7 @@ Rules kept:
 from agent.errors import RefusedError
 from agent.uplink import NEVER_MS, REVOKED, TRIAL
 
-REFUSALS = 3
+REFUSALS = 2
 FIRST_PAUSE_MS = 60_000  # between two questions, at first
 DAY_MS = 86_400_000
 REST_MS = 60_000  # until the next look, while something else is under way
