@@ -65,6 +65,11 @@ class MicroPythonUnix:
     def anchors(self):
         return [self._trusted("ca_file")]
 
+    def datagram(self, host, port, data):
+        from platform_adapters import micropython_udp
+
+        return micropython_udp.ask(host, port, data)
+
     def root(self):
         return self._trusted("root_file")
 
