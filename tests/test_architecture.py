@@ -60,6 +60,7 @@ RULES = (
     ("agent/hold.py", ("agent",), ()),
     ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
+    ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
     ("agent/tasks/standing.py", ("agent",), ("json",)),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
@@ -74,6 +75,7 @@ RULES = (
         None,
     ),
     ("platform_adapters/linux_forget.py", ("agent.identity", "agent.journal", "platform_adapters"), None),
+    ("platform_adapters/linux_bench.py", ("agent", "platform_adapters"), None),  # its verbs are the agent's acts
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),

@@ -16,23 +16,13 @@ from typing import Any
 
 from aiohttp import web
 
+from ..ca import lists
 from ..clock import iso
 from ..decada import registry
 from ..errors import ApiError
 from .parts import PARTS
 from .request import address
 
-SUPERSEDED = 4
-# CRLReason (RFC 5280, 5.3.1)
-REASONS = {
-    0: "unspecified",
-    1: "keyCompromise",
-    3: "affiliationChanged",
-    SUPERSEDED: "superseded",
-    5: "cessationOfOperation",
-    6: "certificateHold",
-    9: "privilegeWithdrawn",
-}
 _SERIAL = re.compile(r"[0-9A-Fa-f]{1,40}\Z")  # 20 octets (RFC 5280, 4.1.2.2)
 
 
@@ -61,10 +51,14 @@ def of_certificate(row: Any | None, now: int) -> dict[str, Any]:
     told: dict[str, Any] = {"status": "good", "reason": "unspecified", "revoked_at": None}
     if row is None:
         told["status"] = "unknown"
-    elif row.revoked_at is not None and row.reason != SUPERSEDED:
-        told.update(status="revoked", reason=REASONS.get(row.reason or 0, REASONS[0]), revoked_at=iso(row.revoked_at))
+    elif row.revoked_at is not None and row.reason != lists.SUPERSEDED:
+        told.update(
+            status="revoked",
+            reason=lists.REASON_NAMES.get(row.reason or 0, "unspecified"),
+            revoked_at=iso(row.revoked_at),
+        )
     elif row.revoked_at is not None or row.superseded_at is not None:
-        told.update(status="superseded", reason=REASONS[SUPERSEDED])
+        told.update(status="superseded", reason="superseded")
     elif row.not_after <= now:
         told["status"] = "expired"
     return told
