@@ -3,8 +3,6 @@
 
 import json
 
-from agent import BUILT
-
 ENROLLED = "enrolled"
 
 
@@ -26,7 +24,11 @@ def start(agent):
     agent.slot = platform.slots.running()
     agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1)
     agent.running_seq = agent.record["seq"]
-    platform.clock.set_floor(max(BUILT, record.get("clock", 0)))
+    clock, floor = platform.clock, agent.floor()
+    clock.set_floor(floor)
+    if clock.wall() <= floor and hasattr(clock, "set"):
+        clock.set(floor)  # TLS looks at the hardware's clock, and not at ours
+        agent.guessed = agent.offset()
     confirmed = platform.slots.state()["confirmed"]
     boot = {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause(), "confirmed": confirmed}
     platform.log("boot", boot)
