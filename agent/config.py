@@ -22,6 +22,8 @@ KEYS = {
     "root_file": (str, "root.json"),
     "hardware": (str, None),
     "state": (str, "state"),
+    "keys": (str, "software"),
+    "tpm": (str, ""),
     "slots": (str, "slots"),
     "slots_kind": (str, ""),
     "consent_download": (str, "yes"),
@@ -45,6 +47,7 @@ CHOICES = {
     "consent_remote": ("no", "accept"),
     "window_gates": ("activate", "both"),
     "log": ("json", "text"),
+    "keys": ("software", "tpm"),
     "slots_kind": ("", "app", "firmware", "system"),
     "reset": ("exec", "exit"),
 }
