@@ -7,6 +7,9 @@ Rules kept:
    issued again for the same key.  Cut anywhere and repeated: never two devices.
  * A certificate is in use only after a server accepted it in a mutual-TLS
    session; until then the label is on probation, like an image on trial.
+ * Revocation takes evidence, which the caller has checked: the server's authenticated word on this very certificate, or a
+   list that the CA signed.  Refusals and alerts, however many, are none.
+ * Who is revoked rests for ever: no phase follows but by records that are dropped from outside.
  * Credentials are never in the journal: the device secret, the key and the
    certificate are records and keys of the store, under `label`.
 
@@ -16,10 +19,12 @@ Phases
  keyed       the key of `label` exists; a CSR can be made any number of times
  probation   the certificate of `label` is stored, and not yet accepted
  enrolled    the certificate of `label` is in use
+ revoked     the certificate of `label` was revoked, for `reason`
 
 Events: ("started", has_secret) ("registered",) ("key_made",) ("issued",) ("accepted",) ("failed", code, final)
+ ("revoked", reason)
 Commands: ("save", state, None) ("register",) ("make_key", label) ("enrol", label) ("retry", tries)
- ("log", event, fields)
+ ("log", event, fields) ("rest",)
 """
 
 from agent.errors import MisuseError
@@ -29,6 +34,7 @@ REGISTERED = "registered"
 KEYED = "keyed"
 PROBATION = "probation"
 ENROLLED = "enrolled"
+REVOKED = "revoked"
 
 MAX_PROBATION = 5  # refusals by servers before the certificate is asked for again
 
@@ -49,6 +55,13 @@ probation failed -> probation keyed
 enrolled started -> enrolled
 enrolled accepted -> enrolled
 enrolled failed -> enrolled
+keyed revoked -> revoked
+probation revoked -> revoked
+enrolled revoked -> revoked
+revoked started -> revoked
+revoked issued -> revoked
+revoked failed -> revoked
+revoked revoked -> revoked
 """
 
 
@@ -131,6 +144,21 @@ def _enrolled_failed(state, code, final):
     return state, []
 
 
+def _enrolled_revoked(state, reason):
+    rest = {"phase": REVOKED, "label": state.get("before") or state["label"], "tries": 0, "reason": reason}
+    return rest, [("save", rest, None), ("log", "identity.revoked", {"reason": reason}), ("rest",)]
+
+
+def _revoked_started(state, has_secret):
+    return state, [("log", "identity.revoked", {"reason": state["reason"]})]
+
+
+def _revoked_failed(state, *what):
+    return state, []  # of something that was still under way
+
+
 # Edges that another edge's function serves as well
 _registered_failed = _keyed_failed = _blank_failed
 _enrolled_started = _probation_started
+_keyed_revoked = _probation_revoked = _enrolled_revoked
+_revoked_issued = _revoked_revoked = _revoked_failed

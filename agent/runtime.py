@@ -124,6 +124,7 @@ class Agent:
             "waiting": self.waiting,
             "slot": self.slot,
             "identity": self.identity["phase"],
+            "revoked": self.identity.get("reason", ""),
             "online": self.uplink.online,
             "reports": len(self.reports()),
             "floor": state["floor"],
@@ -156,7 +157,9 @@ class Agent:
         if self._record is None:
             record = self.module("journal").load(self.platform.store)
             if "update" not in record:
-                record.update(self.module("begin").blank(self))
+                fresh = self.module("begin").blank(self)
+                fresh.update(record)  # an identity may be there before the first boot: see tasks/bench_identity
+                record = fresh
             self._record = record
         return self._record
 

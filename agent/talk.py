@@ -41,9 +41,11 @@ def dial(agent, now):
         if agent.identity["phase"] == PROBATION:
             agent.identity_event(("failed", error.code, refused))
         lost(agent, error, refused)
+        agent.module("chores").trouble(agent, error)
         return 0
     uplink.session, _ = session.step(uplink.session, ("opened", platform.clock.ticks_ms()))
     uplink.waiting, uplink.puback, uplink.informed = None, 0, False
+    uplink.refusals = uplink.questions = 0
     platform.log("session.online", {"tls": "mutual"})
     agent.identity_event(("accepted",))
     return 0

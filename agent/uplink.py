@@ -27,6 +27,7 @@ NEVER_MS = 60_000
 # Phases of machines that this file must know; the machines themselves are not always loaded.
 PROBATION = "probation"
 ENROLLED = "enrolled"
+REVOKED = "revoked"
 TRIAL = "trial"
 ONLINE = "online"
 
@@ -43,6 +44,11 @@ class Uplink:
         self.asking = False  # what the cloud offers is to be asked for
         self.contact = False  # the server has answered since this boot, on trial
         self.telemetry = outbox.Telemetry()
+        # For `chores`
+        self.refusals = 0  # in a row, since the last session
+        self.questions = 0  # asked because of them
+        self.ask_at = 0  # ticks: no question before
+        self.chore_at = 0  # ticks: when it wants to be called next
 
     @property
     def online(self):
@@ -51,9 +57,11 @@ class Uplink:
     def tend(self):
         """Dial, look at a message, send what waits; the milliseconds until it wants to be called again."""
         agent = self._agent
+        now = agent.platform.clock.ticks_ms()
+        if now >= self.chore_at:
+            self.chore_at = agent.module("chores").due(agent, now)
         if agent.identity["phase"] not in (PROBATION, ENROLLED):
             return NEVER_MS
-        now = agent.platform.clock.ticks_ms()
         if not self.online:
             left = self.session["until"] - now
             return left if left > 0 else self._talk().dial(agent, now)
@@ -80,6 +88,12 @@ class Uplink:
     def close(self):
         if self.online:
             self._agent.platform.mqtt.close()
+
+    def hang_up(self):
+        """There is no more to be said."""
+        self.ask_at = self.chore_at = 0
+        if self.online:
+            self._talk().lost(self._agent, UnreachableError("revoked", "this device's certificate is revoked"), True)
 
     def progress(self, step, text, job):
         """Tell of a step of a job; only the newest is kept, and nothing waits for its reply."""

@@ -12,6 +12,7 @@ Exit codes of `install` and `rollback`
   0 the release is confirmed (with --no-wait: it is handed over)   1 refused, failed or rolled back: the line says why
   2 usage   69 file or state cannot be read or written   75 not ended in time, or no agent runs: the request stays
   78 wrong configuration
+`csr` and `certificate` are in `linux_bench`; their exit codes: 0 well, 1 refused, 69, 75 and 78 as of `run`.
 """
 
 from __future__ import annotations
@@ -51,6 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.verb == "status":
             return status(options.config, options.json)
+        if options.verb in ("csr", "certificate"):
+            from platform_adapters import linux_bench
+
+            config, _ = settings(options.config)
+            if options.verb == "csr":
+                return linux_bench.csr(config, options.subject)
+            return linux_bench.certificate(config, options.file)
         if options.verb in ("install", "rollback"):
             from platform_adapters import linux_install
 
@@ -82,6 +90,8 @@ def parser() -> argparse.ArgumentParser:
         "status": "tell what a device runs, without disturbing it",
         "install": "check a bundle and have the device's agent install it",
         "rollback": "have the device's agent go back to the image that ran before",
+        "csr": "make the device's key, once, and print a certificate request for it",
+        "certificate": "store a certificate that was issued for that request",
     }
     for verb, text in about.items():
         one = verbs.add_parser(verb, help=text, description=text)
@@ -95,7 +105,13 @@ def parser() -> argparse.ArgumentParser:
                 "--timeout", metavar="SECONDS", type=float, default=600, help="how long to wait for the outcome"
             )
             one.add_argument("--no-wait", action="store_true", help="end once it is checked and handed over")
-        else:
+        elif verb == "csr":
+            text = 'what EnOS wants before the common name, "C=SG,ST=Singapore,L=Singapore,O=x,OU=y"'
+            one.add_argument("--subject", metavar="NAMES", default="", help=text)
+        elif verb == "certificate":
+            text = "PEM, leaf first; or device.json of `trueboot enos provision`; - for standard input"
+            one.add_argument("file", metavar="FILE", help=text)
+        elif verb == "status":
             one.add_argument("--json", action="store_true", help="one JSON object")
     return top
 

@@ -59,7 +59,10 @@ RULES = (
     ("agent/tasks/stick.py", ("agent",), ("os",)),  # the one task that looks at files
     ("agent/window.py", ("agent.errors",), ()),
     ("agent/hold.py", ("agent",), ()),
+    ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
+    ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
+    ("agent/tasks/standing.py", ("agent",), ("json",)),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal
@@ -72,6 +75,7 @@ RULES = (
         + tuple("platform_adapters.raspberry_pi_" + part for part in ("boot", "files", "image")),
         None,
     ),
+    ("platform_adapters/linux_bench.py", ("agent", "platform_adapters"), None),  # its verbs are the agent's acts
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),

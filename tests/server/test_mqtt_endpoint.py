@@ -309,7 +309,37 @@ def test_malformed_packets_end_the_connection_with_one_line_in_the_log(server, a
 
 
 def test_another_version_of_mqtt_gets_its_own_code(a):
-    assert raw(a).send(packet(0x10, field("MQIsdp") + b"\x03\x02\x00\x00" + field("x"))).packet() == b"\x20\x02\x00\x01"
+    for name, level in (("MQTT", 5), ("MQTT", 3), ("MQIsdp", 4), ("MQIsdp", 0x83)):
+        answer = raw(a).send(packet(0x10, field(name) + bytes((level, 2, 0, 0)) + field("x"))).packet()
+        assert answer == b"\x20\x02\x00\x01"
+
+
+def test_mqtt_3_1_is_spoken_and_never_hears_of_a_session(a):
+    """Arm Mbed's examples: level 3, and a keep-alive of an hour."""
+    for _ in range(2):
+        body = connect_packet(a, clean=False, keepalive=3600).replace(
+            field("MQTT") + b"\x04", field("MQIsdp") + b"\x03"
+        )
+        connection = raw(a).send(packet(0x10, body[body.index(field("MQIsdp")) :]))
+        assert connection.packet() == ACCEPTED
+        assert connection.send(b"\xc0\x00").packet() == b"\xd0\x00"
+        connection.close()
+
+
+def test_who_is_gone_without_a_word_is_found_by_tcp(server, a):
+    import socket
+
+    held = logged_in(a, keepalive=3600)
+
+    def options(s):
+        [connection] = [c for c in s.desk.endpoint._live.values() if c.admitted.identity.device_key == a.device_key]
+        its = connection._transport.get_extra_info("socket")
+        return its.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), its.getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_KEEPIDLE
+        )
+
+    assert server.call(options) == (1, 90)
+    held.close()
 
 
 def test_an_activation_may_do_nothing_but_be_activated(server, tmp_path):

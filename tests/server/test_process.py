@@ -272,31 +272,34 @@ def test_an_unknown_option_is_refused_by_name(tmp_path):
 # The server's certificate
 
 
+URL = "https://fleet.example:8443"
+
+
 def test_the_servers_certificate_has_its_names_and_is_renewed_in_time(tmp_path, monkeypatch):
     state = State(tmp_path / "state")
     state.open()
     authority = Authority(state, ["fleet.example", "127.0.0.1"])
-    path, _ = authority.server_files()
+    path, _ = authority.server_files(URL)
     first = x509.load_pem_x509_certificate(path.read_bytes())
     names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["fleet.example"]
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
     first.verify_directly_issued_by(authority.certificate)
-    authority.server_files()
+    authority.server_files(URL)
     assert x509.load_pem_x509_certificate(path.read_bytes()) == first
-    Authority(state, ["other.example"]).server_files()
+    Authority(state, ["other.example"]).server_files(URL)
     second = x509.load_pem_x509_certificate(path.read_bytes())
     assert second != first
     monkeypatch.setattr(
-        "trueboot_server.ca.SERVER_RENEW_BEFORE", second.not_valid_after_utc - second.not_valid_before_utc
+        "trueboot_server.ca.authority.SERVER_RENEW_BEFORE", second.not_valid_after_utc - second.not_valid_before_utc
     )
-    Authority(state, ["other.example"]).server_files()
+    Authority(state, ["other.example"]).server_files(URL)
     assert x509.load_pem_x509_certificate(path.read_bytes()) != second
     (state.private / "server-key.pem").write_bytes(
         (state.private / "ca-key.pem").read_bytes()
     )  # cut between two writes
-    authority.server_files()
-    certificate, key = authority.server_files()
+    authority.server_files(URL)
+    certificate, key = authority.server_files(URL)
     import ssl
 
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)

@@ -391,8 +391,9 @@ def test_the_command_line_sets_whether_claims_count(operator):
     assert rows(command(operator, "product", "set", "--claims-count", "yes")[1]) == [
         ["product", key],
         ["claims", "count", "yes"],
+        ["password", "login", "no"],
     ]
-    assert rows(command(operator, "product", "ls")[1])[1:] == [[key, "yes"]]
+    assert rows(command(operator, "product", "ls")[1])[1:] == [[key, "yes", "no"]]
     shown = json.loads(command(operator, "product", "set", "--claims-count", "no", "--product", key, "--json")[1])
     assert shown["claims_count"] is False
     assert command(operator, "product", "set", "--claims-count", "maybe")[0] == 2

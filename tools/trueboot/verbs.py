@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from . import verbs_bundle, verbs_keys, verbs_product, verbs_release
-from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, api_of, group
+from . import verbs_bundle, verbs_ca, verbs_enos, verbs_identity, verbs_keys, verbs_product, verbs_release
+from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, YesOption, api_of, confirm, group
 from .problem import Problem
 
 HELP = 'Trueboot: devices that update safely, and a server that says "updated" only when it is proven.'
@@ -20,15 +20,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-device = group("Look at devices.")
+device = group("Look at devices, and at their identity.")
+verbs_identity.add_to(device)
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
     ("product", verbs_product.app),
     ("release", verbs_release.app),
     ("keys", verbs_keys.app),
+    ("ca", verbs_ca.app),
     ("bundle", verbs_bundle.app),
     ("image", image),
+    ("enos", verbs_enos.app),
 ):
     app.add_typer(verbs, name=name)
 
@@ -65,6 +68,13 @@ def server(
         int | None,
         typer.Option(min=0, max=65535, help="MQTT port for activation. [default: the next one]", show_default=False),
     ] = None,
+    plain_mqtt_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="MQTT port without TLS. [default: none]", show_default=False),
+    ] = None,
+    plain_mqtt_host: Annotated[
+        str, typer.Option(help='Its address; "unencrypted:ADDRESS" for one that others reach.')
+    ] = "127.0.0.1",
     name: Annotated[
         list[str] | None,
         typer.Option(help="A name by which devices reach it; repeat for more, the first is told.", show_default=False),
@@ -78,7 +88,20 @@ def server(
     from trueboot_server.main import run
 
     names = tuple(name or ())
-    raise typer.Exit(run(state, port, mqtt_port, activate_port, dev=dev, json=json, host=host, names=names))
+    raise typer.Exit(
+        run(
+            state,
+            port,
+            mqtt_port,
+            activate_port,
+            dev=dev,
+            json=json,
+            host=host,
+            names=names,
+            plain_mqtt_port=plain_mqtt_port,
+            plain_mqtt_host=plain_mqtt_host,
+        )
+    )
 
 
 @app.command()
@@ -184,6 +207,28 @@ def device_consent(
     if gate not in ("download", "activate"):
         raise Problem("usage", "--gate is download or activate.")
     consent(api_of(server, ca, token, state), name, job, gate, expires, "no" if no else "yes", json)
+
+
+@device.command("revoke")
+def device_revoke(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="Device key, or PRODUCT/DEVICE.")],
+    reason: verbs_ca.ReasonOption = "unspecified",
+    yes: YesOption = False,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """End a device's secret, its certificates and its session.  It comes back only if it is registered anew."""
+    from .ca import check_reason, revoke_device
+    from .fleet import find_device
+
+    check_reason(reason)
+    api = api_of(server, ca, token, state)
+    found = find_device(api, name)
+    confirm(f"Revoke {name} and all its certificates?", yes)
+    revoke_device(api, found, reason, json)
 
 
 @device.command("rollback")

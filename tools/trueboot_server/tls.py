@@ -8,14 +8,13 @@ into a live context is ignored, so the serial is looked up in the database at ev
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 
-def context(certificate: Path, key: Path, ca: Path, client: ssl.VerifyMode) -> ssl.SSLContext:
+def context(anchors: str, client: ssl.VerifyMode) -> ssl.SSLContext:
+    """Without a certificate as yet: `load_cert_chain` gives it one, and later another, for the handshakes that follow."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.load_cert_chain(certificate, key)
     made.verify_mode = client
     if client != ssl.CERT_NONE:
-        made.load_verify_locations(ca)
+        made.load_verify_locations(cadata=anchors)
     return made

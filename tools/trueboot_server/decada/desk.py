@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ca import book
 from ..limits import Limits
 from ..log import Log
 from ..mqtt import codec, topics
@@ -20,6 +21,7 @@ from ..store import Store
 from . import admission, envelope, jobs, login, registry, uplink
 from .commands import Commands
 
+_RAW = "thing/model/up_raw"
 _AT_CONNECT = ("queued", "pushed")
 # Not at connect: a device on trial connects too, and must not be told to begin again.  An inform says that it rests.
 _AT_INFORM = ("queued", "pushed", "in_progress", "on_trial")
@@ -64,12 +66,14 @@ class DecadaDesk:
             return []  # the reply to the activation: the hand-out is known already
         identity = admitted.identity
         path = topic.removeprefix(topics.trees(identity)[0])
+        if path == _RAW:
+            return self._raw(identity, topic, payload)
         try:
             message = envelope.parse(payload)
             if topics.is_reply(topic):
                 self._replied(identity, path, message)
                 return []
-            data = self._carry_out(identity, path, message.params)
+            data = self._carry_out(identity, path, message)
         except envelope.BadEnvelope as error:
             return [] if topics.is_reply(topic) else [_answer(topic, "", error.code, str(error))]
         except uplink.Declined as declined:
@@ -91,10 +95,30 @@ class DecadaDesk:
                 # Refused by a full queue: the attempt is pushed again at the next connect.
                 self.endpoint.push(identity, message.topic, message.payload)
 
-    def revoke(self, identity: Identity) -> None:
+    def revoke(self, identity: Identity, reason: int = 0) -> None:
         with self._store.transaction() as t:
-            registry.revoke(t, identity)
+            registry.revoke(t, identity, reason)
         self.endpoint.kick(identity, "revoked")
+
+    def replace(self, identity: Identity, tpm_too: bool) -> None:
+        with self._store.transaction() as t:
+            registry.replace(t, identity, tpm_too)
+        self.endpoint.kick(identity, "replaced")
+
+    def revoke_serial(self, serial: str, reason: int = 0) -> None:
+        """A device's certificate, or one of the server's own."""
+        with self._store.transaction() as t:
+            own = book.own(t, serial)
+            if own is not None and own.revoked_at is None:
+                book.revoke_own(t, serial, reason)
+            identity = registry.revoke_serial(t, serial, reason)
+            ended = identity is not None and registry.known_device(t, identity).state == "revoked"
+        if identity is not None:
+            self.endpoint.kick(identity, "revoked", None if ended else serial)
+
+    def forbid_passwords(self, product_key: str) -> None:
+        """The product's policy has changed: who came by device secret alone has to go."""
+        self.endpoint.kick_passwords(product_key, "needs_certificate")
 
     def expire(self) -> None:
         with self._store.transaction() as t:
@@ -102,10 +126,18 @@ class DecadaDesk:
 
     # Inside
 
-    def _carry_out(self, identity: Identity, path: str, params: Any) -> Any:
+    def _raw(self, identity: Identity, topic: str, payload: bytes) -> list[Message]:
         try:
             with self._store.transaction() as t:
-                return uplink.carry_out(t, identity, path, params, self._offer, self._limits)
+                uplink.raw(t, identity, payload, self._limits)
+        except uplink.Declined as declined:
+            return [_answer(topic, "", declined.code, declined.message)]
+        return [Message(topic + "_reply", b"")]  # a script would make the answer; there is none
+
+    def _carry_out(self, identity: Identity, path: str, message: envelope.Envelope) -> Any:
+        try:
+            with self._store.transaction() as t:
+                return uplink.carry_out(t, identity, path, message, self._offer, self._limits)
         except uplink.ReportDeclined as declined:
             with self._store.transaction() as t:
                 t.event("report.rejected", identity, why=declined.message.removeprefix("report rejected: "))

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Products, devices and certificates: what the database knows of identities, and the rules of their life.
 
-- A device secret certifies one public key.
-- A secret is handed out again only until the first proof made with it.
+- A device secret certifies one public key: the last that was in use.
+- A secret is handed out again only until the first proof made with it; who asks later holds a board that was
+  erased, or the product secret and no board: it is noted, refused, and an operator decides (`replace`).
 - At most two live certificates a device; the first use of a newer one supersedes the older, which may still
-  log in for a day (a power cut may have come before the device promoted the newer).
+  log in for a day (a power cut may have come before the device promoted the newer).  When a third is issued, the
+  one that asks for it stays, since the device has nothing else until the new one has reached it.
+- A later key needs a proof by the last one: by its certificate while that lives, by its signature afterwards.
 - Revocation ends secret and certificates in one transaction.
 
 Every function runs inside the caller's transaction.
@@ -13,15 +16,23 @@ Every function runs inside the caller's transaction.
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..ca import Issued
+from ..ca import Issued, book, lists
+from ..errors import ApiError
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates, devices, products
+
+
+class Attested(NamedTuple):
+    """What a key was proven to be in."""
+
+    ek: str  # SHA-256, hex, of the endorsement key's SubjectPublicKeyInfo
+    tpm: dict[str, str]  # manufacturer, model, version, as its certificate says
 
 
 def new_secret() -> str:
@@ -30,6 +41,12 @@ def new_secret() -> str:
 
 def product(t: Transaction, product_key: str) -> Any | None:
     return t.row(sa.select(products).where(products.c.product_key == product_key))
+
+
+def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
+    """Of the certificates of a product's devices."""
+    found = product(t, product_key)
+    return int(found.certificate_life_s) if found and found.certificate_life_s else limits.certificate_life_s
 
 
 def device(t: Transaction, identity: Identity) -> Any | None:
@@ -56,7 +73,8 @@ def room_for_another(t: Transaction, product_key: str, limits: Limits) -> bool:
     return bool(count < limits.devices_per_product)
 
 
-def register(t: Transaction, identity: Identity) -> Any:
+def register(t: Transaction, identity: Identity, ek: str | None = None) -> Any:
+    """`ek`: the TPM that the device is known to have."""
     t.execute(
         devices.insert().values(
             product_key=identity.product_key,
@@ -65,6 +83,7 @@ def register(t: Transaction, identity: Identity) -> Any:
             state="registered",
             created_at=t.now,
             asset_id=secrets.token_hex(4),
+            ek=ek,
         )
     )
     t.event("device.registered", identity)
@@ -77,14 +96,37 @@ def note_proof(t: Transaction, row: Any) -> None:
         update(t, Identity(row.product_key, row.device_key), secret_used_at=t.now)
 
 
+def note_reflash(t: Transaction, identity: Identity, how: str) -> None:
+    """Somebody with the right secret begins anew where a device is known.  Told once, until it is settled."""
+    row = known_device(t, identity)
+    if row.reflashed_at is None:
+        update(t, identity, reflashed_at=t.now)
+        t.event("device.reflashed", identity, how=how)
+
+
+def settle_reflash(t: Transaction, row: Any) -> None:
+    """The device is alive under its old key: nobody has erased it, whoever asked for its secret."""
+    if row.reflashed_at is not None:
+        update(t, Identity(row.product_key, row.device_key), reflashed_at=None)
+        t.event("device.not_reflashed", Identity(row.product_key, row.device_key))
+
+
+def device_of_ek(t: Transaction, ek: str) -> Identity | None:
+    """Whose TPM has this endorsement key."""
+    row = t.execute(sa.select(devices.c.product_key, devices.c.device_key).where(devices.c.ek == ek).limit(1)).first()
+    return Identity(row.product_key, row.device_key) if row is not None else None
+
+
 def certificate(t: Transaction, serial: str) -> Any | None:
     return t.row(sa.select(certificates).where(certificates.c.serial == serial))
 
 
 def is_live(row: Any, now: int, limits: Limits) -> bool:
-    if row.revoked_at is not None or row.not_after <= now:
-        return False
-    return row.superseded_at is None or now < row.superseded_at + limits.certificate_overlap_s * 1000
+    return row.revoked_at is None and row.not_after > now and not _overlap_is_over(row, now, limits)
+
+
+def _overlap_is_over(row: Any, now: int, limits: Limits) -> bool:
+    return row.superseded_at is not None and now >= row.superseded_at + limits.certificate_overlap_s * 1000
 
 
 def live_certificates(t: Transaction, identity: Identity, limits: Limits) -> list[Any]:
@@ -113,9 +155,66 @@ def key_of_another(t: Transaction, identity: Identity, thumbprint: str) -> bool:
     return t.execute(statement.limit(1)).first() is not None
 
 
-def store_certificate(t: Transaction, identity: Identity, thumbprint: str, issued: Issued, limits: Limits) -> None:
-    for older in live_certificates(t, identity, limits)[limits.certificates_live - 1 :]:
-        t.execute(certificates.update().where(certificates.c.serial == older.serial).values(revoked_at=t.now))
+def key_was_revoked(t: Transaction, thumbprint: str, reason: int) -> bool:
+    """Whether a certificate for this public key was ever revoked for this reason."""
+    statement = sa.select(certificates.c.serial).where(
+        certificates.c.thumbprint == thumbprint, certificates.c.reason == reason
+    )
+    return t.execute(statement.limit(1)).first() is not None
+
+
+def bind_tpm(t: Transaction, identity: Identity, attested: Attested) -> None:
+    """The device's TPM is this one, from now on.  ApiError when it is another's, or the device has another."""
+    row = known_device(t, identity)
+    if row.ek not in (None, attested.ek):
+        raise ApiError(
+            403,
+            "another_tpm",
+            "the device has another TPM",
+            "If the board was exchanged on purpose: trueboot device replace --tpm-too.",
+        )
+    if device_of_ek(t, attested.ek) not in (None, identity):
+        raise ApiError(403, "foreign_ek", "this TPM is another device's", "One TPM is one device.")
+    if row.ek is None:
+        t.event("device.tpm_bound", identity, ek=attested.ek)
+    update(t, identity, ek=attested.ek, tpm=attested.tpm, attested_at=t.now)
+
+
+def last_key(t: Transaction, kid: str, limits: Limits) -> Any | None:
+    """The certificate, expired or not, whose key with this thumbprint may sign for a later key.
+
+    It is the last that the device used (or the first of all, that never came to be used).  The one before may speak
+    for as long as it may log in: the device may have gone back to it.  Never a revoked one, or a revoked device's.
+    """
+    rows = t.rows(
+        sa.select(certificates, devices.c.key_thumbprint)
+        .join(devices)
+        .where(
+            certificates.c.thumbprint == kid,
+            certificates.c.revoked_at.is_(None),
+            devices.c.state != "revoked",
+        )
+        .order_by(certificates.c.issued_at.desc())
+    )
+    for row in rows:
+        if row.key_thumbprint == kid or (row.superseded_at is not None and not _overlap_is_over(row, t.now, limits)):
+            return row
+    return None
+
+
+def store_certificate(
+    t: Transaction,
+    identity: Identity,
+    thumbprint: str,
+    issued: Issued,
+    limits: Limits,
+    proven_by: Any | None = None,
+    attested: bool = False,
+) -> None:
+    """`proven_by`: the certificate whose key asked for this one."""
+    if proven_by is not None:
+        _take_back(t, identity, proven_by)
+    _make_room(t, identity, limits, proven_by)
     t.execute(
         certificates.insert().values(
             serial=issued.serial,
@@ -126,10 +225,36 @@ def store_certificate(t: Transaction, identity: Identity, thumbprint: str, issue
             not_after=issued.not_after_ms,
             issued_at=t.now,
             handle=_free_handle(t),
+            attested=attested,
+            issuer=issued.issuer,
         )
     )
-    update(t, identity, state="enrolled", key_thumbprint=thumbprint)
+    update(t, identity, state="enrolled")
+    if proven_by is None:
+        update(t, identity, key_thumbprint=thumbprint)  # of a later key: when it is used
     t.event("certificate.issued", identity, serial=issued.serial)
+
+
+def _make_room(t: Transaction, identity: Identity, limits: Limits, proven_by: Any | None) -> None:
+    """Leave one live certificate less than are allowed: best the one that asks, else the last that was used."""
+    keep = proven_by.serial if proven_by is not None else None
+    live = live_certificates(t, identity, limits)
+    live.sort(key=lambda row: (row.serial != keep, -(row.first_used_at or 0), -row.issued_at))
+    for row in live[limits.certificates_live - 1 :]:
+        t.execute(
+            certificates.update()
+            .where(certificates.c.serial == row.serial)
+            .values(revoked_at=t.now, reason=lists.SUPERSEDED)
+        )
+        book.count_revocation(t)
+
+
+def _take_back(t: Transaction, identity: Identity, row: Any) -> None:
+    """A superseded certificate that asks for a later one is in use again: the device has gone back to it."""
+    if row.superseded_at is not None:
+        t.execute(certificates.update().where(certificates.c.serial == row.serial).values(superseded_at=None))
+        update(t, identity, key_thumbprint=row.thumbprint)
+        t.event("certificate.taken_back", identity, serial=row.serial)
 
 
 def _free_handle(t: Transaction) -> int:
@@ -139,11 +264,12 @@ def _free_handle(t: Transaction) -> int:
 
 
 def note_use(t: Transaction, used: Any) -> None:
-    """A certificate has logged in: the first time, it takes the place of the older ones."""
+    """A certificate has proven its key: the first time, it takes the place of the older ones."""
     if used.first_used_at is not None:
         return
     t.execute(certificates.update().where(certificates.c.serial == used.serial).values(first_used_at=t.now))
     identity = Identity(used.product_key, used.device_key)
+    update(t, identity, key_thumbprint=used.thumbprint)
     t.execute(
         certificates.update()
         .where(
@@ -156,21 +282,72 @@ def note_use(t: Transaction, used: Any) -> None:
     )
 
 
-def revoke(t: Transaction, identity: Identity) -> None:
+def replace(t: Transaction, identity: Identity, tpm_too: bool) -> None:
+    """Begin the device's life anew, as the same device: a new secret, no key, no certificate.
+
+    Changes nothing when it has begun already, so that a secret that was noted down stays good.  The TPM is forgotten
+    only with `tpm_too`: a board that was erased still has its own.  The caller ends the session after the commit.
+    """
+    row = known_device(t, identity)
+    own = is_device(certificates, identity)
+    left = t.execute(sa.select(certificates.c.serial).where(*own, certificates.c.revoked_at.is_(None)).limit(1)).first()
+    begun = row.state in ("registered", "activated") and row.secret_used_at is None and row.key_thumbprint is None
+    if tpm_too and row.ek is not None:
+        update(t, identity, ek=None, tpm=None)
+    elif begun and left is None:
+        return
+    t.execute(
+        certificates.update()
+        .where(*own, certificates.c.revoked_at.is_(None))
+        .values(revoked_at=t.now, reason=lists.SUPERSEDED)
+    )
+    book.count_revocation(t)
+    update(
+        t,
+        identity,
+        state="registered",
+        device_secret=new_secret(),
+        secret_used_at=None,
+        key_thumbprint=None,
+        attested_at=None,
+        reflashed_at=None,
+    )
+    t.event("device.replaced", identity, tpm_too=tpm_too)
+
+
+def revoke(t: Transaction, identity: Identity, reason: int = 0) -> None:
     """End secret and certificates.  The caller ends the session after the commit."""
     t.execute(
         certificates.update()
         .where(*is_device(certificates, identity), certificates.c.revoked_at.is_(None))
-        .values(revoked_at=t.now)
+        .values(revoked_at=t.now, reason=reason)
     )
+    book.count_revocation(t)
     update(t, identity, state="revoked", device_secret=new_secret())
-    t.event("device.revoked", identity)
+    t.event("device.revoked", identity, reason=lists.REASON_NAMES[reason])
 
 
-def revoked_serials(t: Transaction) -> list[tuple[str, int]]:
-    rows = t.rows(
-        sa.select(certificates.c.serial, certificates.c.revoked_at).where(
-            certificates.c.revoked_at.is_not(None), certificates.c.not_after > t.now
-        )
+def revoke_serial(t: Transaction, serial: str, reason: int = 0) -> Identity | None:
+    """End one certificate, and with the last that lives its device.  The device, whose session the caller ends.
+
+    What was revoked before stays as it is.
+    """
+    row = certificate(t, serial)
+    if row is None:
+        return None
+    identity = Identity(row.product_key, row.device_key)
+    if row.revoked_at is not None:
+        return identity
+    t.execute(certificates.update().where(certificates.c.serial == serial).values(revoked_at=t.now, reason=reason))
+    book.count_revocation(t)
+    t.event("certificate.revoked", identity, serial=serial, reason=lists.REASON_NAMES[reason])
+    if known_device(t, identity).state != "revoked" and not _has_certificate(t, identity):
+        revoke(t, identity, reason)
+    return identity
+
+
+def _has_certificate(t: Transaction, identity: Identity) -> bool:
+    statement = sa.select(certificates.c.serial).where(
+        *is_device(certificates, identity), certificates.c.revoked_at.is_(None), certificates.c.not_after > t.now
     )
-    return [(row.serial, row.revoked_at) for row in rows]
+    return t.execute(statement.limit(1)).first() is not None
