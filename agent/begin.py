@@ -76,8 +76,8 @@ def _keep(agent, label):
 
 
 def identity_event(agent, event):
-    if agent.identity["phase"] == ENROLLED and event[0] != "revoked":
-        return  # every other edge of that phase leads back to it, and commands nothing: the machine need not be loaded
+    if agent.identity["phase"] == ENROLLED and event[0] in ("started", "accepted", "failed"):
+        return  # these lead back to it, and command nothing: the machine need not be loaded
     from agent import identity
 
     state, commands = identity.step(agent.identity, event)
@@ -90,7 +90,9 @@ def identity_event(agent, event):
             agent.platform.log(command[1], command[2])
         elif command[0] == "retry":
             agent.record["identity"] = state  # counted in RAM: see the machine
+        elif command[0] == "renew":
+            agent.renew_at = 0  # at the next turn that has room for it
         elif command[0] == "rest":
             agent.uplink.hang_up()
-        elif event[0] in ("started", "failed"):  # between these the running task goes on by itself
+        elif event[0] in ("started", "failed", "lost"):  # between these the running task goes on by itself
             agent.begin("enrol")

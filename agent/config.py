@@ -37,6 +37,7 @@ KEYS = {
     "trial_timeout_ms": (int, 120_000),
     "trial_boots": (int, 5),
     "keepalive_s": (int, 60),
+    "renew_percent": (int, 66),
     "log": (str, "json"),
     "reset": (str, "exec"),
 }
@@ -57,6 +58,7 @@ BOUNDS = {
     "trial_boots": (1, 10),
     "keepalive_s": (10, 300),
     "bandwidth_bytes_s": (0, 1 << 30),
+    "renew_percent": (10, 95),
 }
 ENCODINGS = ("deflate", "patch")  # of images on their way; see agent/wire/encoded.py
 LEAST_BANDWIDTH_BYTES_S = 1024

@@ -59,6 +59,8 @@ RULES = (
     ("agent/tasks/stick.py", ("agent",), ("os",)),  # the one task that looks at files
     ("agent/window.py", ("agent.errors",), ()),
     ("agent/hold.py", ("agent",), ()),
+    ("agent/doubt.py", ("agent",), ()),
+    ("agent/life.py", ("agent.wire",), ("hashlib",)),
     ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
