@@ -51,6 +51,7 @@ RULES = (
     ("agent/talk.py", ("agent",), ("gc",)),
     ("agent/acts.py", ("agent",), ("json",)),
     ("agent/begin.py", ("agent",), ("json",)),
+    ("agent/ratchet.py", (), ()),
     ("agent/claims.py", (), ()),
     ("agent/rules.py", ("agent.errors", "agent.version"), ()),
     ("agent/request.py", ("agent.errors",), ("json", "binascii")),
