@@ -70,6 +70,7 @@ def certify(
         registry.bind_tpm(t, identity, attested)
     if proven_by is not None:
         registry.note_use(t, proven_by)
+        registry.settle_reflash(t, device)
     for row in registry.live_certificates(t, identity, limits):
         if row.thumbprint != print_ or row.superseded_at is not None or _ends_soon(row, t.now):
             continue
