@@ -47,6 +47,8 @@ def dial(agent, now):
     uplink.waiting, uplink.puback, uplink.informed = None, 0, False
     uplink.refusals = uplink.questions = 0
     platform.log("session.online", {"tls": "mutual"})
+    if agent.identity["phase"] == PROBATION:
+        uplink.roots_at = 1  # with each new certificate: now
     agent.identity_event(("accepted",))
     return 0
 

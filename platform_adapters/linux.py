@@ -20,7 +20,7 @@ from typing import Any
 
 from agent.errors import DeviceError, MisuseError, RefusedError
 from agent.wire import pem
-from platform_adapters import linux_config, linux_notify, linux_reset
+from platform_adapters import anchored, linux_config, linux_notify, linux_reset
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_http import RequestsHttp
@@ -45,7 +45,8 @@ class Linux:
         self.slots = LinuxSlots(self.config["slots"], state)
         self.store = FileStore(state + "/store")
         self.keys = SoftwareKeys(state + "/keys")
-        net = Net(self.anchors(), self.keys.file)
+        self._provisioned()  # wrong, it is the configuration that is wrong: now and not later
+        net = Net(self.anchors, self.keys.file)
         self.mqtt = PahoMqtt(net)
         self.http = RequestsHttp(net, bandwidth_bytes_s=_number(self.config.get("bandwidth_bytes_s")))
         self.clock = Clock()
@@ -56,6 +57,16 @@ class Linux:
         self._look = 0
 
     def anchors(self) -> list[bytes]:
+        return anchored.read(self._provisioned(), self.store)
+
+    def anchors_kept(self) -> list[bytes]:
+        return self.anchors()[len(self._provisioned()) :]
+
+    def keep_anchors(self, kept: list[bytes]) -> None:
+        anchored.write(self._provisioned(), self.store, kept)
+        self.http.forget()
+
+    def _provisioned(self) -> list[bytes]:
         name = self.config["ca_file"]
         data = _read("ca_file", name)
         if data[:1] == b"\x30":  # DER

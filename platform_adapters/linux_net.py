@@ -35,7 +35,7 @@ _IP_ADDRESS_MISMATCH = 64
 class Net:
     """Makes contexts from the anchors and the key store, and dials with them."""
 
-    def __init__(self, anchors: list[bytes], key_file: Callable[[str], Path], limit_s: float = LIMIT_S):
+    def __init__(self, anchors: Callable[[], list[bytes]], key_file: Callable[[str], Path], limit_s: float = LIMIT_S):
         self._anchors = anchors
         self._key_file = key_file
         self.limit_s = limit_s
@@ -46,7 +46,7 @@ class Net:
         context.verify_mode = ssl.CERT_REQUIRED
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            context.load_verify_locations(cadata=b"".join(self._anchors))
+            context.load_verify_locations(cadata=b"".join(self._anchors()))
         except (ssl.SSLError, ValueError) as error:
             raise MisuseError("config", "ca_file holds no usable certificate: %s" % error) from None
         if identity is not None:
