@@ -182,11 +182,6 @@ class Agent:
         """Seconds: no clock is believed that is before it."""
         return max(BUILT, self.record.get("clock", 0))
 
-    def offset(self):
-        """Seconds of the wall clock at this boot's beginning; another once somebody has set it."""
-        clock = self.platform.clock
-        return clock.wall() - clock.ticks_ms() // 1000
-
     def save(self, **changes):
         record = dict(self.record)
         record.update(changes)
