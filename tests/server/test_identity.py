@@ -142,8 +142,8 @@ def broken_signature(key):
         (b"", "csr_refused"),
         (b"not base64!", "csr_unreadable"),
         (base64.b64encode(b"not a request"), "csr_refused"),
-        (csr(rsa.generate_private_key(65537, 2048)), "csr_refused"),
-        (csr(ec.generate_private_key(ec.SECP384R1())), "csr_refused"),
+        (csr(rsa.generate_private_key(65537, 2048)), "csr_key"),
+        (csr(ec.generate_private_key(ec.SECP384R1())), "csr_key"),
         (broken_signature(ec.generate_private_key(ec.SECP256R1())), "csr_refused"),
         (base64.b64encode(b"0" * 9000), "csr_refused"),
     ],
@@ -246,7 +246,7 @@ def test_a_newer_certificate_supersedes_the_older_which_may_log_in_for_a_day(ser
     def near_its_end(s):
         with s.store.transaction() as t:
             own = certificates.c.device_key == device.device_key
-            t.execute(certificates.update().where(own).values(not_after=t.now + 1_000_000))
+            t.execute(certificates.update().where(own).values(issued_at=t.now - 9_000_000, not_after=t.now + 1_000_000))
 
     server.call(near_its_end)
     device.folder = device.folder / "new"

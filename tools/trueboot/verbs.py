@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import verbs_bundle, verbs_ca, verbs_keys, verbs_product, verbs_release
+from . import verbs_bundle, verbs_ca, verbs_ek, verbs_identity, verbs_keys, verbs_product, verbs_release
 from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, YesOption, api_of, confirm, group
 from .problem import Problem
 
@@ -20,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-device = group("Look at devices.")
+device = group("Look at devices, and at their identity.")
+verbs_identity.add_to(device)
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
@@ -32,6 +33,7 @@ for name, verbs in (
     ("image", image),
 ):
     app.add_typer(verbs, name=name)
+verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
 
 
 def _version(wanted: bool) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
+from .attestation.sessions import Sessions
 from .ca import Authority, book
 from .clock import iso
 from .credentials import Credentials, load_or_make
@@ -28,6 +29,7 @@ from .https.parts import Parts
 from .limits import Limits
 from .log import Log, silent, tell_fault
 from .names import is_host
+from .nonces import Nonces
 from .proofs import FailedProofs
 from .releases import keep_releases
 from .repo.care import Care
@@ -144,8 +146,21 @@ class Server:
         self._open.callback(self.desk.endpoint.close)
         encodings = Encodings(state.encodings, limits, self._log)
         self._open.push_async_callback(encodings.close)
+        asks = FailedProofs(limits.nonce_asks, limits.nonce_asks_window_s, limits.failed_proofs_addresses)
         parts = Parts(
-            self.store, authority, self.credentials, self.desk, self.repository, encodings, proofs, limits, self._log
+            self.store,
+            authority,
+            self.credentials,
+            self.desk,
+            self.repository,
+            encodings,
+            proofs,
+            limits,
+            self._log,
+            Nonces(limits.nonce_life_s, limits.nonces_taken),
+            asks,
+            Sessions(limits.attestation_s, limits.attestations),
+            state.ek_roots,
         )
         await self._listen(parts)
         self._open.callback(asyncio.create_task(self._keep_house(care, parts)).cancel)

@@ -49,6 +49,12 @@ class Limits:
     failed_proofs: int = 20  # per source address and window
     failed_proofs_window_s: float = 60.0
     failed_proofs_addresses: int = 10_000
+    nonce_life_s: float = 300.0
+    nonces_taken: int = 100_000  # remembered until they would have expired
+    nonce_asks: int = 600  # per source address and window: many devices may stand behind one
+    nonce_asks_window_s: float = 60.0
+    attestation_s: float = 60.0  # from the statement to the opened credential
+    attestations: int = 1_000  # under way, one a device
 
     # What is kept
     events: int = 20_000

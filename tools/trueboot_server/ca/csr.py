@@ -27,7 +27,7 @@ def public_key_of_csr(der: bytes) -> ec.EllipticCurvePublicKey:
         csr = x509.load_der_x509_csr(der)
         key = csr.public_key()
         signed = csr.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise BadRequest("not a PKCS#10 request") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise BadRequest("the key must be P-256")

@@ -51,6 +51,7 @@ def _with_certificate(
         return _BAD_PROOF
     registry.note_proof(t, device)
     registry.note_use(t, certificate)
+    registry.settle_reflash(t, device)
     return Admitted(login.identity)
 
 
@@ -71,7 +72,10 @@ def _activation(
     if device.state == "revoked":
         return Refused(codec.NOT_AUTHORISED, "the device is revoked")
     if device.secret_used_at is not None:
-        return Refused(codec.NOT_AUTHORISED, "the device has used its secret; it is not handed out again")
+        registry.note_reflash(t, identity, "activation")
+        return Refused(
+            codec.NOT_AUTHORISED, "the device has used its secret; it is not handed out again: trueboot device replace"
+        )
     if device.state == "registered":
         registry.update(t, identity, state="activated")
         t.event("device.activated", identity)

@@ -97,6 +97,11 @@ class DecadaDesk:
             registry.revoke(t, identity, reason)
         self.endpoint.kick(identity, "revoked")
 
+    def replace(self, identity: Identity, tpm_too: bool) -> None:
+        with self._store.transaction() as t:
+            registry.replace(t, identity, tpm_too)
+        self.endpoint.kick(identity, "replaced")
+
     def revoke_serial(self, serial: str, reason: int = 0) -> None:
         """A device's certificate, or one of the server's own."""
         with self._store.transaction() as t:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Products, devices and certificates: what the database knows of identities, and the rules of their life.
 
-- A device secret certifies one public key.
-- A secret is handed out again only until the first proof made with it.
+- A device secret certifies one public key: the last that was in use.
+- A secret is handed out again only until the first proof made with it; who asks later holds a board that was
+  erased, or the product secret and no board: it is noted, refused, and an operator decides (`replace`).
 - At most two live certificates a device; the first use of a newer one supersedes the older, which may still
-  log in for a day (a power cut may have come before the device promoted the newer).
+  log in for a day (a power cut may have come before the device promoted the newer).  When a third is issued, the
+  one that asks for it stays, since the device has nothing else until the new one has reached it.
+- A later key needs a proof by the last one: by its certificate while that lives, by its signature afterwards.
 - Revocation ends secret and certificates in one transaction.
 
 Every function runs inside the caller's transaction.
@@ -13,15 +16,47 @@ Every function runs inside the caller's transaction.
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ..ca import Issued, book, lists
+from ..errors import ApiError
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates, devices, products
+
+# Asked at every request of a device: built once.
+_PRODUCT = sa.select(products).where(products.c.product_key == sa.bindparam("product_key"))
+_DEVICE = sa.select(devices).where(
+    devices.c.product_key == sa.bindparam("product_key"), devices.c.device_key == sa.bindparam("device_key")
+)
+_UPDATE = devices.update().where(  # of the columns that it is given
+    devices.c.product_key == sa.bindparam("of_product"), devices.c.device_key == sa.bindparam("of_device")
+)
+_CERTIFICATE = sa.select(certificates).where(certificates.c.serial == sa.bindparam("serial"))
+_UNREVOKED = (
+    sa.select(certificates)
+    .where(
+        certificates.c.product_key == sa.bindparam("product_key"),
+        certificates.c.device_key == sa.bindparam("device_key"),
+        certificates.c.revoked_at.is_(None),
+    )
+    .order_by(certificates.c.issued_at.desc(), certificates.c.not_after.desc())
+)
+_OF_KEY = sa.select(certificates.c.product_key, certificates.c.device_key, certificates.c.reason).where(
+    certificates.c.thumbprint == sa.bindparam("thumbprint")
+)
+_STORE = certificates.insert().returning(certificates)
+_HIGHEST_HANDLE = sa.select(sa.func.max(certificates.c.handle))
+
+
+class Attested(NamedTuple):
+    """What a key was proven to be in."""
+
+    ek: str  # SHA-256, hex, of the endorsement key's SubjectPublicKeyInfo
+    tpm: dict[str, str]  # manufacturer, model, version, as its certificate says
 
 
 def new_secret() -> str:
@@ -29,7 +64,7 @@ def new_secret() -> str:
 
 
 def product(t: Transaction, product_key: str) -> Any | None:
-    return t.row(sa.select(products).where(products.c.product_key == product_key))
+    return t.row(_PRODUCT, product_key=product_key)
 
 
 def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
@@ -39,7 +74,7 @@ def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
 
 
 def device(t: Transaction, identity: Identity) -> Any | None:
-    return t.row(sa.select(devices).where(*is_device(devices, identity)))
+    return t.row(_DEVICE, **identity._asdict())
 
 
 def is_device(table: sa.Table, identity: Identity) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
@@ -48,11 +83,11 @@ def is_device(table: sa.Table, identity: Identity) -> tuple[sa.ColumnElement[boo
 
 def known_device(t: Transaction, identity: Identity) -> Any:
     """The row of a device that was let in: there is one."""
-    return t.execute(sa.select(devices).where(*is_device(devices, identity))).one()
+    return t.execute(_DEVICE, **identity._asdict()).one()
 
 
 def update(t: Transaction, identity: Identity, **values: Any) -> None:
-    t.execute(devices.update().where(*is_device(devices, identity)).values(**values))
+    t.execute(_UPDATE, of_product=identity.product_key, of_device=identity.device_key, **values)
 
 
 def room_for_another(t: Transaction, product_key: str, limits: Limits) -> bool:
@@ -62,7 +97,8 @@ def room_for_another(t: Transaction, product_key: str, limits: Limits) -> bool:
     return bool(count < limits.devices_per_product)
 
 
-def register(t: Transaction, identity: Identity) -> Any:
+def register(t: Transaction, identity: Identity, ek: str | None = None) -> Any:
+    """`ek`: the TPM that the device is known to have."""
     t.execute(
         devices.insert().values(
             product_key=identity.product_key,
@@ -71,6 +107,7 @@ def register(t: Transaction, identity: Identity) -> Any:
             state="registered",
             created_at=t.now,
             asset_id=secrets.token_hex(4),
+            ek=ek,
         )
     )
     t.event("device.registered", identity)
@@ -83,23 +120,42 @@ def note_proof(t: Transaction, row: Any) -> None:
         update(t, Identity(row.product_key, row.device_key), secret_used_at=t.now)
 
 
+def note_reflash(t: Transaction, identity: Identity, how: str) -> None:
+    """Somebody with the right secret begins anew where a device is known.  Told once, until it is settled."""
+    row = known_device(t, identity)
+    if row.reflashed_at is None:
+        update(t, identity, reflashed_at=t.now)
+        t.event("device.reflashed", identity, how=how)
+
+
+def settle_reflash(t: Transaction, row: Any) -> None:
+    """The device is alive under its old key: nobody has erased it, whoever asked for its secret."""
+    if row.reflashed_at is not None:
+        update(t, Identity(row.product_key, row.device_key), reflashed_at=None)
+        t.event("device.not_reflashed", Identity(row.product_key, row.device_key))
+
+
+def device_of_ek(t: Transaction, ek: str) -> Identity | None:
+    """Whose TPM has this endorsement key."""
+    row = t.execute(sa.select(devices.c.product_key, devices.c.device_key).where(devices.c.ek == ek).limit(1)).first()
+    return Identity(row.product_key, row.device_key) if row is not None else None
+
+
 def certificate(t: Transaction, serial: str) -> Any | None:
-    return t.row(sa.select(certificates).where(certificates.c.serial == serial))
+    return t.row(_CERTIFICATE, serial=serial)
 
 
 def is_live(row: Any, now: int, limits: Limits) -> bool:
-    if row.revoked_at is not None or row.not_after <= now:
-        return False
-    return row.superseded_at is None or now < row.superseded_at + limits.certificate_overlap_s * 1000
+    return row.revoked_at is None and row.not_after > now and not _overlap_is_over(row, now, limits)
+
+
+def _overlap_is_over(row: Any, now: int, limits: Limits) -> bool:
+    return row.superseded_at is not None and now >= row.superseded_at + limits.certificate_overlap_s * 1000
 
 
 def live_certificates(t: Transaction, identity: Identity, limits: Limits) -> list[Any]:
     """Newest first."""
-    rows = t.rows(
-        sa.select(certificates)
-        .where(*is_device(certificates, identity), certificates.c.revoked_at.is_(None))
-        .order_by(certificates.c.issued_at.desc(), certificates.c.not_after.desc())
-    )
+    rows = t.rows(_UNREVOKED, **identity._asdict())
     return [row for row in rows if is_live(row, t.now, limits)]
 
 
@@ -111,48 +167,118 @@ def live_device_of(t: Transaction, serial: str | None, limits: Limits) -> Identi
     return Identity(row.product_key, row.device_key)
 
 
-def key_of_another(t: Transaction, identity: Identity, thumbprint: str) -> bool:
-    """Whether a certificate for this public key was issued to any other device."""
-    statement = sa.select(certificates.c.serial).where(
-        certificates.c.thumbprint == thumbprint, sa.not_(sa.and_(*is_device(certificates, identity)))
-    )
-    return t.execute(statement.limit(1)).first() is not None
+class KeyHistory(NamedTuple):
+    of_another: bool  # a certificate for this public key was issued to any other device
+    reasons: set[int]  # for which certificates for it were revoked
 
 
-def store_certificate(t: Transaction, identity: Identity, thumbprint: str, issued: Issued, limits: Limits) -> None:
-    for older in live_certificates(t, identity, limits)[limits.certificates_live - 1 :]:
-        ended = {"revoked_at": t.now, "reason": lists.SUPERSEDED}
-        t.execute(certificates.update().where(certificates.c.serial == older.serial).values(**ended))
-        book.count_revocation(t)
-    t.execute(
-        certificates.insert().values(
-            serial=issued.serial,
-            product_key=identity.product_key,
-            device_key=identity.device_key,
-            thumbprint=thumbprint,
-            der=issued.der,
-            not_after=issued.not_after_ms,
-            issued_at=t.now,
-            handle=_free_handle(t),
-            issuer=issued.issuer,
+def key_history(t: Transaction, identity: Identity, thumbprint: str) -> KeyHistory:
+    rows = t.rows(_OF_KEY, thumbprint=thumbprint)
+    others = any((row.product_key, row.device_key) != identity for row in rows)
+    return KeyHistory(others, {row.reason for row in rows if row.reason is not None})
+
+
+def bind_tpm(t: Transaction, identity: Identity, attested: Attested) -> None:
+    """The device's TPM is this one, from now on.  ApiError when it is another's, or the device has another."""
+    row = known_device(t, identity)
+    if row.ek not in (None, attested.ek):
+        raise ApiError(
+            403,
+            "another_tpm",
+            "the device has another TPM",
+            "If the board was exchanged on purpose: trueboot device replace --tpm-too.",
         )
+    if device_of_ek(t, attested.ek) not in (None, identity):
+        raise ApiError(403, "foreign_ek", "this TPM is another device's", "One TPM is one device.")
+    if row.ek is None:
+        t.event("device.tpm_bound", identity, ek=attested.ek)
+    update(t, identity, ek=attested.ek, tpm=attested.tpm, attested_at=t.now)
+
+
+def last_key(t: Transaction, kid: str, limits: Limits) -> Any | None:
+    """The certificate, expired or not, whose key with this thumbprint may sign for a later key.
+
+    It is the last that the device used (or the first of all, that never came to be used).  The one before may speak
+    for as long as it may log in: the device may have gone back to it.  Never a revoked one, or a revoked device's.
+    """
+    rows = t.rows(
+        sa.select(certificates, devices.c.key_thumbprint)
+        .join(devices)
+        .where(
+            certificates.c.thumbprint == kid,
+            certificates.c.revoked_at.is_(None),
+            devices.c.state != "revoked",
+        )
+        .order_by(certificates.c.issued_at.desc())
     )
-    update(t, identity, state="enrolled", key_thumbprint=thumbprint)
+    for row in rows:
+        if row.key_thumbprint == kid or (row.superseded_at is not None and not _overlap_is_over(row, t.now, limits)):
+            return row
+    return None
+
+
+def store_certificate(
+    t: Transaction,
+    identity: Identity,
+    thumbprint: str,
+    issued: Issued,
+    limits: Limits,
+    live: list[Any],
+    proven_by: Any | None = None,
+    attested: bool = False,
+) -> Any:
+    """The row of the new certificate.  `live`: those before it; `proven_by`: the one whose key asked for it."""
+    if proven_by is not None:
+        _take_back(t, identity, proven_by)
+    _make_room(t, live, limits, proven_by)
+    values = {
+        "serial": issued.serial,
+        "product_key": identity.product_key,
+        "device_key": identity.device_key,
+        "thumbprint": thumbprint,
+        "der": issued.der,
+        "not_after": issued.not_after_ms,
+        "issued_at": t.now,
+        # Small and rising, as EnOS's serial numbers are; never used twice.
+        "handle": int(t.execute(_HIGHEST_HANDLE).scalar() or 32_767) + 1,
+        "attested": attested,
+        "issuer": issued.issuer,
+    }
+    row = t.execute(_STORE, **values).one()
+    # The secret certifies a later key when that is used, and not before.
+    update(t, identity, state="enrolled", **({} if proven_by is not None else {"key_thumbprint": thumbprint}))
     t.event("certificate.issued", identity, serial=issued.serial)
+    return row
 
 
-def _free_handle(t: Transaction) -> int:
-    """Small and rising, as EnOS's serial numbers are; never used twice."""
-    highest = t.execute(sa.select(sa.func.max(certificates.c.handle))).scalar()
-    return int(highest or 32_767) + 1
+def _make_room(t: Transaction, live: list[Any], limits: Limits, proven_by: Any | None) -> None:
+    """Leave one live certificate less than are allowed: best the one that asks, else the last that was used."""
+    keep = proven_by.serial if proven_by is not None else None
+    ranked = sorted(live, key=lambda row: (row.serial != keep, -(row.first_used_at or 0), -row.issued_at))
+    for row in ranked[limits.certificates_live - 1 :]:
+        t.execute(
+            certificates.update()
+            .where(certificates.c.serial == row.serial)
+            .values(revoked_at=t.now, reason=lists.SUPERSEDED)
+        )
+        book.count_revocation(t)
+
+
+def _take_back(t: Transaction, identity: Identity, row: Any) -> None:
+    """A superseded certificate that asks for a later one is in use again: the device has gone back to it."""
+    if row.superseded_at is not None:
+        t.execute(certificates.update().where(certificates.c.serial == row.serial).values(superseded_at=None))
+        update(t, identity, key_thumbprint=row.thumbprint)
+        t.event("certificate.taken_back", identity, serial=row.serial)
 
 
 def note_use(t: Transaction, used: Any) -> None:
-    """A certificate has logged in: the first time, it takes the place of the older ones."""
+    """A certificate has proven its key: the first time, it takes the place of the older ones."""
     if used.first_used_at is not None:
         return
     t.execute(certificates.update().where(certificates.c.serial == used.serial).values(first_used_at=t.now))
     identity = Identity(used.product_key, used.device_key)
+    update(t, identity, key_thumbprint=used.thumbprint)
     t.execute(
         certificates.update()
         .where(
@@ -163,6 +289,39 @@ def note_use(t: Transaction, used: Any) -> None:
         )
         .values(superseded_at=t.now)
     )
+
+
+def replace(t: Transaction, identity: Identity, tpm_too: bool) -> None:
+    """Begin the device's life anew, as the same device: a new secret, no key, no certificate.
+
+    Changes nothing when it has begun already, so that a secret that was noted down stays good.  The TPM is forgotten
+    only with `tpm_too`: a board that was erased still has its own.  The caller ends the session after the commit.
+    """
+    row = known_device(t, identity)
+    own = is_device(certificates, identity)
+    left = t.execute(sa.select(certificates.c.serial).where(*own, certificates.c.revoked_at.is_(None)).limit(1)).first()
+    begun = row.state in ("registered", "activated") and row.secret_used_at is None and row.key_thumbprint is None
+    if tpm_too and row.ek is not None:
+        update(t, identity, ek=None, tpm=None)
+    elif begun and left is None:
+        return
+    t.execute(
+        certificates.update()
+        .where(*own, certificates.c.revoked_at.is_(None))
+        .values(revoked_at=t.now, reason=lists.SUPERSEDED)
+    )
+    book.count_revocation(t)
+    update(
+        t,
+        identity,
+        state="registered",
+        device_secret=new_secret(),
+        secret_used_at=None,
+        key_thumbprint=None,
+        attested_at=None,
+        reflashed_at=None,
+    )
+    t.event("device.replaced", identity, tpm_too=tpm_too)
 
 
 def revoke(t: Transaction, identity: Identity, reason: int = 0) -> None:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from ..errors import ApiError
 from ..log import tell_fault
-from . import certificates, devices, est, images, jobs, orders, pki, products, repository, status
+from . import attest, certificates, devices, est, images, jobs, lifecycle, orders, pki, products, repository, status
 from .parts import PARTS, Parts
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -19,7 +19,20 @@ def make_app(parts: Parts) -> web.Application:
     # The limits of bodies are kept by `request.read_body`; this one is for what slips by it.
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
-    for road in (status, est, pki, certificates, repository, images, products, devices, jobs, orders):
+    for road in (
+        status,
+        est,
+        attest,
+        pki,
+        certificates,
+        repository,
+        images,
+        products,
+        devices,
+        lifecycle,
+        jobs,
+        orders,
+    ):
         app.add_routes(road.routes())
     return app
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
+from ..attestation.sessions import Sessions
 from ..ca import Authority
 from ..ca.crl import Crls
 from ..ca.ocsp import Responder
@@ -15,6 +17,7 @@ from ..credentials import Credentials
 from ..decada.desk import DecadaDesk
 from ..limits import Limits
 from ..log import Log
+from ..nonces import Nonces
 from ..proofs import FailedProofs
 from ..repo.encodings import Encodings
 from ..repo.repository import Repository
@@ -32,6 +35,10 @@ class Parts:
     proofs: FailedProofs
     limits: Limits
     log: Log
+    nonces: Nonces
+    nonce_asks: FailedProofs  # how often an address asked for one
+    attestations: Sessions
+    ek_roots: Path  # the folder of makers of TPMs that are trusted
     base_url: str = ""  # known when the port is
     certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
 

@@ -43,14 +43,18 @@ def require_admin(request: web.Request) -> Parts:
 
 def device_of(request: web.Request) -> Identity | None:
     """The device whose live certificate this connection proved.  Asked at every request: it may be revoked meanwhile."""
-    tls: ssl.SSLObject | None = request.transport.get_extra_info("ssl_object") if request.transport else None
-    certificate = tls.getpeercert() if tls else None
-    if not certificate:
+    serial, parts = peer_serial(request), request.app[PARTS]
+    if serial is None:
         return None
-    parts = request.app[PARTS]
-    serial = format(int(str(certificate["serialNumber"]), 16), "x")
     with parts.store.transaction() as t:
         return registry.live_device_of(t, serial, parts.limits)
+
+
+def peer_serial(request: web.Request) -> str | None:
+    """The serial number of the certificate that the handshake proved, as the database spells it."""
+    tls: ssl.SSLObject | None = request.transport.get_extra_info("ssl_object") if request.transport else None
+    certificate = tls.getpeercert() if tls else None
+    return format(int(str(certificate["serialNumber"]), 16), "x") if certificate else None
 
 
 def refuse_guessing(request: web.Request, parts: Parts) -> None:
