@@ -9,7 +9,8 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ..ca import BadRequest, book, lists, ocsp, profiles, public_key_of_csr
+from .. import csr
+from ..ca import book, lists, ocsp, profiles
 from ..ca.files import Issuer
 from ..clock import iso
 from ..errors import ApiError
@@ -90,12 +91,9 @@ async def certify_server(request: web.Request) -> web.Response:
         raise ApiError(400, "bad_names", f"names must be 1 to {_MAX_NAMES} host names or addresses")
     try:
         der = x509.load_pem_x509_csr(str(text).encode()).public_bytes(Encoding.DER)
-        key = public_key_of_csr(der)
-    except (ValueError, BadRequest) as error:
-        raise ApiError(
-            400, "csr_refused", "not a usable P-256 PKCS#10 request", "Send it in PEM, signed by its own key."
-        ) from error
-    issued = parts.authority.issue_server(names, key, parts.base_url)
+    except ValueError as error:
+        raise ApiError(400, "csr_refused", "not a PKCS#10 request", "Send it in PEM, signed by its own key.") from error
+    issued = parts.authority.issue_server(names, csr.read(der).key, parts.base_url)
     with parts.store.transaction() as t:
         book.note_own(t, issued, "other")
         t.event("certificate.issued", serial=issued.serial, names=names)
