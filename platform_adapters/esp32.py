@@ -13,7 +13,8 @@ Source: MicroPython, ports/esp32/modmachine.c; ESP-IDF, "Random Number Generatio
 
 from agent.errors import DeviceError
 from platform_adapters import micropython_base as base
-from platform_adapters.micropython_board import WATCHDOG_MS, Board, Power, Watchdog
+from platform_adapters.micropython_board import Board
+from platform_adapters.micropython_machine import WATCHDOG_MS, Power, Watchdog
 
 
 class ESP32(Board):

@@ -1,26 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""What the boards of the MicroPython family share: a file system, slots for apps, `machine` for power.
+"""What the boards of the MicroPython family share: a file system, slots for apps, the network.
 
-A board's own file (`esp32`, `pico_w`) says what is particular: reset causes,
-the watchdog's limits, slots for firmware, the radio.
+A board's own file (`esp32`, `pico_w`, `micropython_unix`) says what is
+particular: power, reset causes, slots for firmware, the radio.
 
 Rules it keeps
   * littlefs or nothing: on FAT it does not start (`file_system`).
-  * The watchdog is fed by the agent's turns alone.  Where hardware cannot wait
-    as long as a turn may take, a timer feeds it for so long after the last
-    turn, and no longer.
   * Hardware is asked for when a board is made, never at import.
 """
 
 import os
+import time
 
 from agent.errors import MisuseError
 from platform_adapters import micropython_base as base
 from platform_adapters.micropython_mqtt import Mqtt
-
-WATCHDOG_MS = 60_000  # longer than the longest call of a turn, a handshake with a silent server
-LEAST_WATCHDOG_MS = 30_000
-TICK_MS = 1000
 
 
 class Board:
@@ -48,7 +42,7 @@ class Board:
         self.store = base.Late(self._make_store)
         self.keys = base.Late(self._make_keys)
         self.mqtt = Mqtt(self.anchors, self._credentials)
-        self.clock = base.Clock()
+        self.clock = Clock()
         self.power = power
         self.chance = base.Chance()
         self.verify = base.Verify(self.store)
@@ -81,6 +75,11 @@ class Board:
     def anchors(self):
         return [self._trusted("ca_file")]
 
+    def datagram(self, host, port, data):
+        from platform_adapters import micropython_udp
+
+        return micropython_udp.ask(host, port, data)
+
     def root(self):
         return self._trusted("root_file")
 
@@ -94,53 +93,10 @@ class Board:
         base.write_line(base.log_line(event, self.clock.ticks_ms(), fields, text))
 
 
-class Power:
-    """`machine`: the module; `cause`: the port's word for why it started."""
+class Clock(base.Clock):
+    def set(self, seconds):
+        """The chip's clock, which TLS reads as well; it forgets when the power goes."""
+        from machine import RTC
 
-    def __init__(self, machine, cause, watchdog):
-        self._machine = machine
-        self._cause = cause
-        self._watchdog = watchdog
-
-    def reboot(self, reason):
-        self._machine.reset()
-
-    def cause(self):
-        return self._cause
-
-    def feed(self):
-        self._watchdog.feed()
-
-
-class Watchdog:
-    """Bites `limit_ms` after the last `feed`; begins at the first one, and never ends: hardware knows no end."""
-
-    def __init__(self, machine, limit_ms, most_ms=None):
-        """`most_ms`: as long as this hardware can wait; None for any time."""
-        if limit_ms < LEAST_WATCHDOG_MS:
-            raise MisuseError("config", "watchdog_ms: at least %d, a turn may take that long" % LEAST_WATCHDOG_MS)
-        self._machine = machine
-        self._limit_ms = limit_ms
-        self._most_ms = most_ms
-        self._hardware = self._timer = None
-        self._left = 0
-
-    def feed(self):
-        if self._hardware is None:
-            self._begin()
-        self._left = self._limit_ms // TICK_MS
-        self._hardware.feed()
-
-    def _begin(self):
-        machine = self._machine
-        if self._most_ms is None or self._limit_ms <= self._most_ms:
-            self._hardware = machine.WDT(timeout=self._limit_ms)
-            return
-        self._hardware = machine.WDT(timeout=self._most_ms)
-        # Hard: it comes while a call of C waits for the network, too; and so it must not allocate.
-        self._timer = machine.Timer(-1, period=TICK_MS, mode=machine.Timer.PERIODIC, callback=self._tick, hard=True)
-
-    def _tick(self, timer):
-        if self._left > 0:
-            self._left -= 1
-            self._hardware.feed()
+        year, month, day, hour, minute, second, weekday = time.gmtime(seconds - self._epoch)[:7]
+        RTC().datetime((year, month, day, weekday, hour, minute, second, 0))

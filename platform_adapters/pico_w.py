@@ -4,7 +4,7 @@
     PicoW()
 
 The chip's watchdog waits 8.4 s at most, less than a slow network may take: see
-`micropython_board.Watchdog`.  `machine.reset()` uses it, too, so that what the
+`micropython_machine.Watchdog`.  `machine.reset()` uses it, too, so that what the
 boot ROM was told then has to tell a reset from a bite.
 
 Source: MicroPython, ports/rp2/modmachine.c; pico-sdk, hardware_watchdog.
@@ -12,7 +12,8 @@ Source: MicroPython, ports/rp2/modmachine.c; pico-sdk, hardware_watchdog.
 
 import sys
 
-from platform_adapters.micropython_board import WATCHDOG_MS, Board, Power, Watchdog
+from platform_adapters.micropython_board import Board
+from platform_adapters.micropython_machine import WATCHDOG_MS, Power, Watchdog
 
 MOST_WATCHDOG_MS = 8388
 _SCRATCH_4 = 0x4005801C  # of the RP2040

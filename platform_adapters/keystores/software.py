@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
+import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -72,8 +74,21 @@ class SoftwareKeys:
         except OSError as error:
             raise DeviceError("key_store", "cannot remove %s: %s" % (self.file(label), error.strerror)) from None
 
+    def attach(self, context: ssl.SSLContext, label: str, chain: list[bytes]) -> None:
+        key = self.file(label)
+        if not key.exists():
+            raise MisuseError("no_key", "the key store has no key %r" % label)
+        # OpenSSL takes file names only.  The key is a file already; the chain is public.
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write("".join(map(ssl.DER_cert_to_PEM_cert, chain)))
+            file.flush()
+            context.load_cert_chain(file.name, key)
+
+    def tls_road(self) -> str:
+        return "file"
+
     def file(self, label: str) -> Path:
-        """Where TLS finds the key; it need not exist."""
+        """Where the key is; it need not exist."""
         if not _LABEL.match(label):
             raise MisuseError("key_label", repr(label))
         return self.folder / (label + ".pem")

@@ -24,39 +24,57 @@ SETTLE_S = 60
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["cpython", "micropython"])
-def test_power_cuts_at_random_moments(runtime, tmp_path):
-    if runtime == "micropython" and micropython_lacks():
-        pytest.skip(f"no MicroPython for this machine: {micropython_lacks()}")
+def test_power_cuts_at_random_moments(tmp_path):
+    """Both devices in one world, each cut at moments of its own."""
+    runtimes = ("cpython",) if micropython_lacks() else ("cpython", "micropython")
     seed = int(os.environ.get("TRUEBOOT_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"seed {seed}")
+    print(f"seed {seed}, {micropython_lacks() or 'both interpreters'}")
     chance = random.Random(seed)
     versions = [f"1.{number}.0" for number in range(CUTS // CUTS_AN_UPDATE + 1)]
     with world(tmp_path) as here:
         here.start_server()
-        device = here.add_device("cut", runtime)
+        devices = [here.add_device(f"cut-{runtime}", runtime) for runtime in runtimes]
+        names = [device.name for device in devices]
         factory = here.make_release(versions[0])
-        here.provision(device, factory)
-        device.power_on()
-        assert here.until(lambda: here.seen("cut", "device", "version.reported", version=versions[0]), SETTLE_S), told(
-            here
-        )
+        for device in devices:
+            here.provision(device, factory)
+            device.power_on()
+        for name in names:
+            assert here.until(lambda name=name: reported(here, name, versions[0]), SETTLE_S), told(here)
         for before, version in pairwise(versions):
             release = here.make_release(version)
             here.publish(release)
             since = len(here.events)
-            fleet.create_job(here.api, version, ["cut"], 0)
-            for _ in range(CUTS_AN_UPDATE):
-                here.until(lambda: False, chance.uniform(0, UPDATE_S[runtime]))
+            fleet.create_job(here.api, version, names, 0)
+            for pause, device in moments(chance, devices):
+                here.until(lambda: False, pause)
                 device.pull_power()
             assert here.until(lambda since=since: here.seen(None, "server", "job.done", since), SETTLE_S), told(
                 here, since
             )
-            stored = here.api.get(f"/api/v1/devices/{here.server_info['product_key']}/cut")
-            assert (stored["proven_version"], stored["image"]) == (version, release.sha256), (before, stored)
-            assert expect.lies(here.events, "cut", tuple(versions[1:])) == []
-        cuts = [event for event in here.events if event["event"] == "power.cut"]
-        assert len(cuts) >= CUTS - 2  # two cuts may fall into one start
+            for name in names:
+                stored = here.api.get(f"/api/v1/devices/{here.server_info['product_key']}/{name}")
+                assert (stored["proven_version"], stored["image"]) == (version, release.sha256), (before, stored)
+                assert expect.lies(here.events, name, tuple(versions[1:])) == []
+        for name in names:
+            cuts = [event for event in here.events if event["event"] == "power.cut" and event["device"] == name]
+            assert len(cuts) >= CUTS - 2  # two cuts may fall into one start
+
+
+def moments(chance, devices):
+    """(seconds since the last cut of any device, device), in order."""
+    times = []
+    for device in devices:
+        at = 0.0
+        for _ in range(CUTS_AN_UPDATE):
+            at += chance.uniform(0, UPDATE_S[device.runtime])
+            times.append((at, device))
+    times.sort(key=lambda one: one[0])
+    return [(at - before, device) for (before, _), (at, device) in pairwise([(0.0, None), *times])]
+
+
+def reported(here, name, version):
+    return here.seen(name, "device", "version.reported", version=version)
 
 
 def told(here, since=0):

@@ -156,7 +156,7 @@ def test_a_serial_ends_its_own_session_and_the_last_one_its_device(server, opera
     def near_its_end(s):
         with s.store.transaction() as t:
             own = certificates.c.device_key == device.device_key
-            t.execute(certificates.update().where(own).values(issued_at=t.now - 9_000_000, not_after=t.now + 1_000_000))
+            t.execute(certificates.update().where(own).values(not_after=t.now + 1_000_000, issued_at=t.now - 9_000_000))
 
     server.call(near_its_end)
     device.folder = device.folder / "new"

@@ -181,10 +181,8 @@ def test_a_login_needs_certificate_and_secret_and_both_of_the_same_device(device
 
 def own_ca(folder, device):
     """A certificate for the right name from the wrong CA."""
-    key, name = (
-        ec.generate_private_key(ec.SECP256R1()),
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Trueboot CA")]),
-    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.load_pem_x509_certificates(open(device.ca_file, "rb").read())[0].subject
     now = datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{device.product_key}/{device.device_key}")])
     certificate = (

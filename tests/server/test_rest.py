@@ -12,6 +12,7 @@ from trueboot_server.proofs import FailedProofs
 
 ROADS = [
     ("GET", "/api/v1/devices"), ("POST", "/api/v1/devices"), ("GET", "/api/v1/devices/pk/dk"), ("POST", "/api/v1/devices/pk/dk/revoke"),
+    ("GET", "/api/v1/devices/pk/dk/attributes"), ("POST", "/api/v1/devices/pk/dk/attributes"),
     ("POST", "/api/v1/devices/pk/dk/consent"), ("POST", "/api/v1/devices/pk/dk/rollback"),
     ("POST", "/api/v1/devices/pk/dk/commands"), ("GET", "/api/v1/releases"), ("PUT", "/api/v1/repo/targets/app/sim/1.0.0/x"),
     ("POST", "/api/v1/repo/metadata"), ("GET", "/api/v1/repo"), ("POST", "/api/v1/repo/online-key"), ("GET", "/api/v1/jobs"), ("POST", "/api/v1/jobs"), ("GET", "/api/v1/jobs/1"),
@@ -37,9 +38,13 @@ def error(answer):
 
 
 def test_every_road_is_covered_here():
-    from trueboot_server.https import devices, est, jobs, lifecycle, orders, repository, status
+    from trueboot_server.https import attributes, devices, est, jobs, lifecycle, orders, repository, status
 
-    roads = [route for part in (devices, est, jobs, lifecycle, orders, repository, status) for route in part.routes()]
+    roads = [
+        route
+        for part in (attributes, devices, est, jobs, lifecycle, orders, repository, status)
+        for route in part.routes()
+    ]
     assert len([route for route in roads if route.path.startswith("/api/v1")]) == len(ROADS)
 
 

@@ -18,18 +18,25 @@ def list_products(api: Api, as_json: bool) -> None:
     if as_json:
         return show_json(products)
     show_table(
-        ("PRODUCT", "CLAIMS COUNT", "ATTESTATION", "CERTIFICATE LIFE"),
-        ((p["product_key"], p["claims_count"], p["attestation"], _life(p)) for p in products),
+        ("PRODUCT", "CLAIMS COUNT", "PASSWORD LOGIN", "ATTESTATION", "CERTIFICATE LIFE"),
+        (
+            (p["product_key"], p["claims_count"], p["allow_password_login"], p["attestation"], _life(p))
+            for p in products
+        ),
     )
 
 
-def policy(claims_count: str, attestation: str, certificate_life: str) -> dict[str, Any]:
+def policy(claims_count: str, password_login: str, attestation: str, certificate_life: str) -> dict[str, Any]:
     """What the options ask to be changed; "" is not asked for."""
     wanted: dict[str, Any] = {}
-    if claims_count:
-        if claims_count not in ("yes", "no"):
-            raise Problem("usage", "--claims-count is yes or no.")
-        wanted["claims_count"] = claims_count == "yes"
+    for option, member, word in (
+        ("--claims-count", "claims_count", claims_count),
+        ("--password-login", "allow_password_login", password_login),
+    ):
+        if word:
+            if word not in ("yes", "no"):
+                raise Problem("usage", f"{option} is yes or no.")
+            wanted[member] = word == "yes"
     if attestation:
         if attestation not in _ATTESTATION:
             raise Problem("usage", f"--attestation is one of {', '.join(_ATTESTATION)}.")
@@ -58,6 +65,7 @@ def set_policy(api: Api, name: str, wanted: dict[str, Any], as_json: bool) -> No
         [
             ("product", product["product_key"]),
             ("claims count", product["claims_count"]),
+            ("password login", product["allow_password_login"]),
             ("attestation", product["attestation"]),
             ("certificate life", _life(product)),
         ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import verbs_bundle, verbs_ca, verbs_ek, verbs_identity, verbs_keys, verbs_product, verbs_release
+from . import verbs_bundle, verbs_ca, verbs_ek, verbs_enos, verbs_identity, verbs_keys, verbs_product, verbs_release
 from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, YesOption, api_of, confirm, group
 from .problem import Problem
 
@@ -31,6 +31,7 @@ for name, verbs in (
     ("ca", verbs_ca.app),
     ("bundle", verbs_bundle.app),
     ("image", image),
+    ("enos", verbs_enos.app),
 ):
     app.add_typer(verbs, name=name)
 verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
@@ -68,6 +69,13 @@ def server(
         int | None,
         typer.Option(min=0, max=65535, help="MQTT port for activation. [default: the next one]", show_default=False),
     ] = None,
+    plain_mqtt_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="MQTT port without TLS. [default: none]", show_default=False),
+    ] = None,
+    plain_mqtt_host: Annotated[
+        str, typer.Option(help='Its address; "unencrypted:ADDRESS" for one that others reach.')
+    ] = "127.0.0.1",
     name: Annotated[
         list[str] | None,
         typer.Option(help="A name by which devices reach it; repeat for more, the first is told.", show_default=False),
@@ -81,7 +89,20 @@ def server(
     from trueboot_server.main import run
 
     names = tuple(name or ())
-    raise typer.Exit(run(state, port, mqtt_port, activate_port, dev=dev, json=json, host=host, names=names))
+    raise typer.Exit(
+        run(
+            state,
+            port,
+            mqtt_port,
+            activate_port,
+            dev=dev,
+            json=json,
+            host=host,
+            names=names,
+            plain_mqtt_port=plain_mqtt_port,
+            plain_mqtt_host=plain_mqtt_host,
+        )
+    )
 
 
 @app.command()

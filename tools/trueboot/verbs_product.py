@@ -45,6 +45,13 @@ def product_set(
             help="Of certificates from now on: seconds, or 730d, 12h, 30m; default: the CA's own.", show_default=False
         ),
     ] = "",
+    password_login: Annotated[
+        str,
+        typer.Option(
+            help="yes: the device secret alone opens a session, as on EnOS; no: a certificate is needed, too.",
+            show_default=False,
+        ),
+    ] = "",
     product: Annotated[str, typer.Option(help="Product key. [default: the only one]", show_default=False)] = "",
     server: ServerOption = "",
     ca: CaOption = "",
@@ -55,5 +62,5 @@ def product_set(
     """Change what holds for a product; what is not named stays.  A claim is never called "updated"."""
     from .products import policy, set_policy
 
-    wanted = policy(claims_count, attestation, certificate_life)
+    wanted = policy(claims_count, password_login, attestation, certificate_life)
     set_policy(api_of(server, ca, token, state), product, wanted, json)

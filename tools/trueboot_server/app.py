@@ -41,6 +41,7 @@ from .store import Store
 from .tls import context
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_UNENCRYPTED = "unencrypted:"  # what the operator writes before an address that others can reach
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 _HOUSEKEEPING_S = 5.0
 
@@ -57,14 +58,24 @@ class Options:
     names: tuple[str, ...] = ()  # what else the server is called: for its certificate and its addresses
     dev: bool = False
     limits: Limits = field(default_factory=Limits)
+    plain_mqtt_port: int | None = None  # MQTT without TLS, for devices that cannot; None: there is none
+    plain_mqtt_host: str = "127.0.0.1"
 
 
 def check(options: Options) -> None:
     """StartError for options that cannot be meant."""
-    if options.dev and options.host not in _LOOPBACK:
+    if options.plain_mqtt_host not in _LOOPBACK and not options.plain_mqtt_host.startswith(_UNENCRYPTED):
         raise StartError(
             EXIT_CONFIG,
-            f"--dev does not listen on {options.host}",
+            f"--plain-mqtt-host {options.plain_mqtt_host} leaves this machine",
+            "everybody on the way can read and repeat what devices without TLS say, their secrets' proofs included",
+            f"Leave it out, or say that you mean it: --plain-mqtt-host {_UNENCRYPTED}{options.plain_mqtt_host}",
+        )
+    outside = [host for host in (options.host, options.plain_mqtt_host) if host not in _LOOPBACK]
+    if options.dev and outside:
+        raise StartError(
+            EXIT_CONFIG,
+            f"--dev does not listen on {outside[0]}",
             "a development server holds signing keys and registers every device",
             "Leave --host out, or leave --dev out.",
         )
@@ -80,7 +91,7 @@ def check(options: Options) -> None:
             raise StartError(
                 EXIT_CONFIG, f"--name {name!r} is not usable", "it is no host name", "Give a DNS name or an address."
             )
-    for port in (options.port, options.mqtt_port, options.activate_port):
+    for port in (options.port, options.mqtt_port, options.activate_port, options.plain_mqtt_port or 0):
         if not 0 <= port <= 65535:
             raise StartError(
                 EXIT_CONFIG, f"{port} is no port", "ports are 0 to 65535", "Choose another; 0 takes a free one."
@@ -99,6 +110,7 @@ class Addresses:
     https: str
     mqtt: str
     mqtt_activate: str
+    mqtt_plain: str | None = None
 
 
 class Server:
@@ -174,7 +186,7 @@ class Server:
         server = await self._bind("--port", options.port, binding)
         https_port = int(server.sockets[0].getsockname()[1])
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
-        self.desk.targets_url = parts.base_url + "/repo/targets"
+        self.desk.base_url = parts.base_url
         # The certificate says where its CRL is: the address has to be known before, and nobody is heard until it is there.
         parts.certify_server = lambda: self._certify_server(parts)
         parts.certify_server()
@@ -188,7 +200,17 @@ class Server:
             listening = self.desk.endpoint.listen(options.host, port, tls, verify == ssl.CERT_REQUIRED)
             ports.append(await self._bind(flag, port, listening))
         mqtt, activate = (f"mqtts://{self._authority_name()}:{port}" for port in ports)
-        self.addresses = Addresses(parts.base_url, mqtt, activate)
+        self.addresses = Addresses(parts.base_url, mqtt, activate, await self._listen_plain())
+
+    async def _listen_plain(self) -> str | None:
+        options = self._options
+        if options.plain_mqtt_port is None:
+            return None
+        host = options.plain_mqtt_host.removeprefix(_UNENCRYPTED)
+        listening = self.desk.endpoint.listen(host, options.plain_mqtt_port, None, False)
+        port = await self._bind("--plain-mqtt-port", options.plain_mqtt_port, listening, host)
+        name = self._authority_name() if host in _WILDCARDS else f"[{host}]" if ":" in host else host
+        return f"mqtt://{name}:{port}"
 
     def _certify_server(self, parts: Parts) -> None:
         """Into all contexts, live ones too: a certificate that has life left, is not revoked, and is written down."""
@@ -228,14 +250,14 @@ class Server:
         self._open.callback(server.close)
         return server
 
-    async def _bind(self, flag: str, port: int, listening: Awaitable[_T]) -> _T:
+    async def _bind(self, flag: str, port: int, listening: Awaitable[_T], host: str = "") -> _T:
         try:
             return await listening
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise StartError(
                 EXIT_UNAVAILABLE,
-                f"cannot listen on {self._options.host}:{port}",
+                f"cannot listen on {host or self._options.host}:{port}",
                 "the port is in use" if taken else (error.strerror or str(error)),
                 f"Stop what uses it, or choose another with {flag} (0 takes a free one).",
             ) from error

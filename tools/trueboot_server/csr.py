@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from .ca import MAX_CSR_DER_BYTES
@@ -45,13 +45,21 @@ def from_base64(body: bytes | str) -> bytes:
         ) from error
 
 
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+RSA_BITS = range(2048, 4097)
+RSA_EXPONENT = 65537
+
+
 class Request(NamedTuple):
-    key: ec.EllipticCurvePublicKey
+    key: PublicKey
     names: list[str]  # the common names of its subject
 
 
-def read(der: bytes) -> Request:
-    """A request in DER with a P-256 key, whose holder signed it.  ApiError says what is wrong."""
+def read(der: bytes, rsa_too: bool = False) -> Request:
+    """A request in DER with a P-256 key, whose holder signed it.  ApiError says what is wrong.
+
+    `rsa_too`: other people's clients make RSA keys, some nothing else.
+    """
     if len(der) > MAX_CSR_DER_BYTES:
         raise _refused("the request is too long")
     try:
@@ -60,7 +68,10 @@ def read(der: bytes) -> Request:
         signed = csr.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise _refused("not a PKCS#10 request") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+    if rsa_too and isinstance(key, rsa.RSAPublicKey):
+        if key.key_size not in RSA_BITS or key.public_numbers().e != RSA_EXPONENT:
+            raise ApiError(400, "csr_key", "an RSA key must have 2048 to 4096 bits and the exponent 65537")
+    elif not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ApiError(400, "csr_key", "the key must be P-256", "See /.well-known/est/csrattrs for what is wanted.")
     if not signed:
         raise _refused("the request's signature is wrong")
@@ -71,7 +82,7 @@ def read(der: bytes) -> Request:
     return Request(key, [str(attribute.value) for attribute in subject if attribute.oid == NameOID.COMMON_NAME])
 
 
-def key_for(t: Transaction, identity: Identity, request: Request) -> ec.EllipticCurvePublicKey:
+def key_for(t: Transaction, identity: Identity, request: Request) -> PublicKey:
     """The key, unless the request was made for another device."""
     for name in request.names:
         product_key, slash, device_key = name.rpartition("/")

@@ -45,6 +45,13 @@ class Limits:
     long_poll_s: float = 60.0
     page_rows: int = 1000
 
+    # EnOS's HTTP device protocol, and downloads without a certificate
+    http_sessions: int = 12_000
+    http_session_s: float = 3600.0  # the longest silence that a device may ask for
+    http_command_bytes: int = 4 * 1024  # of a command that rides in a header
+    tickets: int = 12_000
+    ticket_life_s: float = 3600.0
+
     # Proofs
     failed_proofs: int = 20  # per source address and window
     failed_proofs_window_s: float = 60.0
@@ -53,6 +60,8 @@ class Limits:
     nonces_taken: int = 100_000  # remembered until they would have expired
     nonce_asks: int = 600  # per source address and window: many devices may stand behind one
     nonce_asks_window_s: float = 60.0
+    status_questions: int = 60  # how a certificate stands, per source address and window
+    status_window_s: float = 60.0
     attestation_s: float = 60.0  # from the statement to the opened credential
     attestations: int = 1_000  # under way, one a device
 
@@ -62,6 +71,11 @@ class Limits:
     points_per_device: int = 256
     point_bytes: int = 4 * 1024
     points_per_message: int = 256
+    samples_per_batch: int = 256
+    attributes_per_device: int = 256
+    attributes_bytes: int = 16 * 1024  # all of a device's, as JSON
+    tags_per_device: int = 64
+    told_bytes: int = 4 * 1024  # of an event, a log or raw bytes that a device tells
     text_chars: int = 256  # desc, reason, version: whatever a device writes as text
     report_bytes: int = 4 * 1024
 
@@ -80,3 +94,10 @@ class Limits:
     ocsp_body_bytes: int = 4 * 1024
     certificates_live: int = 2
     certificate_overlap_s: int = 24 * 3600  # a superseded certificate may still log in for this long
+
+    # EnOS's REST interface
+    enos_token_s: int = 7200
+    enos_clock_s: int = 900  # between a caller's clock and ours
+    enos_proofs: int = 4096  # remembered, so that none counts twice
+    enos_document_bytes: int = 8 * 1024  # a device's name in many languages, as JSON
+    enos_csr_chars: int = 16 * 1024

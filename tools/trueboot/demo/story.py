@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ SCRIPTS = ("happy", "rollback", "attack", "all")
 RUNTIMES = {"cpython": ["cpython"], "micropython": ["micropython"], "both": ["cpython", "micropython"]}
 FACTORY, GOOD, BROKEN, STOLEN = "1.0.0", "1.1.0", "1.2.0", "1.3.0"
 COMMAND = "blink"
+COMMANDS_UNDER_CUTS = 5  # a command is no job: nobody repeats it but who asked
+COMMAND_PAUSE_S = 1
 COMMAND_TIMEOUT_S = 10
 
 
@@ -173,17 +176,21 @@ class Story:
         return ready and self.command()
 
     def command(self) -> bool:
-        """One command down and its answer, for each device at once."""
-        since = len(self.here.events)
-        threads = [
-            threading.Thread(target=self._command, args=(d.name, d.runtime), daemon=True) for d in self.here.devices
-        ]
-        for thread in threads:
-            thread.start()
-        self.here.until(lambda: not any(thread.is_alive() for thread in threads), self.timeout_s)
-        return self.wait(
-            "the answer to a command", lambda name: self.here.seen(name, "demo", "command.answered", since), 1
-        )
+        """One command down and its answer, for each device at once; again for those whose power went meanwhile."""
+        here, since = self.here, len(self.here.events)
+
+        def answered(name: str) -> bool:
+            return here.seen(name, "demo", "command.answered", since)
+
+        for _ in range(COMMANDS_UNDER_CUTS if here.cuts else 1):
+            asked = [device for device in here.devices if not answered(device.name)]
+            threads = [threading.Thread(target=self._command, args=(d.name, d.runtime), daemon=True) for d in asked]
+            for thread in threads:
+                thread.start()
+            here.until(partial(_ended, threads), self.timeout_s)
+            if here.until(lambda: all(answered(device.name) for device in here.devices), COMMAND_PAUSE_S):
+                break
+        return self.wait("the answer to a command", answered, 1)
 
     def _command(self, device: str, runtime: str) -> None:
         event = {"device": device, "runtime": runtime, "source": "demo", "service": COMMAND}
@@ -290,3 +297,7 @@ class Story:
                     f"{device.name}: the server holds {stored['proven_version']} for proven, {self._stays} runs"
                 )
         return found
+
+
+def _ended(threads: list[threading.Thread]) -> bool:
+    return not any(thread.is_alive() for thread in threads)

@@ -7,7 +7,7 @@ The CA signs; who may have a certificate is decided by `decada.certify`.
 """
 
 from .authority import Authority, Issued, serial_text
-from .csr import MAX_CSR_DER_BYTES, BadRequest, certs_only, public_key_of_csr, public_point
+from .csr import MAX_CSR_DER_BYTES, BadRequest, certs_only, public_point
 from .profiles import DEVICE_LIFE
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "BadRequest",
     "Issued",
     "certs_only",
-    "public_key_of_csr",
     "public_point",
     "serial_text",
 ]

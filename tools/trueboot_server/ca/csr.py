@@ -8,7 +8,6 @@ Subject, extensions and life come from `profiles` (enos-decada 8.4 says why not 
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 
@@ -17,23 +16,6 @@ MAX_CSR_DER_BYTES = 8 * 1024
 
 class BadRequest(Exception):
     """The CSR cannot be used; the text says why."""
-
-
-def public_key_of_csr(der: bytes) -> ec.EllipticCurvePublicKey:
-    """The public key of a PKCS#10 request that its holder signed.  P-256 only."""
-    if len(der) > MAX_CSR_DER_BYTES:
-        raise BadRequest("the request is too long")
-    try:
-        csr = x509.load_der_x509_csr(der)
-        key = csr.public_key()
-        signed = csr.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
-        raise BadRequest("not a PKCS#10 request") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise BadRequest("the key must be P-256")
-    if not signed:
-        raise BadRequest("the request's signature is wrong")
-    return key
 
 
 def certs_only(ders: list[bytes]) -> bytes:

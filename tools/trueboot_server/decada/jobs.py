@@ -6,7 +6,7 @@ field, and `proven`, a signed boot report that `proof` accepted.  Only the secon
 
     state          means                                            leaves by
     queued         not pushed yet                                   push
-    pushed         handed to the device's session at least once     progress, claim, report
+    pushed         handed to the device at least once               progress, claim, report
     in_progress    the device told a step of 0 to 100               claim, report, negative step, time-out
     on_trial       a report proves that the image runs on trial     claim, report, a step below 90, time-out
     claimed        the device informs of the target version         report; time-out settles it as it is
@@ -123,6 +123,13 @@ def take_for_push(
     _update(t, row, state=state, pushes=row.pushes + 1)
     _tell(t, row, "pushed", pushes=row.pushes + 1)
     return row, its_job
+
+
+def handed(t: Transaction, row: Any) -> None:
+    """The device asked, and gets the offer as an answer: it may begin, as after a push."""
+    if row.state == "queued":
+        _update(t, row, state="pushed")
+        _tell(t, row, "pushed", pushes=row.pushes)
 
 
 def progress(t: Transaction, row: Any, step: int, desc: str) -> None:

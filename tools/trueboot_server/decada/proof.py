@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import reports as boot_reports
-from ..ca import public_point
+from ..ca import BadRequest, public_point
 from ..errors import RefusedReport
 from ..limits import Limits
 from ..names import Identity
@@ -69,7 +69,10 @@ def _point(t: Transaction, identity: Identity, kid: str) -> bytes:
     ).first()
     if row is None:
         raise RefusedReport("the key is not one of this device's")
-    return public_point(row.der)
+    try:
+        return public_point(row.der)
+    except BadRequest as error:  # an RSA key of somebody else's client
+        raise RefusedReport("the key is of a kind that signs no reports") from error
 
 
 def _is_late(t: Transaction, identity: Identity, kid: str) -> bool:

@@ -62,7 +62,7 @@ def _begun(parts: Parts, identity: Identity, proof: BySecret | str, body: dict[s
     told = statement.read(body)
     wanted = csr.read(told.csr)
     with parts.store.transaction() as t:
-        key = csr.key_for(t, identity, wanted)
+        key: Any = csr.key_for(t, identity, wanted)  # P-256: `read` takes nothing else
     if not parts.nonces.take(told.nonce):
         raise ApiError(401, "nonce_stale", "the nonce is not ours, was used, or is too old", "Ask for a new one.")
     checked = statement.check(told, identity, key, endorsement.roots(parts.ek_roots, parts.log))

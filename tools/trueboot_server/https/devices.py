@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from ..clock import iso
-from ..decada import registry, running, telemetry
+from ..decada import registry, running, shadow, telemetry
 from ..decada.commands import is_service
 from ..errors import ApiError
 from ..names import Identity, is_identity
@@ -83,9 +83,9 @@ async def show(request: web.Request) -> web.Response:
     with parts.store.transaction() as t:
         identity, row = find(t, request)
         live = registry.live_certificates(t, identity, parts.limits)
-        points = telemetry.latest(t, identity)
+        more = {"telemetry": telemetry.latest(t, identity), **shadow.shown(t, identity)}
         signed = running.Signed(t)
-    return web.json_response({**_shown(parts, row, live[0] if live else None, signed), "telemetry": points})
+    return web.json_response({**_shown(parts, row, live[0] if live else None, signed), **more})
 
 
 async def revoke(request: web.Request) -> web.Response:
@@ -159,7 +159,7 @@ def _shown(parts: Parts, row: Any, certificate: Any | None, signed: running.Sign
         "product_key": row.product_key,
         "device_key": row.device_key,
         "state": row.state,
-        "online": parts.desk.endpoint.online(identity),
+        "online": parts.desk.online(identity),
         "slot": row.slot,
         "claimed_version": row.claimed_version,
         "proven_version": row.proven_version,

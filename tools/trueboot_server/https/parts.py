@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
@@ -41,10 +41,13 @@ class Parts:
     ek_roots: Path  # the folder of makers of TPMs that are trusted
     base_url: str = ""  # known when the port is
     certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
+    asked: FailedProofs = field(init=False)  # questions for a certificate's standing, per address
 
     def __post_init__(self) -> None:
-        self.crls = Crls(self.authority, self.limits.crl_life_s)
-        self.responder = Responder(self.authority, self.limits.ocsp_life_s)
+        limits = self.limits
+        self.crls = Crls(self.authority, limits.crl_life_s)
+        self.responder = Responder(self.authority, limits.ocsp_life_s)
+        self.asked = FailedProofs(limits.status_questions, limits.status_window_s, limits.failed_proofs_addresses)
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)

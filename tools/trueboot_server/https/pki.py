@@ -9,7 +9,8 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ..ca import BadRequest, book, lists, ocsp, profiles, public_key_of_csr
+from .. import csr
+from ..ca import book, lists, ocsp, profiles
 from ..ca.files import Issuer
 from ..clock import iso
 from ..errors import ApiError
@@ -81,7 +82,7 @@ async def facts(request: web.Request) -> web.Response:
 
 
 async def certify_server(request: web.Request) -> web.Response:
-    """A certificate for another server of the operator's: {"names": [...], "csr": PEM} -> chain in PEM."""
+    """A certificate for another server of the operator's: {"names": [...], "csr": PEM} -> its chain, and whom it trusts, in PEM."""
     parts = require_admin(request)
     body = await read_object(request)
     only(body, "names", "csr")
@@ -90,20 +91,17 @@ async def certify_server(request: web.Request) -> web.Response:
         raise ApiError(400, "bad_names", f"names must be 1 to {_MAX_NAMES} host names or addresses")
     try:
         der = x509.load_pem_x509_csr(str(text).encode()).public_bytes(Encoding.DER)
-        key = public_key_of_csr(der)
-    except (ValueError, BadRequest) as error:
-        raise ApiError(
-            400, "csr_refused", "not a usable P-256 PKCS#10 request", "Send it in PEM, signed by its own key."
-        ) from error
-    issued = parts.authority.issue_server(names, key, parts.base_url)
+    except ValueError as error:
+        raise ApiError(400, "csr_refused", "not a PKCS#10 request", "Send it in PEM, signed by its own key.") from error
+    issued = parts.authority.issue_server(names, csr.read(der).key, parts.base_url)
     with parts.store.transaction() as t:
         book.note_own(t, issued, "other")
         t.event("certificate.issued", serial=issued.serial, names=names)
     chain = [issued.der, *parts.authority.chain_der()]
     text = "".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode() for der in chain)
-    return web.json_response(
-        {"serial": issued.serial, "not_after": iso(issued.not_after_ms), "chain": text}, status=201
-    )
+    trusted = parts.authority.client_anchors()
+    answer = {"serial": issued.serial, "not_after": iso(issued.not_after_ms), "chain": text, "trusted": trusted}
+    return web.json_response(answer, status=201)
 
 
 def _answer(request: web.Request, der: bytes) -> web.Response:

@@ -17,7 +17,8 @@ from .request import only, read_object, require_admin
 
 ATTESTATION = ("none", "optional", "required")
 MIN_LIFE_S, MAX_LIFE_S = 5, 20 * 365 * 24 * 3600
-_POLICY = ("claims_count", "attestation", "certificate_life_s")
+_SWITCHES = ("claims_count", "allow_password_login")
+_POLICY = (*_SWITCHES, "attestation", "certificate_life_s")
 
 
 def routes() -> list[web.RouteDef]:
@@ -45,6 +46,7 @@ async def change(request: web.Request) -> web.Response:
     """Members that are left out stay as they are.
 
     `claims_count`: whether a device's claim of the target version ends its part of a job.  It never says "updated".
+    `allow_password_login`: whether the device secret alone opens a session (EnOS's default scheme).
     `attestation`: whether a device has to prove that its key is in its TPM: none, optional, required.
     `certificate_life_s`: of certificates that are issued from now on; null for the CA's own.
     """
@@ -60,14 +62,17 @@ async def change(request: web.Request) -> web.Response:
             t.event("product.policy", product=row.product_key, **changed)
         if body.get("claims_count"):
             jobs.count_claims(t, row.product_key)
-        return web.json_response(_shown(_find(t, request)))
+        shown = _shown(_find(t, request))
+    if changed.get("allow_password_login") is False:
+        parts.desk.forbid_passwords(row.product_key)
+    return web.json_response(shown)
 
 
 def _check(body: dict[str, Any]) -> None:
     if not body:
         raise ApiError(400, "bad_policy", "nothing is to be changed", f"Give one of: {', '.join(_POLICY)}.")
-    if not isinstance(body.get("claims_count", False), bool):
-        raise ApiError(400, "bad_policy", "claims_count must be true or false")
+    if not all(isinstance(body.get(name, False), bool) for name in _SWITCHES):
+        raise ApiError(400, "bad_policy", f"{' and '.join(_SWITCHES)} must be true or false")
     if body.get("attestation", "none") not in ATTESTATION:
         raise ApiError(400, "bad_policy", f"attestation must be one of {', '.join(ATTESTATION)}")
     life = body.get("certificate_life_s")

@@ -22,6 +22,7 @@ class Peer:
     address: str
     certified: bool  # it came in where a client certificate is required
     serial: str | None  # of the certificate that the handshake proved
+    encrypted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Admitted:
     identity: Identity
     activation: bool = False  # may do nothing but be activated
     answers_on: str = ""  # the one topic that an activation session may publish to
+    by_password: bool = False  # no certificate stands behind it
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,8 @@ ALTER TABLE devices ADD COLUMN ek TEXT;
 ALTER TABLE devices ADD COLUMN attested_at INTEGER;
 ALTER TABLE devices ADD COLUMN tpm JSON;
 ALTER TABLE devices ADD COLUMN reflashed_at INTEGER;
+ALTER TABLE devices ADD COLUMN description TEXT;
+ALTER TABLE devices ADD COLUMN tags JSON;
 ALTER TABLE certificates ADD COLUMN reason INTEGER;
 ALTER TABLE certificates ADD COLUMN handle INTEGER;
 ALTER TABLE certificates ADD COLUMN issuer TEXT;

@@ -71,6 +71,8 @@ devices = Table(
     Column("attested_at", Integer),  # when the key in use was proven to be in that TPM
     Column("tpm", JSON),  # {"manufacturer", "model", "version"} as the EK certificate says
     Column("reflashed_at", Integer),  # somebody with the product secret asked again for a secret that was used
+    Column("description", Text),  # EnOS's deviceDesc
+    Column("tags", JSON),  # EnOS's deviceTags
     ForeignKeyConstraint(["product_key"], ["products.product_key"]),
 )
 
