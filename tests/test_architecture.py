@@ -65,6 +65,7 @@ RULES = (
     ("agent/services.py", ("agent",), ()),
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
     ("agent/tasks/standing.py", ("agent",), ("json",)),
+    ("agent/tasks/attest.py", ("agent",), ("hashlib", "binascii", "json")),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal
