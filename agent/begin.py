@@ -3,8 +3,6 @@
 
 import json
 
-from agent import BUILT
-
 ENROLLED = "enrolled"
 
 
@@ -27,7 +25,11 @@ def start(agent):
     changes = agent.module("ratchet").start(agent) if hasattr(platform, "floor") else {}
     agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1, **changes)
     agent.running_seq = agent.record["seq"]
-    platform.clock.set_floor(max(BUILT, record.get("clock", 0)))
+    clock, floor = platform.clock, agent.floor()
+    clock.set_floor(floor)
+    if clock.wall() <= floor and hasattr(clock, "set"):
+        clock.set(floor)  # TLS looks at the hardware's clock, and not at ours
+        agent.guessed = agent.offset()
     confirmed = platform.slots.state()["confirmed"]
     boot = {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause(), "confirmed": confirmed}
     platform.log("boot", boot)

@@ -11,11 +11,12 @@ Rules kept:
 """
 
 from agent.errors import RefusedError
-from agent.uplink import NEVER_MS, REVOKED, TRIAL
+from agent.uplink import REVOKED, TRIAL
 
-REFUSALS = 3
+REFUSALS = 2
 FIRST_PAUSE_MS = 60_000  # between two questions, at first
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 REST_MS = 60_000  # until the next look, while something else is under way
 
 
@@ -25,6 +26,8 @@ def trouble(agent, error):
     refused = error.code == "mqtt_refused" and isinstance(error, RefusedError)
     if refused or error.code in ("tls_refused", "enrol_refused"):
         _refused(agent)
+    elif error.code == "clock_unset" and hasattr(agent.platform.clock, "set"):
+        agent.begin("clock", False)
 
 
 def _refused(agent):
@@ -48,7 +51,12 @@ def due(agent, now):
             uplink.ask_at = now + _jittered(agent, DAY_MS)
             agent.begin("standing")
         return uplink.ask_at
-    return now + NEVER_MS
+    if not uplink.online or agent._tasks or agent.update_state["phase"] == TRIAL:
+        return now + REST_MS
+    if agent.guessed is not None and not agent.module("hold").clock_is_set(agent):
+        agent.begin("clock", True)
+        return now + HOUR_MS
+    return now + REST_MS
 
 
 def _jittered(agent, wait_ms):

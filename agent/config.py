@@ -34,6 +34,8 @@ KEYS = {
     "window_gates": (str, "activate"),
     "bandwidth_bytes_s": (int, 0),
     "encodings": (str, "deflate,patch"),
+    "ntp": (str, ""),
+    "crl": (str, "auto"),
     "trial_timeout_ms": (int, 120_000),
     "trial_boots": (int, 5),
     "keepalive_s": (int, 60),
@@ -51,6 +53,7 @@ CHOICES = {
     "keys": ("software", "tpm"),
     "slots_kind": ("", "app", "firmware", "system"),
     "reset": ("exec", "exit"),
+    "crl": ("auto", "off"),
 }
 BOUNDS = {
     "consent_deadline_s": (0, 31_536_000),
@@ -95,6 +98,8 @@ def check(given, keys=None):
             raise MisuseError("config", "key %s must be 1 to 64 letters, digits, '-', '_' or '.'" % name)
     if 0 < config["bandwidth_bytes_s"] < LEAST_BANDWIDTH_BYTES_S:
         raise MisuseError("config", "key bandwidth_bytes_s must be 0, for no limit, or at least 1024")
+    if config["ntp"]:
+        ntp_address(config["ntp"])
     for name in config["encodings"].split(",") if config["encodings"] else ():
         if name not in ENCODINGS:
             raise MisuseError("config", "key encodings must be empty or name, with commas: " + ", ".join(ENCODINGS))
@@ -109,6 +114,11 @@ def check(given, keys=None):
                 raise MisuseError("config", "key %s must begin with %s" % (name, scheme))
             address(value)
     return config
+
+
+def ntp_address(text):
+    """(host, port) of host or host:port.  An IPv6 literal stands in brackets, and takes a port."""
+    return address("ntp://" + text if ":" in text else "ntp://%s:123" % text)
 
 
 def address(url):

@@ -198,6 +198,9 @@ class Clock(Protocol):
     def set_floor(self, seconds: int) -> None:
         """From now on `wall` is never before `seconds`; a later call may lower that.  Kept in RAM: the agent stores the floor."""
 
+    # Optional, where the system does not look after its clock itself: def set(self, seconds: int) -> None
+    #     From now on, and for this boot, it is `seconds` since 1970: for `wall`, and for what TLS takes for the time.
+
 
 class Power(Protocol):
     def reboot(self, reason: str) -> None:
@@ -252,6 +255,9 @@ class Platform(Protocol):
         "rsa"; "rsassa-pss-sha256"
             public: SubjectPublicKeyInfo in DER, 2048 to 4096 bits; signature: as long as the modulus, salt of any length
         """
+
+    # Optional, beside a clock that can be set: def datagram(self, host: str, port: int, data: bytes) -> bytes
+    #     Send `data` by UDP; the first datagram that comes back from there within some seconds, else UnreachableError.
 
     def requested(self) -> bool:
         """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its

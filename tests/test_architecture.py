@@ -78,6 +78,7 @@ RULES = (
         + tuple("platform_adapters.raspberry_pi_" + part for part in ("boot", "files", "image")),
         None,
     ),
+    ("platform_adapters/linux_forget.py", ("agent.identity", "agent.journal", "platform_adapters"), None),
     ("platform_adapters/linux_bench.py", ("agent", "platform_adapters"), None),  # its verbs are the agent's acts
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),

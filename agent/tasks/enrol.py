@@ -33,6 +33,7 @@ def run(agent):
             refused = isinstance(error, RefusedError)
             agent.log_error(error)
             agent.identity_event(("failed", error.code, refused))
+            agent.module("chores").trouble(agent, error)
             yield session.wait_ms(agent.identity["tries"], agent.platform.chance.random(1)[0], refused)
 
 

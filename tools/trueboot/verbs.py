@@ -6,16 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import (
-    verbs_bundle,
-    verbs_ca,
-    verbs_ek,
-    verbs_enos,
-    verbs_identity,
-    verbs_keys,
-    verbs_product,
-    verbs_release,
-)
+from . import verbs_bundle, verbs_ca, verbs_ek, verbs_enos, verbs_identity, verbs_keys, verbs_product, verbs_release
 from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, YesOption, api_of, confirm, group
 from .problem import Problem
 
