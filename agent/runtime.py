@@ -36,7 +36,7 @@ class Agent:
         self._modules = Modules(getattr(platform, "passing", ()))
         self.module, self.let_go = self._modules.get, self._modules.let_go
         self.platform = platform
-        self.config = self.module("config").check(platform.config)
+        self.config = self.module("config").check(platform.config, platform.keys)
         self.cloud = Decada(self.config["product_key"], self.config["device_key"])
         self.chunk = getattr(platform, "chunk", 4096)
         self.healthy = healthy

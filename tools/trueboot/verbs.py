@@ -116,12 +116,13 @@ def demo(
         int, typer.Option(metavar="N", help="Cut the power of the devices N times, all along the way.")
     ] = 0,
     seed: Annotated[int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)] = None,
+    tpm: Annotated[bool, typer.Option("--tpm", help="Keys in a TPM (swtpm), attested; Linux devices only.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed))
+    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm))
 
 
 @device.command("ls")
