@@ -3,12 +3,13 @@
 
 import hashlib
 import json
+import re
 import threading
 import time
 
 import pytest
 import requests
-from server_client import PATIENCE_S, Device, Operator, ServerThread
+from server_client import PATIENCE_S, ROOT, Device, Operator, ServerThread
 
 from trueboot_server.enos_http import login
 from trueboot_server.enos_http.sessions import HttpSession, Sessions
@@ -171,6 +172,14 @@ def test_bytes_without_an_envelope(operator, device):
     answer = device.raw("thing/model/up_raw", b"\x01\x00\xff")
     assert (answer.status_code, answer.content) == (200, b"")
     assert operator.wait_for("device.raw", device_key=device.device_key)["base64"] == "AQD/"
+
+
+def test_the_pages_example(operator, device, capsys, monkeypatch):
+    page = (ROOT / "docs" / "enos-devices.md").read_text()
+    [example] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "requests" in block]
+    names = {"PRODUCT_KEY": device.product_key, "DEVICE_KEY": device.device_key, "DEVICE_SECRET": device.secret}
+    exec(example, names | {"HTTPS": device.first["https"], "CA_FILE": device.first["ca_file"]})
+    assert capsys.readouterr().out == "200 None\n"
 
 
 # Who is let in
