@@ -29,7 +29,7 @@ def start(agent):
     clock.set_floor(floor)
     if clock.wall() <= floor and hasattr(clock, "set"):
         clock.set(floor)  # TLS looks at the hardware's clock, and not at ours
-        agent.guessed = agent.offset()
+        agent.guessed = agent.module("hold").offset(agent)
     confirmed = platform.slots.state()["confirmed"]
     boot = {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause(), "confirmed": confirmed}
     platform.log("boot", boot)

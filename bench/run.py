@@ -20,6 +20,7 @@ from functools import partial
 
 import allocations
 import deltas
+import enrol
 import first_boot
 import heap
 import imports
@@ -41,6 +42,7 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "crypto": crypto.crypto,
     "trust": trust.trust,
     "deltas": deltas.deltas,
+    "enrol": enrol.enrol,
     "first_boot": first_boot.first_boot,
 }
 ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas")

@@ -111,7 +111,7 @@ def _renew(agent, left_ms):
     keys.make(label)  # unless it is there
     yield 0
     path, headers, body, credentials = yield from _proof(agent, label, left_ms)
-    answer = yield from certificate.post(agent, path, headers, body, credentials)
+    answer = yield from certificate.fetch(agent, label, path, headers, body, credentials)
     certificate.store(agent, label, answer)
     agent.identity_event(("issued", platform.clock.wall()))
     agent.module("talk").redial(agent)
