@@ -84,10 +84,10 @@ def _look(agent):
         why, due_ms, end_ms = error.detail, 0, 0
     left_ms = 0 if why else end_ms - now_s * 1000
     asked = state.get("asked") or state.get("kept") or agent.uplink.refusals >= BLAMED
+    if agent.update_state["phase"] == "fetching" and not why:
+        due_ms = end_ms - (end_ms - due_ms) // URGENT
+        asked = False
     is_due = asked or not why and now_s * 1000 >= due_ms
-    if agent.update_state["phase"] == "fetching" and not why and left_ms > (end_ms - due_ms) // URGENT:
-        is_due = False
-        due_ms = now_s * 1000 + LEAST_MS
     said = why or "until %d" % (end_ms // 1000)
     if said != agent.uplink.life:
         agent.uplink.life = said

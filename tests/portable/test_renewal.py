@@ -294,6 +294,17 @@ def test_on_trial_nothing_is_renewed_and_the_request_is_kept_over_a_reset():
     live(device, on("b"))
 
 
+def test_a_download_is_left_alone_until_the_certificate_is_about_to_end():
+    cloud = identity_cloud.Cloud(LIFE_S)
+    device = identity_sweep.known(cloud, LIFE_S // 10)
+    agent = live(device, at_rest)
+    agent.record["update"] = dict(agent.update_state, phase="fetching", release={"job": None})
+    run(agent, lambda agent: cloud.now(device) > START + 940, 2000)
+    assert len(cloud.certificates) == 2
+    run(agent, lambda agent: len(cloud.certificates) == 3, 2000)
+    assert cloud.now(device) < START + LIFE_S and cloud.roads[-1] == "certificate"
+
+
 # Reports, and what is lost
 
 
