@@ -11,11 +11,13 @@ Rules kept:
 """
 
 from agent.errors import RefusedError
-from agent.uplink import NEVER_MS, REVOKED, TRIAL
+from agent.uplink import REVOKED, TRIAL
 
-REFUSALS = 3
+REFUSALS = 2
 FIRST_PAUSE_MS = 60_000  # between two questions, at first
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+WEEK_MS = 7 * DAY_MS
 REST_MS = 60_000  # until the next look, while something else is under way
 
 
@@ -25,6 +27,10 @@ def trouble(agent, error):
     refused = error.code == "mqtt_refused" and isinstance(error, RefusedError)
     if refused or error.code in ("tls_refused", "enrol_refused"):
         _refused(agent)
+    elif error.code == "clock_unset" and hasattr(agent.platform.clock, "set"):
+        agent.begin("clock", False)
+    elif error.code == "tls_untrusted":
+        _untrusted(agent)
 
 
 def _refused(agent):
@@ -38,6 +44,14 @@ def _refused(agent):
     agent.begin("standing")
 
 
+def _untrusted(agent):
+    """Perhaps the CA has another root.  In vain where the HTTPS server is not vouched for either: TLS is never unverified."""
+    uplink, now = agent.uplink, agent.platform.clock.ticks_ms()
+    if agent.update_state["phase"] != TRIAL and (not uplink.roots_asked or now - uplink.roots_asked >= DAY_MS):
+        uplink.roots_asked = now or 1
+        agent.begin("anchors")
+
+
 def due(agent, now):
     """It is time to look; gives the ticks of the next time."""
     uplink = agent.uplink
@@ -48,7 +62,17 @@ def due(agent, now):
             uplink.ask_at = now + _jittered(agent, DAY_MS)
             agent.begin("standing")
         return uplink.ask_at
-    return now + NEVER_MS
+    if not uplink.online or agent._tasks or agent.update_state["phase"] == TRIAL:
+        return now + REST_MS
+    if agent.guessed is not None and not agent.module("hold").clock_is_set(agent):
+        agent.begin("clock", True)
+        return now + HOUR_MS
+    if not uplink.roots_at:  # spread over a fleet that came up together
+        uplink.roots_at = now + 1 + HOUR_MS * agent.platform.chance.random(1)[0] // 255
+    elif now >= uplink.roots_at:
+        uplink.roots_at = now + _jittered(agent, WEEK_MS)
+        agent.begin("anchors")
+    return now + REST_MS
 
 
 def _jittered(agent, wait_ms):

@@ -51,6 +51,7 @@ RULES = (
     ("agent/talk.py", ("agent",), ("gc",)),
     ("agent/acts.py", ("agent",), ("json",)),
     ("agent/begin.py", ("agent",), ("json",)),
+    ("agent/ratchet.py", (), ()),
     ("agent/claims.py", (), ()),
     ("agent/rules.py", ("agent.errors", "agent.version"), ()),
     ("agent/request.py", ("agent.errors",), ("json", "binascii")),
@@ -64,6 +65,7 @@ RULES = (
     ("agent/services.py", ("agent",), ()),
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
     ("agent/tasks/standing.py", ("agent",), ("json",)),
+    ("agent/tasks/attest.py", ("agent",), ("hashlib", "binascii", "json")),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal
@@ -76,6 +78,7 @@ RULES = (
         + tuple("platform_adapters.raspberry_pi_" + part for part in ("boot", "files", "image")),
         None,
     ),
+    ("platform_adapters/linux_forget.py", ("agent.identity", "agent.journal", "platform_adapters"), None),
     ("platform_adapters/linux_bench.py", ("agent", "platform_adapters"), None),  # its verbs are the agent's acts
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
@@ -83,6 +86,11 @@ RULES = (
     ("tools/trueboot/demo/board/*.py", ("agent", "platform_adapters"), None),  # links to micropython/
     # The demo's app runs on devices, and is what a user of the agent writes.
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
+    (
+        "tools/trueboot/demo/chips.py",
+        ("agent.errors", "platform_adapters.keystores", "trueboot"),
+        None,
+    ),  # it tries blobs
     (
         "tools/trueboot*/*.py",
         ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")

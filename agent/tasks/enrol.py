@@ -33,6 +33,7 @@ def run(agent):
             refused = isinstance(error, RefusedError)
             agent.log_error(error)
             agent.identity_event(("failed", error.code, refused))
+            agent.module("chores").trouble(agent, error)
             yield session.wait_ms(agent.identity["tries"], agent.platform.chance.random(1)[0], refused)
 
 
@@ -104,7 +105,7 @@ def _certify(agent):
     request = _request(agent, label)
     agent.forget()
     try:
-        answer = yield from certificate.post(agent, *request)
+        answer = yield from certificate.fetch(agent, label, *request)
     except RefusedError as error:
         if error.code != "secret_refused" or not agent.config["product_secret"]:
             raise

@@ -506,7 +506,7 @@ def test_an_apply_that_was_cut_anywhere_is_asked_for_again(enos, board, key, ser
     def failing(*_arguments):
         raise OSError("the disk is full")
 
-    for owner, name in ((Authority, "issue"), (registry, "store_certificate"), (registry, "certificate")):
+    for owner, name in ((Authority, "issue"), (registry, "store_certificate"), (registry, "update")):
         kept = getattr(owner, name)
         setattr(owner, name, failing)
         try:

@@ -45,6 +45,13 @@ class Limits:
     long_poll_s: float = 60.0
     page_rows: int = 1000
 
+    # EnOS's HTTP device protocol, and downloads without a certificate
+    http_sessions: int = 12_000
+    http_session_s: float = 3600.0  # the longest silence that a device may ask for
+    http_command_bytes: int = 4 * 1024  # of a command that rides in a header
+    tickets: int = 12_000
+    ticket_life_s: float = 3600.0
+
     # Proofs
     failed_proofs: int = 20  # per source address and window
     failed_proofs_window_s: float = 60.0
