@@ -45,7 +45,7 @@ def dial(agent, now):
         return 0
     uplink.session, _ = session.step(uplink.session, ("opened", platform.clock.ticks_ms()))
     uplink.waiting, uplink.puback, uplink.informed = None, 0, False
-    uplink.refusals = uplink.questions = 0
+    uplink.refusals = uplink.questions = uplink.chore_at = 0
     platform.log("session.online", {"tls": "mutual"})
     if agent.identity["phase"] == PROBATION:
         uplink.roots_at = 1  # with each new certificate: now

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import AgentError, MisuseError, RefusedError, UnreachableError
+from platform_adapters.linux_lists import Lists, checked
 from platform_adapters.ports import Identity
 
 LIMIT_S = 20  # for one connection: name, TCP, TLS
@@ -35,8 +36,15 @@ _IP_ADDRESS_MISMATCH = 64
 class Net:
     """Makes contexts from the anchors and the key store, and dials with them."""
 
-    def __init__(self, anchors: Callable[[], list[bytes]], key_file: Callable[[str], Path], limit_s: float = LIMIT_S):
+    def __init__(
+        self,
+        anchors: Callable[[], list[bytes]],
+        key_file: Callable[[str], Path],
+        limit_s: float = LIMIT_S,
+        lists: Lists | None = None,
+    ):
         self._anchors = anchors
+        self._lists = lists
         self._key_file = key_file
         self.limit_s = limit_s
 
@@ -45,6 +53,8 @@ class Net:
         context.check_hostname = True
         context.verify_mode = ssl.CERT_REQUIRED
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._lists is not None:
+            context.sslsocket_class = checked(self._lists.judge)
         try:
             context.load_verify_locations(cadata=b"".join(self._anchors()))
         except (ssl.SSLError, ValueError) as error:
