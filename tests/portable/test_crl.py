@@ -118,6 +118,6 @@ def test_it_may_be_long_but_not_too_long():
 
     tbs = long(0x30, der.integer(1) + ALGORITHM + name("CA") + utc(THIS) + utc(NEXT) + long(0x30, many))
     data = long(0x30, tbs + ALGORITHM + der.bits(b"signature"))
-    assert len(list(crl.entries(crl.read(data)))) == 2000
+    assert sum(1 for _ in crl.entries(crl.read(data))) == 2000
     refused("crl", crl.read, data, len(data) - 1)
     refused("der", der.Reader, data)
