@@ -68,8 +68,11 @@ LEAST_BANDWIDTH_BYTES_S = 1024
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 
-def check(given):
-    """A complete configuration from `given`, or MisuseError("config") that names the key and what to do."""
+def check(given, keys=None):
+    """A complete configuration from `given`, or MisuseError("config") that names the key and what to do.
+
+    `keys`: the platform's key store, of which more may be asked than it can do.
+    """
     config = {}
     for name in given:
         if name not in KEYS:
@@ -86,6 +89,8 @@ def check(given):
         if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
             raise MisuseError("config", "key %s must be from %d to %d" % ((name,) + BOUNDS[name]))
         config[name] = value
+    if config["keys"] == "tpm" and keys and not hasattr(keys, "attest_begin"):
+        raise MisuseError("config", 'this platform has no TPM: key keys must be "software"')
     for name in ("product_key", "device_key"):
         value = config[name]
         # The characters and the length that EnOS gives a key; they also keep a CN and a topic unambiguous.

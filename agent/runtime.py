@@ -36,7 +36,7 @@ class Agent:
         self._modules = Modules(getattr(platform, "passing", ()))
         self.module, self.let_go = self._modules.get, self._modules.let_go
         self.platform = platform
-        self.config = self.module("config").check(platform.config)
+        self.config = self.module("config").check(platform.config, platform.keys)
         self.cloud = Decada(self.config["product_key"], self.config["device_key"])
         self.chunk = getattr(platform, "chunk", 4096)
         self.healthy = healthy
@@ -181,11 +181,6 @@ class Agent:
     def floor(self):
         """Seconds: no clock is believed that is before it."""
         return max(BUILT, self.record.get("clock", 0))
-
-    def offset(self):
-        """Seconds of the wall clock at this boot's beginning; another once somebody has set it."""
-        clock = self.platform.clock
-        return clock.wall() - clock.ticks_ms() // 1000
 
     def save(self, **changes):
         record = dict(self.record)

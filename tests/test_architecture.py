@@ -65,6 +65,7 @@ RULES = (
     ("agent/services.py", ("agent",), ()),
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
     ("agent/tasks/standing.py", ("agent",), ("json",)),
+    ("agent/tasks/attest.py", ("agent",), ("hashlib", "binascii", "json")),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal
@@ -85,6 +86,11 @@ RULES = (
     ("tools/trueboot/demo/board/*.py", ("agent", "platform_adapters"), None),  # links to micropython/
     # The demo's app runs on devices, and is what a user of the agent writes.
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
+    (
+        "tools/trueboot/demo/chips.py",
+        ("agent.errors", "platform_adapters.keystores", "trueboot"),
+        None,
+    ),  # it tries blobs
     (
         "tools/trueboot*/*.py",
         ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")

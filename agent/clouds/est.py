@@ -20,10 +20,14 @@ _ACCEPT = "application/pkcs7-mime"
 
 def request(product_key, device_key, device_secret, csr):
     """(path, headers, body) of a simpleenroll."""
-    basic = binascii.b2a_base64(("%s:%s" % (device_key, device_secret)).encode()).decode().strip()
     path, headers, body = renewal(product_key, csr)
-    headers["Authorization"] = "Basic " + basic
+    headers["Authorization"] = basic(device_key, device_secret)
     return path.replace("reenroll", "enroll"), headers, body
+
+
+def basic(device_key, device_secret):
+    """The value of Authorization by which a device proves itself with its secret (RFC 7617)."""
+    return "Basic " + binascii.b2a_base64(("%s:%s" % (device_key, device_secret)).encode()).decode().strip()
 
 
 def renewal(product_key, csr):

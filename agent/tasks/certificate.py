@@ -24,6 +24,15 @@ def request(agent, label):
     return made
 
 
+def fetch(agent, label, path, headers, body, credentials=None):
+    """The body of the server's answer to a certificate request; where the key can be attested, by that road first."""
+    if hasattr(agent.platform.keys, "attest_begin"):
+        answer = yield from agent.module("tasks.attest").run(agent, label, headers, body, credentials)
+        if answer:
+            return answer
+    return (yield from post(agent, path, headers, body, credentials))
+
+
 def post(agent, path, headers, body, credentials=None):
     """The body of the server's answer."""
     response = agent.platform.http.open("POST", agent.config["https"] + path, headers, body, credentials)

@@ -105,7 +105,7 @@ def _certify(agent):
     request = _request(agent, label)
     agent.forget()
     try:
-        answer = yield from certificate.post(agent, *request)
+        answer = yield from certificate.fetch(agent, label, *request)
     except RefusedError as error:
         if error.code != "secret_refused" or not agent.config["product_secret"]:
             raise

@@ -146,7 +146,7 @@ def address(lib: Any, context: ssl.SSLContext) -> int:
     if not pointer:
         raise Unsupported("the layout of ssl.SSLContext is not the known one")
     mask = 0xFFFFFFFF
-    known = int(context.options)
+    known = context.options
     told = (lib.SSL_CTX_get_options(pointer), lib.SSL_CTX_get_verify_mode(pointer))
     if (told[0] & mask, told[1]) != (known & mask, _VERIFY[context.verify_mode]):
         raise Unsupported("the layout of ssl.SSLContext is not the known one")

@@ -50,7 +50,6 @@ _SLOTS = (0x902, 0x903, 0x904)
 class Link:
     def __init__(self, tcti: str = ""):
         self.tcti = tcti or DEFAULT
-        self.kept: dict[int, Any] = {}  # persistent handle -> ESYS_TR, for this connection
         self._lock = threading.RLock()
         self._esapi: Any = None
 
@@ -68,7 +67,6 @@ class Link:
     def close(self) -> None:
         with self._lock:
             esapi, self._esapi = self._esapi, None
-            self.kept.clear()
             if esapi is not None:
                 esapi.close()
 
@@ -84,8 +82,7 @@ class Link:
             if rc == _BAD_SEQUENCE or rc >> 16 == _TCTI_LAYER:
                 self.close()
                 raise _Again(ours) from None
-            if base(rc) in _SLOTS or base(rc) == HANDLE:
-                self.kept.clear()  # handles that we remember may have been removed by somebody
+            if base(rc) in _SLOTS:
                 tidy(esapi)
                 raise _Again(ours) from None
             raise ours from None
@@ -185,7 +182,7 @@ def tidy(esapi: Any) -> None:
 
 
 def _descriptors() -> set[int]:
-    found = set()
+    found: set[int] = set()
     try:
         names = os.listdir("/proc/self/fd")
     except OSError:
