@@ -86,7 +86,11 @@ RULES = (
     ("tools/trueboot/demo/board/*.py", ("agent", "platform_adapters"), None),  # links to micropython/
     # The demo's app runs on devices, and is what a user of the agent writes.
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
-    ("tools/trueboot/demo/chips.py", ("agent.errors", "platform_adapters.keystores", "trueboot"), None),  # it tries blobs
+    (
+        "tools/trueboot/demo/chips.py",
+        ("agent.errors", "platform_adapters.keystores", "trueboot"),
+        None,
+    ),  # it tries blobs
     (
         "tools/trueboot*/*.py",
         ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")
