@@ -29,7 +29,7 @@ def start(agent):
     clock.set_floor(floor)
     if clock.wall() <= floor and hasattr(clock, "set"):
         clock.set(floor)  # TLS looks at the hardware's clock, and not at ours
-        agent.guessed = agent.offset()
+        agent.guessed = agent.module("hold").offset(agent)
     confirmed = platform.slots.state()["confirmed"]
     boot = {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause(), "confirmed": confirmed}
     platform.log("boot", boot)
@@ -96,5 +96,5 @@ def identity_event(agent, event):
             agent.renew_at = 0  # at the next turn that has room for it
         elif command[0] == "rest":
             agent.uplink.hang_up()
-        elif event[0] in ("started", "failed", "lost"):  # between these the running task goes on by itself
+        elif event[0] in ("started", "failed", "lost", "expired"):  # between these the running task goes on by itself
             agent.begin("enrol")

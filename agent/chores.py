@@ -17,6 +17,7 @@ REFUSALS = 2
 FIRST_PAUSE_MS = 60_000  # between two questions, at first
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+WEEK_MS = 7 * DAY_MS
 REST_MS = 60_000  # until the next look, while something else is under way
 
 
@@ -28,6 +29,8 @@ def trouble(agent, error):
         _refused(agent)
     elif error.code == "clock_unset" and hasattr(agent.platform.clock, "set"):
         agent.begin("clock", False)
+    elif error.code == "tls_untrusted":
+        _untrusted(agent)
 
 
 def _refused(agent):
@@ -39,6 +42,14 @@ def _refused(agent):
     uplink.ask_at = now + _jittered(agent, min(FIRST_PAUSE_MS << min(uplink.questions, 12), DAY_MS))
     uplink.questions += 1
     agent.begin("standing")
+
+
+def _untrusted(agent):
+    """Perhaps the CA has another root.  In vain where the HTTPS server is not vouched for either: TLS is never unverified."""
+    uplink, now = agent.uplink, agent.platform.clock.ticks_ms()
+    if agent.update_state["phase"] != TRIAL and (not uplink.roots_asked or now - uplink.roots_asked >= DAY_MS):
+        uplink.roots_asked = now or 1
+        agent.begin("anchors")
 
 
 def due(agent, now):
@@ -56,6 +67,11 @@ def due(agent, now):
     if agent.guessed is not None and not agent.module("hold").clock_is_set(agent):
         agent.begin("clock", True)
         return now + HOUR_MS
+    if not uplink.roots_at:  # spread over a fleet that came up together
+        uplink.roots_at = now + 1 + HOUR_MS * agent.platform.chance.random(1)[0] // 255
+    elif now >= uplink.roots_at:
+        uplink.roots_at = now + _jittered(agent, WEEK_MS)
+        agent.begin("anchors")
     return now + REST_MS
 
 

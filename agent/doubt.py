@@ -2,20 +2,24 @@
 """A dial failed, or came through with a certificate on probation: is it the certificate?  Part of the shell; loaded then.
 
 A server that refuses says so in TLS or in its CONNACK; one that merely is not
-there says nothing about us.  Some do not say it, they hang up: so while a
-certificate is on probation every fourth dial takes the one before, and when
+there says nothing about us.  Some do not say it, they hang up (and of an alert in TLS 1.3 a
+reset of the connection may leave no more): every fourth such time in a row counts.
+While a certificate is on probation every fourth dial takes the one before, and when
 that gets through, the new one is to blame.
 """
 
-from agent.errors import RefusedError
+from agent.errors import RefusedError, UnreachableError
 from agent.uplink import ENROLLED, PROBATION, TRIAL
 
 BLAMED = 3  # see agent/tasks/renew.py
+HANGS_UP = 4
 LOST = ("certificate_lost", "no_key")
 
 
 def refused(agent, label, error):
     state, trouble = agent.identity, agent.module("chores").trouble
+    if error.code == "closed" and agent.uplink.session["failures"] % HANGS_UP == 0:
+        error = UnreachableError("tls_refused", "the server hangs up, again and again")
     if error.code in LOST and label == agent.label():
         agent.identity_event(("lost",))
     elif state["phase"] != PROBATION or label != state["label"]:

@@ -35,12 +35,18 @@ def held(agent, gate):
     return ""
 
 
+def offset(agent):
+    """Seconds of the wall clock at this boot's beginning; another once somebody has set it."""
+    clock = agent.platform.clock
+    return clock.wall() - clock.ticks_ms() // 1000
+
+
 def clock_is_set(agent):
     """A clock at its floor was never set: it stands in 1970, or was told no more than a time that is past.
 
     Nor was one that the agent began with its floor, and that nobody has set since.
     """
-    if agent.guessed is not None and abs(agent.offset() - agent.guessed) < SURE_S:
+    if agent.guessed is not None and abs(offset(agent) - agent.guessed) < SURE_S:
         return False
     return agent.platform.clock.wall() > agent.floor()
 

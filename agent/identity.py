@@ -34,7 +34,8 @@ State: phase, label, tries; since renewals: `before`; `since`, the wall clock wh
  `asked`, a renewal was asked for; `kept`, the spare label's key has been certified and must not be lost
 
 Events: ("started", has_secret) ("registered",) ("key_made",) ("issued", now) ("accepted",) ("failed", code, final)
- ("asked",) ("due",) ("lost",): the certificate in use, or its key, is not there any more ("revoked", reason)
+ ("asked",) ("due",) ("revoked", reason) ("expired",): it was never used
+ ("lost",): the certificate in use, or its key, is not there any more
 Commands: ("save", state, None) ("register",) ("make_key", label) ("enrol", label) ("renew", label) ("retry", tries)
  ("log", event, fields) ("rest",)
 """
@@ -67,6 +68,7 @@ probation started -> probation
 probation accepted -> enrolled
 probation failed -> probation keyed enrolled
 probation lost -> registered probation
+probation expired -> keyed enrolled
 enrolled started -> enrolled
 enrolled accepted -> enrolled
 enrolled failed -> enrolled
@@ -166,6 +168,10 @@ def _probation_failed(state, code, final):
         return state, []
     if state["tries"] + 1 < MAX_PROBATION:
         return _enter(state, [], tries=state["tries"] + 1)
+    return _probation_expired(state, code)
+
+
+def _probation_expired(state, code="expired"):
     if "before" in state:
         return _give_up(state, code)
     return _enter(state, [("enrol", state["label"])], phase=KEYED, tries=0)

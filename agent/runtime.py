@@ -118,23 +118,8 @@ class Agent:
         return self.module("hold").Lock(self, reason)
 
     def status(self):
-        state = self.update_state
-        return {
-            "device": "%s/%s" % (self.config["product_key"], self.config["device_key"]),
-            "version": state["version"],
-            "phase": state["phase"],
-            "waiting": self.waiting,
-            "slot": self.slot,
-            "identity": self.identity["phase"],
-            "revoked": self.identity.get("reason", ""),
-            "online": self.uplink.online,
-            "reports": len(self.reports()),
-            "floor": state["floor"],
-            "freshness": self.record.get("freshness", ""),
-            "image": self.image,
-            "measured": self.when,
-            "below_floor": self.below_floor,
-        }
+        """How the device stands, as a small dict."""
+        return self.module("status").of(self)
 
     # What acts, tasks and the uplink use
 
@@ -181,11 +166,6 @@ class Agent:
     def floor(self):
         """Seconds: no clock is believed that is before it."""
         return max(BUILT, self.record.get("clock", 0))
-
-    def offset(self):
-        """Seconds of the wall clock at this boot's beginning; another once somebody has set it."""
-        clock = self.platform.clock
-        return clock.wall() - clock.ticks_ms() // 1000
 
     def save(self, **changes):
         record = dict(self.record)

@@ -47,6 +47,7 @@ def dial(agent, now):
     uplink.label = label
     platform.log("session.online", {"tls": "mutual"})
     if agent.identity["phase"] == PROBATION:
+        uplink.roots_at = 1  # with each new certificate: now
         agent.module("doubt").accepted(agent, label)
     return 0
 

@@ -53,6 +53,8 @@ class Uplink:
         self.refusals = 0  # in a row, since the last session
         self.questions = 0  # asked because of them
         self.ask_at = 0  # ticks: no question before
+        self.roots_at = 0  # ticks: when the CA's roots are asked for next; 0: not yet known
+        self.roots_asked = 0  # ticks: when they were last, because a server was not vouched for
         self.chore_at = 0  # ticks: when it wants to be called next
 
     @property

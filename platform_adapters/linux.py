@@ -20,7 +20,7 @@ from typing import Any
 
 from agent.errors import DeviceError, MisuseError, RefusedError
 from agent.wire import pem
-from platform_adapters import linux_config, linux_notify, linux_reset, ports
+from platform_adapters import anchored, linux_config, linux_notify, linux_reset, ports
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_http import RequestsHttp
@@ -52,7 +52,8 @@ class Linux:
         self.keys = SoftwareKeys(state + "/keys")
         if self.config.get("keys") == "tpm":
             self._use_tpm(state)
-        net = Net(self.anchors(), self.keys)
+        self._provisioned()  # wrong, it is the configuration that is wrong: now and not later
+        net = Net(self.anchors, self.keys)
         self.mqtt = PahoMqtt(net)
         self.http = RequestsHttp(net, bandwidth_bytes_s=_number(self.config.get("bandwidth_bytes_s")))
         self.clock = Clock()
@@ -71,6 +72,16 @@ class Linux:
         self.floor = tpm_nv.TpmFloor(link)
 
     def anchors(self) -> list[bytes]:
+        return anchored.read(self._provisioned(), self.store)
+
+    def anchors_kept(self) -> list[bytes]:
+        return self.anchors()[len(self._provisioned()) :]
+
+    def keep_anchors(self, kept: list[bytes]) -> None:
+        anchored.write(self._provisioned(), self.store, kept)
+        self.http.forget()
+
+    def _provisioned(self) -> list[bytes]:
         name = self.config["ca_file"]
         data = _read("ca_file", name)
         if data[:1] == b"\x30":  # DER

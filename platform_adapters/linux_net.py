@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 
 from agent.errors import AgentError, MisuseError, RefusedError, UnreachableError
 from platform_adapters.keystores import tls_signer
@@ -33,7 +34,7 @@ _IP_ADDRESS_MISMATCH = 64
 class Net:
     """Makes contexts from the anchors and the key store, and dials with them."""
 
-    def __init__(self, anchors: list[bytes], keys: Keys, limit_s: float = LIMIT_S):
+    def __init__(self, anchors: Callable[[], list[bytes]], keys: Keys, limit_s: float = LIMIT_S):
         self._anchors = anchors
         self._keys = keys
         self.limit_s = limit_s
@@ -44,7 +45,7 @@ class Net:
         context.verify_mode = ssl.CERT_REQUIRED
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            context.load_verify_locations(cadata=b"".join(self._anchors))
+            context.load_verify_locations(cadata=b"".join(self._anchors()))
         except (ssl.SSLError, ValueError) as error:
             raise MisuseError("config", "ca_file holds no usable certificate: %s" % error) from None
         if identity is not None:

@@ -34,7 +34,7 @@ import json
 
 from agent.crypto import p256_sign
 from agent.errors import DeviceError, MisuseError, UnreachableError
-from platform_adapters import bootrecord, pinned
+from platform_adapters import anchored, bootrecord, pinned
 from platform_adapters.filestore import NAME_CHARACTERS
 from platform_adapters.memory_cloud import Http, Mqtt, Peer
 from platform_adapters.memory_power import AFTER, BEFORE, TORN, Illegal, Life, PowerCut, Reset
@@ -147,7 +147,13 @@ class Memory:
         self.http = Http(life)
 
     def anchors(self):
-        return list(self._life.device.anchors)
+        return anchored.read(list(self._life.device.anchors), self.store)
+
+    def anchors_kept(self):
+        return self.anchors()[len(self._life.device.anchors) :]
+
+    def keep_anchors(self, kept):
+        anchored.write(list(self._life.device.anchors), self.store, kept)
 
     def root(self):
         return self._life.device.root

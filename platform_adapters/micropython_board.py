@@ -73,7 +73,18 @@ class Board:
             part.let_go()
 
     def anchors(self):
-        return [self._trusted("ca_file")]
+        from platform_adapters import anchored
+
+        return anchored.read([self._trusted("ca_file")], self.store)
+
+    def anchors_kept(self):
+        return self.anchors()[1:]
+
+    def keep_anchors(self, kept):
+        from platform_adapters import anchored
+
+        anchored.write([self._trusted("ca_file")], self.store, kept)
+        self.http.let_go()  # a connection by the old ones is not kept
 
     def datagram(self, host, port, data):
         from platform_adapters import micropython_udp

@@ -239,7 +239,13 @@ class Platform(Protocol):
     chance: Chance
 
     def anchors(self) -> list[bytes]:
-        """The trust anchors of TLS and of the device's own certificate, in DER."""
+        """The trust anchors of TLS and of the device's own certificate, in DER: the provisioned ones first."""
+
+    def anchors_kept(self) -> list[bytes]:
+        """Those beside the provisioned ones."""
+
+    def keep_anchors(self, kept: list[bytes]) -> None:
+        """From now on these are trusted beside the provisioned ones, until those are others.  Durable when it returns."""
 
     def root(self) -> bytes:
         """The provisioned TUF root metadata, verbatim."""

@@ -36,7 +36,7 @@ def _set(agent, source, seconds):
             return False  # it knew as much
         raise RefusedError("time_before", source + " tells a time before the one that was proven")
     clock.set(seconds)
-    agent.guessed = agent.offset() if bound else None
+    agent.guessed = agent.module("hold").offset(agent) if bound else None
     agent.platform.log("clock.set", {"source": source, "time": seconds})
     return True
 

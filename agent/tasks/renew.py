@@ -25,11 +25,11 @@ NONCE_PATH = "/api/device/v1/nonce"
 
 def run(agent):
     state = agent.identity
-    if state["phase"] == identity.PROBATION:
-        _again(agent)
-        return
     left_ms = 0
     try:
+        if state["phase"] == identity.PROBATION:
+            _again(agent)
+            return
         left_ms, is_due = _look(agent)
         if state["phase"] == identity.ENROLLED:
             if not is_due:
@@ -47,7 +47,17 @@ def later(agent, tries, refused, left_ms=0):
 
 
 def _again(agent):
-    """On probation: what is in use was dialled for once; now the new one."""
+    """On probation: a certificate that ended before it was used; or what is in use was dialled for once, now the new one."""
+    state, platform = agent.identity, agent.platform
+    chain = agent.credentials(state["label"])[1]
+    now_s = platform.clock.wall()
+    why, _, end_ms = life.plan(chain[0], state.get("since", 0), now_s, agent.config["renew_percent"])
+    if not why and now_s * 1000 >= end_ms:
+        agent.renew_at = 0
+        agent.identity_event(("expired",))
+        return
+    if not why:
+        agent.renew_at = min(agent.renew_at, platform.clock.ticks_ms() + max(LEAST_MS, end_ms - now_s * 1000))
     if agent.uplink.online and agent.uplink.label == agent.label() != agent.identity["label"]:
         agent.module("talk").redial(agent)
 
@@ -57,7 +67,7 @@ def _look(agent):
     state, platform = agent.identity, agent.platform
     now_s = platform.clock.wall()
     label, chain = agent.credentials()
-    since = state.get("since", 0) if label == state["label"] else 0
+    since = state.get("since", 0)  # of what is in use, but on probation
     try:
         why, due_ms, end_ms = life.plan(chain[0], since, now_s, agent.config["renew_percent"])
     except RefusedError as error:
@@ -126,7 +136,7 @@ def _statement(agent, label, by, nonce):
 def _failed(agent, error, left_ms):
     refused = isinstance(error, RefusedError)
     agent.log_error(error)
-    if agent.identity["phase"] == identity.ENROLLED:
+    if agent.identity["phase"] in (identity.ENROLLED, identity.PROBATION):
         return  # nothing was begun
     agent.identity_event(("failed", error.code, refused))
     agent.module("chores").trouble(agent, error)

@@ -231,7 +231,8 @@ def test_who_we_are_comes_from_a_file_or_the_environment(server, tmp_path):
 
 @pytest.fixture
 def gateway(server, tmp_path):
-    """HTTPS on loopback with the test server's own certificate; `answers` are given in turn, as (path part, body)."""
+    """HTTPS on loopback with the test server's own certificate; `answers` are given in turn: a body, or a text: the address that
+    it sends its caller to."""
     asked, answers = [], []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -239,8 +240,11 @@ def gateway(server, tmp_path):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append(self.path)
             body = answers.pop(0) if answers else b"{}"
-            body = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(200)
+            elsewhere = body if isinstance(body, str) else ""
+            body = b"" if elsewhere else body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(302 if elsewhere else 200)
+            if elsewhere:
+                self.send_header("Location", elsewhere)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -301,6 +305,12 @@ def test_an_answer_that_is_none_is_said_to_be_none(gateway, answer):
     opened, _, answers = gateway
     answers.append(answer)
     assert code(opened.token) == "enos_answer"
+
+
+def test_no_proof_goes_where_a_gateway_sends_us(gateway):
+    opened, asked, answers = gateway
+    answers += ["/elsewhere", TOKEN]
+    assert code(opened.token) == "enos_answer" and len(asked) == 1
 
 
 def test_a_certificate_for_another_key_is_not_taken(gateway, tmp_path):

@@ -44,7 +44,7 @@ def about(authority, far_end, tmp_path_factory):
 class LinuxNet:
     def __init__(self, about):
         folder = Path(about["folder"])
-        net = Net([(folder / "ca.der").read_bytes()], SoftwareKeys(folder), LIMIT_S)
+        net = Net(lambda: [(folder / "ca.der").read_bytes()], SoftwareKeys(folder), LIMIT_S)
         self.mqtt = PahoMqtt(net)
         self.http = RequestsHttp(net, LIMIT_S)
         self.identity = ("dev", [(folder / "certificate.der").read_bytes()])

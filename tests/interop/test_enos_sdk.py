@@ -5,6 +5,8 @@ Its faults that matter here (enos-decada, 12): `connect` without a callback may 
 CONNECT is told to nobody and tried for ever; it needs ids to be texts and codes to be numbers, and writes codes as texts.
 """
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from enos_sdk import NotInstalled, SdkDevice, installed
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "server"))
 from server_client import Device, Operator, ServerProcess  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 IMAGE = b"an image of somebody else's device" * 50
 TARGET = "app/sim/2.0.0/app.img"
 
@@ -80,6 +83,25 @@ def connected(sdk, first, url, device_key, secret, *identity):
     sdk.tell("connect", url, first["product_key"], device_key, secret, first["ca_file"], *identity)
     sdk.hear("connected")
     return sdk
+
+
+def test_the_pages_example(server, operator, passwords, sdk_python):
+    page = (ROOT / "docs" / "enos-devices.md").read_text()
+    [example] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "from enos" in block]
+    first, secret = server.first, operator.post("/api/v1/devices", {"device_key": "page"})["device_secret"]
+    for url in (plain(first), tls(first["mqtt_activate"])):
+        names = {"URL": url, "PRODUCT_KEY": first["product_key"], "DEVICE_KEY": "page", "DEVICE_SECRET": secret}
+        names["CA_FILE"] = first["ca_file"]
+        code = "\n".join([*(f"{name} = {value!r}" for name, value in names.items()), example])
+        process = subprocess.Popen(
+            [sdk_python, "-I", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        try:
+            assert "200\n" in iter(process.stdout.readline, "")
+        finally:
+            process.kill()
+            process.communicate()
+    assert operator.device("page")["claimed_version"] == "1.0.0"
 
 
 def test_its_whole_life_without_tls(server, operator, passwords, new_sdk):

@@ -24,9 +24,8 @@ from agent.runtime import Agent
 from agent.wire import appimage
 from platform_adapters import memory
 
-KINDS = ("first", "late", "renewed", "expired", "refused", "hung", "asleep")
 MAX_BOOTS = 16
-MAX_STEPS = 1500
+MAX_STEPS = 400
 MAX_CERTIFICATES = 8
 LIFE_S = 1000
 REST_STEPS = 5

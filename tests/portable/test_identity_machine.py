@@ -61,7 +61,15 @@ def test_a_network_fault_never_spends_the_probation():
 def test_every_declared_edge_is_taken_and_no_other():
     table = declared(identity)
     events = [("started", True), ("started", False), ("registered",), ("key_made",), ("issued", 7), ("accepted",)]
-    events += [("failed", "x", True), ("failed", "x", False), ("asked",), ("due",), ("lost",), ("revoked", "x")]
+    events += [
+        ("failed", "x", True),
+        ("failed", "x", False),
+        ("asked",),
+        ("due",),
+        ("lost",),
+        ("expired",),
+        ("revoked", "x"),
+    ]
     edges, seen, queue = set(), set(), [identity.initial()]
     while queue:
         state = queue.pop()

@@ -3,12 +3,13 @@
 
 import hashlib
 import json
+import re
 import threading
 import time
 
 import pytest
 import requests
-from server_client import PATIENCE_S, Device, Operator, ServerThread
+from server_client import PATIENCE_S, ROOT, Device, Operator, ServerThread
 
 from trueboot_server.enos_http import login
 from trueboot_server.enos_http.sessions import HttpSession, Sessions
@@ -135,14 +136,24 @@ def test_the_list_that_a_device_asks_for(operator, device):
     device.log_in(acceptCommandTypes=["CMD_PENDING_INVOKE"])
     assert device.post("ota/device/getversion", {}).json()["data"] == []
     job = operator.post("/api/v1/jobs", {"target": TARGET, "devices": [device.device_key]})
+    assert attempt_of(operator, job)["state"] == "queued"  # it takes no pushes
     [firmware] = device.post("ota/device/getversion", {}).json()["data"]
+    assert (attempt_of(operator, job)["state"], attempt_of(operator, job)["pushes"]) == ("pushed", 0)
     assert firmware["version"] == "2.0.0" and firmware["fileSize"] == len(IMAGE)
-    assert device.commands == []  # it takes none of that kind
+    device.log_in(acceptCommandTypes=["CMD_PENDING_INVOKE"])
+    assert attempt_of(operator, job)["pushes"] == 0
+    device.post("ota/device/inform", {"version": "1.0.0"})
+    assert device.commands == [] and attempt_of(operator, job)["pushes"] == 0
     device.post("ota/device/inform", {"version": "2.0.0"})
-    assert operator.get(f"/api/v1/jobs/{job['id']}")["attempts"][0]["state"] == "claimed"
+    assert attempt_of(operator, job)["state"] == "claimed"
 
 
-def test_a_command_waits_for_the_next_answer_and_its_reply_comes_back(operator, device):
+def attempt_of(operator, job):
+    return operator.get(f"/api/v1/jobs/{job['id']}")["attempts"][0]
+
+
+@pytest.mark.parametrize("code", ["200", 0, None, 200])
+def test_a_command_waits_for_the_next_answer_and_its_reply_comes_back(operator, device, code):
     device.log_in()
     road = f"/api/v1/devices/{device.product_key}/{device.device_key}/commands"
     answers = []
@@ -154,7 +165,7 @@ def test_a_command_waits_for_the_next_answer_and_its_reply_comes_back(operator, 
         device.post("ota/device/getversion", {})
     [(topic, command)] = device.commands
     assert topic == device.sys + "thing/service/reboot" and command["params"] == {"in": 5}
-    device.raw("thing/service/reboot_reply", json.dumps({"id": command["id"], "code": "200", "data": {"ok": 1}}))
+    device.raw("thing/service/reboot_reply", json.dumps({"id": command["id"], "code": code, "data": {"ok": 1}}))
     asker.join(PATIENCE_S)
     assert answers == [{"code": 200, "data": {"ok": 1}, "message": ""}]
 
@@ -171,6 +182,14 @@ def test_bytes_without_an_envelope(operator, device):
     answer = device.raw("thing/model/up_raw", b"\x01\x00\xff")
     assert (answer.status_code, answer.content) == (200, b"")
     assert operator.wait_for("device.raw", device_key=device.device_key)["base64"] == "AQD/"
+
+
+def test_the_pages_example(operator, device, capsys, monkeypatch):
+    page = (ROOT / "docs" / "enos-devices.md").read_text()
+    [example] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "requests" in block]
+    names = {"PRODUCT_KEY": device.product_key, "DEVICE_KEY": device.device_key, "DEVICE_SECRET": device.secret}
+    exec(example, names | {"HTTPS": device.first["https"], "CA_FILE": device.first["ca_file"]})
+    assert capsys.readouterr().out == "200 None\n"
 
 
 # Who is let in
@@ -192,6 +211,7 @@ def test_who_is_not_let_in_learns_nothing(operator, device):
 def test_the_policy_holds_at_login_and_at_every_request(operator, device):
     device.log_in()
     allow(operator, False)
+    assert operator.device(device.device_key)["online"] is False
     try:
         assert refused(device.post("ota/device/inform", {"version": "9"})) == (401, 401)
         assert refused(device.log_in()) == (401, 401)
@@ -205,6 +225,19 @@ def test_a_revoked_device_has_no_session_any_more(operator, device):
     device.log_in()
     operator.post(f"/api/v1/devices/{device.product_key}/{device.device_key}/revoke", {})
     assert refused(device.post("ota/device/inform", {"version": "9"})) == (401, 401)
+
+
+def test_another_secret_ends_the_session(server, operator, device):
+    from trueboot_server.decada import registry
+
+    def change(s):
+        with s.store.transaction() as t:
+            registry.update(t, Identity(device.product_key, device.device_key), device_secret="another")
+
+    device.log_in()
+    server.call(change)
+    assert refused(device.post("ota/device/inform", {"version": "9"})) == (401, 401)
+    assert device.log_in(secret="another").status_code == 200
 
 
 def test_a_certificate_lets_in_where_passwords_do_not_and_only_its_own_device(server, operator, tmp_path):

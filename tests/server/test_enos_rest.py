@@ -324,11 +324,12 @@ def test_one_certificate_is_revoked_and_the_other_works_on(enos, board, key):
 def test_the_last_certificate_takes_the_device_with_it(enos, board, key):
     answer = enos.apply(board, key)
     query = {"action": "revoke", "certSn": answer["data"]["certSN"], **board}  # the documents have it in the query, too
-    assert enos.call("POST", CERTIFICATES, query, {"reason": 1}).json()["code"] == 0
+    assert enos.call("POST", CERTIFICATES, query, {"reason": 5}).json()["code"] == 0
     found = enos.get(board)["data"]
     assert found["status"] == "disable" and "deviceSecret" not in found
-    refused = enos.apply(board, key)
-    assert refused["code"] == 99400 and "revoked" in refused["msg"]
+    for refused in (enos.apply(board, key), enos.apply(board, EC), renew(enos, board, answer)):
+        assert refused["code"] == 99400 and "the device is revoked" in refused["msg"]
+    assert len(enos.list(board)["data"]) == 1
 
 
 @pytest.mark.parametrize("reason", [2, 7, 8, 10, -1, "1", None, True, 1.0])
@@ -505,7 +506,7 @@ def test_an_apply_that_was_cut_anywhere_is_asked_for_again(enos, board, key, ser
     def failing(*_arguments):
         raise OSError("the disk is full")
 
-    for owner, name in ((Authority, "issue"), (registry, "store_certificate"), (registry, "certificate")):
+    for owner, name in ((Authority, "issue"), (registry, "store_certificate"), (registry, "update")):
         kept = getattr(owner, name)
         setattr(owner, name, failing)
         try:

@@ -187,17 +187,19 @@ def test_a_database_of_a_newer_server(tmp_path):
     assert code == 78 and "newer server" in one_line(text)
 
 
-@pytest.mark.parametrize("name", ["ca.pem", "private/ca-key.pem"])
+@pytest.mark.parametrize("name", ["ca.pem", "private/issuing.pem"])
 def test_a_lost_ca_is_not_replaced_behind_the_devices_backs(tmp_path, name):
     ServerProcess(tmp_path / "state").stop()
-    (tmp_path / "state" / name).unlink()
+    lost = tmp_path / "state" / name
+    (lost if lost.exists() else lost.with_name("ca-key.pem")).unlink()
     code, text = start("--dev", "--state", tmp_path / "state")
     assert code == 78 and "backup" in one_line(text)
 
 
 def test_a_ca_key_that_is_not_the_cas(tmp_path):
     ServerProcess(tmp_path / "state").stop()
-    (tmp_path / "state/private/ca-key.pem").write_bytes((tmp_path / "state/private/online.pem").read_bytes())
+    for name in ("ca-key.pem", "issuing.pem"):
+        (tmp_path / "state/private" / name).write_bytes((tmp_path / "state/private/online.pem").read_bytes())
     assert start("--dev", "--state", tmp_path / "state")[0] == 78
 
 

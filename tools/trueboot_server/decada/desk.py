@@ -63,7 +63,7 @@ class DecadaDesk:
                 return [_activation(identity, registry.known_device(t, identity))]
             registry.update(t, identity, last_seen=t.now)
             t.event("device.online", identity)
-        return self._due(identity, _AT_CONNECT)
+        return self._due(identity, _AT_CONNECT) if admitted.upgrades else []
 
     def arrived(self, admitted: Admitted, topic: str, payload: bytes) -> list[Message]:
         if admitted.activation:
@@ -83,7 +83,8 @@ class DecadaDesk:
         except uplink.Declined as declined:
             return [_answer(topic, message.id, declined.code, declined.message)]
         answers = [_answer(topic, message.id, envelope.OK, "", data)]
-        return answers + (self._due(identity, _AT_INFORM) if path == "ota/device/inform" else [])
+        rests = path == "ota/device/inform" and admitted.upgrades
+        return answers + (self._due(identity, _AT_INFORM) if rests else [])
 
     def gone(self, identity: Identity, reason: str) -> None:
         with self._store.transaction() as t:
@@ -103,7 +104,7 @@ class DecadaDesk:
 
     def push_due(self, identity: Identity) -> None:
         """Push what waits for a device, if it is connected."""
-        if self.online(identity):
+        if self.endpoint.online(identity) or self.http.takes_upgrades(identity):
             for message in self._due(identity, _AT_CONNECT):
                 # Refused by a full queue: the attempt is pushed again at the next connect.
                 self.push(identity, message.topic, message.payload)

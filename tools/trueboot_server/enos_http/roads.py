@@ -18,7 +18,6 @@ from ..https.parts import PARTS, Parts
 from ..https.repository import send
 from ..https.request import address, device_of, read_body, read_object, refuse_guessing
 from ..mqtt import topics
-from ..mqtt.desk import Admitted
 from ..names import Identity
 from . import login
 from .sessions import HttpSession
@@ -59,7 +58,7 @@ async def log_in(request: web.Request) -> web.Response:
     session_id = parts.desk.http.open(session)
     if session_id is None:
         return _answer(503, TOO_MANY, "no room for another session", headers={"Retry-After": "60"})
-    for message in parts.desk.connected(Admitted(identity)):
+    for message in parts.desk.connected(session.admitted):
         parts.desk.http.push(identity, message.topic, message.payload)
     return _answer(200, envelope.OK, "", {"sessionId": session_id}, _command(session))
 
@@ -74,7 +73,7 @@ async def publish(request: web.Request) -> web.Response:
         return _answer(429, TOO_MANY, "too many messages", headers={"Retry-After": "1"})
     payload = await read_body(request, parts.limits.packet_bytes)
     body = b""
-    for message in parts.desk.arrived(Admitted(session.identity), topic, payload):
+    for message in parts.desk.arrived(session.admitted, topic, payload):
         if message.topic == topic + "_reply":
             body = message.payload
         else:

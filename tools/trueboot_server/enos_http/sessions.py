@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ..limits import Limits
-from ..mqtt.desk import Message
+from ..mqtt.desk import Admitted, Message
 from ..names import Identity
 
 UPGRADES, INVOCATIONS = "CMD_OTA_UPGRADE", "CMD_PENDING_INVOKE"
@@ -35,6 +35,10 @@ class HttpSession:
         self.heard = 0.0
         self.waiting: deque[Message] = deque()
         self.allowance = 0.0  # messages that may come now
+
+    @property
+    def admitted(self) -> Admitted:
+        return Admitted(self.identity, by_password=not self.certified, upgrades=UPGRADES in self.accepts)
 
     def next_command(self) -> Message | None:
         return self.waiting.popleft() if self.waiting else None
@@ -74,6 +78,10 @@ class Sessions:
 
     def online(self, identity: Identity) -> bool:
         return self._of(identity) is not None
+
+    def takes_upgrades(self, identity: Identity) -> bool:
+        session = self._of(identity)
+        return session is not None and UPGRADES in session.accepts
 
     def push(self, identity: Identity, topic: str, payload: bytes) -> bool:
         session = self._of(identity)
