@@ -20,7 +20,7 @@ from ..names import Identity
 from ..proofs import FailedProofs
 from ..store import Store, Transaction
 from ..tickets import Tickets
-from . import admission, envelope, jobs, login, registry, uplink
+from . import admission, envelope, jobs, login, registry, replacement, uplink
 from .commands import Commands
 
 _RAW = "thing/model/up_raw"
@@ -116,7 +116,7 @@ class DecadaDesk:
 
     def replace(self, identity: Identity, tpm_too: bool) -> None:
         with self._store.transaction() as t:
-            registry.replace(t, identity, tpm_too)
+            replacement.replace(t, identity, tpm_too)
         self._end(identity, "replaced")
 
     def revoke_serial(self, serial: str, reason: int = 0) -> None:
