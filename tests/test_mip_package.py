@@ -78,6 +78,11 @@ def test_the_index_has_all_that_a_board_needs(index):
     assert facts["files"] == len(compiled) and facts["mpy_bytes"] == sum(map(len, compiled.values()))
 
 
+def test_the_codec_over_umqtt_comes_alone(index):
+    assert list(files_of(index[0], "6", "trueboot-umqtt")) == ["lib/platform_adapters/micropython_umqtt.mpy"]
+    assert files_of(index[0], "py", "trueboot-umqtt")["lib/" + mip.UMQTT] == (ROOT / mip.UMQTT).read_bytes()
+
+
 def test_the_example_is_a_whole_image_with_its_note(index):
     files = files_of(index[0], "6", "trueboot-example")
     assert files == files_of(index[0], "py", "trueboot-example")
