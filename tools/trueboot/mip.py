@@ -73,6 +73,7 @@ def example(hardware: str, version: str = EXAMPLE_VERSION) -> dict[str, bytes]:
 
 def write_index(out: Path, hardware: str, version: str) -> dict[str, Any]:
     """Fill the folder `out`; says how much is in it."""
+    out.mkdir(parents=True, exist_ok=True)
     root = mpy.source_tree()
     plain = {name: path.read_bytes() for name, path in sources(root).items()}
     packages = {
