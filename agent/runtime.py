@@ -118,23 +118,8 @@ class Agent:
         return self.module("hold").Lock(self, reason)
 
     def status(self):
-        state = self.update_state
-        return {
-            "device": "%s/%s" % (self.config["product_key"], self.config["device_key"]),
-            "version": state["version"],
-            "phase": state["phase"],
-            "waiting": self.waiting,
-            "slot": self.slot,
-            "identity": self.identity["phase"],
-            "revoked": self.identity.get("reason", ""),
-            "online": self.uplink.online,
-            "reports": len(self.reports()),
-            "floor": state["floor"],
-            "freshness": self.record.get("freshness", ""),
-            "image": self.image,
-            "measured": self.when,
-            "below_floor": self.below_floor,
-        }
+        """How the device stands, as a small dict."""
+        return self.module("status").of(self)
 
     # What acts, tasks and the uplink use
 
