@@ -22,6 +22,8 @@ KEYS = {
     "root_file": (str, "root.json"),
     "hardware": (str, None),
     "state": (str, "state"),
+    "keys": (str, "software"),
+    "tpm": (str, ""),
     "slots": (str, "slots"),
     "slots_kind": (str, ""),
     "consent_download": (str, "yes"),
@@ -37,6 +39,7 @@ KEYS = {
     "trial_timeout_ms": (int, 120_000),
     "trial_boots": (int, 5),
     "keepalive_s": (int, 60),
+    "renew_percent": (int, 66),
     "log": (str, "json"),
     "reset": (str, "exec"),
 }
@@ -47,6 +50,7 @@ CHOICES = {
     "consent_remote": ("no", "accept"),
     "window_gates": ("activate", "both"),
     "log": ("json", "text"),
+    "keys": ("software", "tpm"),
     "slots_kind": ("", "app", "firmware", "system"),
     "reset": ("exec", "exit"),
     "crl": ("auto", "off"),
@@ -57,14 +61,18 @@ BOUNDS = {
     "trial_boots": (1, 10),
     "keepalive_s": (10, 300),
     "bandwidth_bytes_s": (0, 1 << 30),
+    "renew_percent": (10, 95),
 }
 ENCODINGS = ("deflate", "patch")  # of images on their way; see agent/wire/encoded.py
 LEAST_BANDWIDTH_BYTES_S = 1024
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 
-def check(given):
-    """A complete configuration from `given`, or MisuseError("config") that names the key and what to do."""
+def check(given, keys=None):
+    """A complete configuration from `given`, or MisuseError("config") that names the key and what to do.
+
+    `keys`: the platform's key store, of which more may be asked than it can do.
+    """
     config = {}
     for name in given:
         if name not in KEYS:
@@ -81,6 +89,8 @@ def check(given):
         if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
             raise MisuseError("config", "key %s must be from %d to %d" % ((name,) + BOUNDS[name]))
         config[name] = value
+    if config["keys"] == "tpm" and keys and not hasattr(keys, "attest_begin"):
+        raise MisuseError("config", 'this platform has no TPM: key keys must be "software"')
     for name in ("product_key", "device_key"):
         value = config[name]
         # The characters and the length that EnOS gives a key; they also keep a CN and a topic unambiguous.

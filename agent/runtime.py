@@ -16,7 +16,7 @@ Rules kept:
 
 import json
 
-from agent import BUILT, outbox
+from agent import outbox
 from agent.clouds.decada import Decada
 from agent.errors import AgentError, DeviceError
 from agent.loaded import Modules
@@ -36,7 +36,7 @@ class Agent:
         self._modules = Modules(getattr(platform, "passing", ()))
         self.module, self.let_go = self._modules.get, self._modules.let_go
         self.platform = platform
-        self.config = self.module("config").check(platform.config)
+        self.config = self.module("config").check(platform.config, platform.keys)
         self.cloud = Decada(self.config["product_key"], self.config["device_key"])
         self.chunk = getattr(platform, "chunk", 4096)
         self.healthy = healthy
@@ -56,9 +56,9 @@ class Agent:
         self.when = ""  # it was measured last: see `tasks.measure`
         self.security = None  # of the running image, as its note says; known with the image
         self._measure = 0  # ticks: when it is measured next
+        self.renew_at = 0  # ticks: when the certificate's life is looked at next
         self.download = None  # what the tries of a download know of each other, see `tasks.fetch`
         self.verified = ""  # hash of the image that was read back from the spare slot since this boot
-        self.guessed = None  # the clock's offset, where it stands but at its floor; see `hold.clock_is_set`
         self.uplink = Uplink(self)
         self.forget()
 
@@ -177,10 +177,6 @@ class Agent:
         """Whether what runs is below the security floor, as after a boot loader's fallback: then it may only update."""
         return self.security is not None and self.security < self.update_state["floor"]
 
-    def floor(self):
-        """Seconds: no clock is believed that is before it."""
-        return max(BUILT, self.record.get("clock", 0))
-
     def save(self, **changes):
         record = dict(self.record)
         record.update(changes)
@@ -194,13 +190,17 @@ class Agent:
         stored = self.platform.store.load("secret")
         return stored.decode() if stored else self.config["device_secret"]
 
-    def credentials(self):
-        """(label, chain) for a mutual-TLS connection."""
-        label = self.identity["label"]
-        certificate = self.platform.store.load("cert." + label)
-        if certificate is None:
+    def label(self):
+        """Of the key and the certificate in use: during a renewal the ones before."""
+        return self.identity.get("before") or self.identity["label"]
+
+    def credentials(self, label=None):
+        """(label, chain) for a mutual-TLS connection; the chain is leaf first, without the anchor."""
+        label = label or self.label()
+        chain = self.platform.store.load("cert." + label)
+        if chain is None:
             raise DeviceError("certificate_lost", "no certificate under the label " + label)
-        return label, [certificate]
+        return label, self.module("wire.elements").split(chain)
 
     def progress(self, done, total, release):
         self.platform.log("update.progress", {"version": release["version"], "done": done, "total": total})
@@ -291,6 +291,8 @@ class Agent:
         ):
             self._measure = clock.ticks_ms() + DAY_MS
             self.begin("measure", "daily")
+        if self.image and self.uplink.may_renew(self._tasks):
+            self.begin("renew")
         self.platform.power.feed()
         look = 0  # when the uplink is tended next
         while True:

@@ -20,6 +20,7 @@ from functools import partial
 
 import allocations
 import deltas
+import enrol
 import heap
 import imports
 import sizes
@@ -40,6 +41,7 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "crypto": crypto.crypto,
     "trust": trust.trust,
     "deltas": deltas.deltas,
+    "enrol": enrol.enrol,
 }
 ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas")
 ROW = "{:<12} {:<38} {:>16} {:>16} {:>7}  {:<15} {}"

@@ -37,6 +37,7 @@ options.defaults(adapter="pico_w")
 package("agent", base_path="..")
 package("platform_adapters", files=EVERY_BOARD + ADAPTERS[options.adapter], base_path="..")
 module("main.py")
+module("wifi.py")
 if options.adapter == "pico_w":
     module("boot.py")
     module("bootrecord.py", base_path="../platform_adapters")

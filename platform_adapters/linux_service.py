@@ -238,6 +238,7 @@ def status(path: str | None, as_json: bool) -> int:
         "identity": standing(told),
         "release": note(slots, slot),
         "freshness": told.get("freshness", ""),
+        "key": key(config, told),
         "journal": told,
     }
     if as_json:
@@ -276,6 +277,21 @@ def note(slots: str, slot: str) -> dict[str, Any] | None:
             return json.load(file)
     except (OSError, ValueError):
         return None
+
+
+def key(config: dict[str, Any], told: dict[str, Any]) -> str:
+    """Where the device's key is, in words; no TPM is asked, which an agent may be talking to."""
+    identity = told.get("identity") or {}
+    label = identity.get("before") or identity.get("label", "a")
+    in_tpm = config.get("keys") == "tpm"
+    file = os.path.join(config["state"], "keys", label + (".tpm" if in_tpm else ".pem"))
+    if not os.path.exists(file):
+        return "none yet"
+    if in_tpm:
+        from platform_adapters.keystores.tpm_link import DEFAULT
+
+        return "in the TPM at %s, which alone can use %s" % (config.get("tpm") or DEFAULT, file)
+    return "in the file %s" % file
 
 
 def journal(state: str) -> dict[str, Any]:

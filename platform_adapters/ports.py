@@ -12,6 +12,7 @@ device's own parts, `MisuseError` for a wrong call.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -100,6 +101,33 @@ class Keys(Protocol):
         """ECDSA with SHA-256 over `message`; r and s, 32 bytes each, big-endian (RFC 7518, 3.4)."""
 
     def drop(self, label: str) -> None: ...
+
+    def attach(self, context: ssl.SSLContext, label: str, chain: list[bytes]) -> None:
+        """CPython only.  Key and chain (DER, leaf first) become what `context` shows of itself; ssl.SSLError when they do
+        not fit, DeviceError("tls_road") when this machine has no way to use the key for TLS."""
+
+    def tls_road(self) -> str:
+        """CPython only.  How TLS uses the keys here: "file", "signer" or "provider"."""
+
+    # Where the key can be attested (a TPM), the two halves of it; see agent/tasks/attest.py:
+    # Optional: def attest_begin(self, label: str, nonce: str, binding: bytes) -> dict[str, Any]
+    #     Certificates and publics of the TPM's keys, and its statement that the key under `label` lives in it; the
+    #     statement holds SHA-256(nonce, 0x00, binding).  Bytes are in base64, names as on the wire.
+    # Optional: def activate_credential(self, credential: bytes, secret: bytes) -> bytes
+    #     What only the TPM of the last `attest_begin` can read.
+    # Where certificates outlive a lost file:
+    # Optional: def keep(self, label: str, chain: bytes) -> None
+    #     The chain was accepted by a server: remember it.  The store gives it back when its file is lost.
+
+
+class Floor(Protocol):
+    """Optional port `floor`: a security floor that no restored backup takes back."""
+
+    def read(self) -> int:
+        """0 before the first `raise_to`."""
+
+    def raise_to(self, floor: int) -> None:
+        """Never lowers it."""
 
 
 class Mqtt(Protocol):

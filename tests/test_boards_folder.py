@@ -169,7 +169,7 @@ def test_a_manifest_freezes_what_the_board_needs_and_no_more(name, port):
     assert all(manifest.files[path] == ROOT / path for path in wanted)
     tops = {path for path in manifest.files if "/" not in path}
     firmwares = ABOUT[name]["slots"][0]["kind"] == "firmware"
-    assert tops == {"main.py"} | (set() if firmwares else {"boot.py", "bootrecord.py"})
+    assert tops == {"main.py", "wifi.py"} | (set() if firmwares else {"boot.py", "bootrecord.py"})
 
 
 def test_what_a_board_needs():

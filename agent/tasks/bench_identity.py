@@ -15,9 +15,10 @@ device had enrolled by itself.  No agent may run meanwhile.
 
 import json
 
-from agent import identity, journal
+from agent import BUILT, identity, journal
 from agent.clouds import est
 from agent.errors import MisuseError, RefusedError
+from agent.tasks.certificate import MAX_CHAIN_BYTES
 from agent.wire import pem
 
 MAX_CHARS = 8 * 1024
@@ -32,7 +33,7 @@ def csr(platform, config, subject=""):
         kind, _, text = part.partition("=")
         before.append((kind.strip(), text.strip()))
 
-    state = _state(platform)
+    state = _state(journal.load(platform.store))
     label, keys = state["label"], platform.keys
     if state["phase"] in _NEXT:
         keys.make(label)
@@ -46,10 +47,11 @@ def accept(platform, config, text):
     """The phase that the identity is in now.  RefusedError("certificate") or ("bench_document"), MisuseError: nothing has
     changed then."""
     secret, text = _read(config, text)
-    state, store = _state(platform), platform.store
+    store = platform.store
+    record = journal.load(store)
+    state = _state(record)
     label = state["label"]
-    chain = _checked(platform, label, text)
-    data = b"".join(chain)
+    data = _checked(platform, record, label, text)
     if state["phase"] not in _NEXT:
         if store.load("cert." + label) != data:
             raise MisuseError("has_certificate", "the device has another certificate, and renews it by itself")
@@ -62,18 +64,20 @@ def accept(platform, config, text):
         )
     store.save("cert." + label, data)
     while state["phase"] in _NEXT:
-        state, commands = identity.step(state, _NEXT[state["phase"]])
+        event = _NEXT[state["phase"]]
+        if event[0] == "issued":
+            event = ("issued", platform.clock.wall())
+        state, commands = identity.step(state, event)
         for command in commands:
             if command[0] == "log":
                 platform.log(command[1], command[2])
-    record = journal.load(store)
     record["identity"] = state
     journal.save(store, record)
     return state["phase"]
 
 
-def _state(platform):
-    return journal.load(platform.store).get("identity") or identity.initial()
+def _state(record):
+    return record.get("identity") or identity.initial()
 
 
 def _read(config, text):
@@ -95,11 +99,16 @@ def _read(config, text):
     return secret, certificate
 
 
-def _checked(platform, label, text):
+def _checked(platform, record, label, text):
+    """The chain, as a record holds it."""
     from agent.crypto.verify import Whole
 
     def verify(key_type, scheme, issuer, data, signature):
         return platform.verify(key_type, scheme, issuer, Whole(data), signature)
 
     public = platform.keys.public(label)
-    return est.check(pem.decode_all(text, "CERTIFICATE"), public, platform.anchors(), verify)
+    floor = max(BUILT, record.get("clock", 0))
+    data = b"".join(est.check(pem.decode_all(text, "CERTIFICATE"), public, platform.anchors(), verify, floor))
+    if len(data) > MAX_CHAIN_BYTES:
+        raise RefusedError("certificate", "its chain is larger than %d bytes" % MAX_CHAIN_BYTES)
+    return data

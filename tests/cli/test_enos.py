@@ -231,7 +231,8 @@ def test_who_we_are_comes_from_a_file_or_the_environment(server, tmp_path):
 
 @pytest.fixture
 def gateway(server, tmp_path):
-    """HTTPS on loopback with the test server's own certificate; `answers` are given in turn, as (path part, body)."""
+    """HTTPS on loopback with the test server's own certificate; `answers` are given in turn: a body, or a text: the address that
+    it sends its caller to."""
     asked, answers = [], []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -239,8 +240,11 @@ def gateway(server, tmp_path):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append(self.path)
             body = answers.pop(0) if answers else b"{}"
-            body = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(200)
+            elsewhere = body if isinstance(body, str) else ""
+            body = b"" if elsewhere else body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(302 if elsewhere else 200)
+            if elsewhere:
+                self.send_header("Location", elsewhere)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -303,6 +307,12 @@ def test_an_answer_that_is_none_is_said_to_be_none(gateway, answer):
     assert code(opened.token) == "enos_answer"
 
 
+def test_no_proof_goes_where_a_gateway_sends_us(gateway):
+    opened, asked, answers = gateway
+    answers += ["/elsewhere", TOKEN]
+    assert code(opened.token) == "enos_answer" and len(asked) == 1
+
+
 def test_a_certificate_for_another_key_is_not_taken(gateway, tmp_path):
     from trueboot import enos_board
 
@@ -338,3 +348,55 @@ def test_the_vector_of_the_protocol():
     query = {"action": "apply", "orgId": "o1", "productKey": "pk1", "deviceKey": "dk1"}
     made = enos.signature("tok1", query, b'{"csr":"X","validDay":365}', "1572574909697", "sk1")
     assert made == "2a962f4858525e5dc3eed712004a4a12d43f098b26a8027e045609a0e8b3335e"
+
+
+class Cut(BaseException):
+    """The power of the bench's machine."""
+
+
+def test_a_road_that_was_cut_anywhere_is_walked_again(server, tmp_path, monkeypatch):
+    """Before and after every request and every file: then the same command ends as if nothing had been."""
+    from trueboot import enos_board
+
+    names = ("org_id", "access_key", "secret_key", "ca_file")
+    account = enos.Account(server["https"], **{name: server[name] for name in names})
+    acts = [0, 0, ""]  # done, to be cut at, and how
+
+    def watched(act):
+        def whole(*arguments, **named):
+            acts[0] += 1
+            if acts[0] == acts[1] and acts[2] == "before":
+                raise Cut
+            result = act(*arguments, **named)
+            if acts[0] == acts[1]:
+                raise Cut
+            return result
+
+        return whole
+
+    monkeypatch.setattr(enos.Enos, "_send", watched(enos.Enos._send))
+    monkeypatch.setattr(enos_board, "write_new", watched(enos_board.write_new))
+
+    def walk(name, number, how):
+        acts[:] = [0, number, how]
+        device = {"productKey": server["product_key"], "deviceKey": name}
+        csr = enos_board.read_csr(str(tmp_path / f"{name}.csr"))
+        about = {"timezone": "+00:00", "deviceName": {"defaultValue": name}}
+        return enos_board.provision(enos.Enos(account), device, csr, tmp_path / name, about, 0)
+
+    csr_file(tmp_path, "cut-0.csr")
+    walk("cut-0", 0, "")
+    count = acts[0]
+    assert count == 6  # token, get, create, apply; two files
+    for number in range(1, count + 1):
+        for how in ("before", "after"):
+            name = f"cut-{number}-{how}"
+            csr_file(tmp_path, name + ".csr")
+            with pytest.raises(Cut):
+                walk(name, number, how)
+            document = tmp_path / name / "device.json"
+            assert document.exists() == ((number, how) == (count, "after"))
+            made = walk(name, 0, "")
+            assert json.loads(document.read_text()) == made and made["device_secret"]
+            listed = enos.Enos(account).certificates("list", {"productKey": made["product_key"], "deviceKey": name})
+            assert [one["certSN"] for one in listed] == [made["cert_sn"]]

@@ -74,9 +74,11 @@ class SdkDevice:
     def hear(self, said):
         """The next thing of this kind that the SDK says."""
         try:
-            return self._queue(said).get(timeout=PATIENCE_S)
+            what = self._queue(said).get(timeout=PATIENCE_S)
         except queue.Empty:
-            raise AssertionError(f"no {said!r}; errors: {list(self._queue('error').queue)}") from None
+            raise AssertionError(f"the SDK does not say {said!r}") from None
+        assert "error" not in what, what
+        return what
 
     def ask(self, verb, *given):
         """What the SDK made of the server's answer to one request."""

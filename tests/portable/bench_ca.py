@@ -15,7 +15,7 @@ def name(text):
     return der.sequence(der.tlv(der.SET, der.sequence(der.oid("2.5.4.3"), der.tlv(der.UTF8_STRING, text.encode()))))
 
 
-def certificate(subject, point, issuer="bench CA", secret=ROOT_SECRET, is_ca=False, serial=5):
+def certificate(subject, point, issuer="bench CA", secret=ROOT_SECRET, is_ca=False, serial=5, end=b"460101000000Z"):
     extensions = b""
     if is_ca:
         critical = b"\x01\x01\xff"
@@ -33,7 +33,7 @@ def certificate(subject, point, issuer="bench CA", secret=ROOT_SECRET, is_ca=Fal
         der.integer(serial),
         _ALGORITHM,
         name(issuer),
-        der.sequence(der.tlv(_TIME, b"260101000000Z"), der.tlv(_TIME, b"460101000000Z")),
+        der.sequence(der.tlv(_TIME, b"260101000000Z"), der.tlv(_TIME, end)),
         name(subject),
         ecdsa.public_to_der(point),
         extensions,

@@ -4,6 +4,7 @@
 import sys
 
 import remembered
+import vectors
 from agent.runtime import Agent
 from platform_adapters import memory
 from tuf_repo import digest
@@ -29,7 +30,7 @@ def device(cloud, root, now, factory, **record):
     made.install("a", factory, {"version": "1.0.0", "sha256": digest(factory), "security": 0})
     platform = made.power_on()
     platform.keys.make("a")
-    platform.store.save("cert.a", b"certificate")
+    platform.store.save("cert.a", vectors.CERTIFICATE)
     agent = Agent(platform)
     agent.record["boot"] = 0
     agent.save(identity={"phase": "enrolled", "label": "a", "tries": 0}, **record)

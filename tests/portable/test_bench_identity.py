@@ -132,6 +132,7 @@ def test_what_does_not_fit_changes_nothing():
         (document(issue(made, secret=bytes(31) + b"\x07")), "certificate"),
         (document(issue(made, issuer="another CA")), "certificate"),
         (document(issue(made, is_ca=True)), "certificate"),
+        (document(issue(made, end=b"260201000000Z")), "certificate"),  # over before this agent was built
         (document(""), "certificate"),
         (document(good.replace("M", "!")), "pem"),
         (document(good, device_key="dk2"), "bench_document"),

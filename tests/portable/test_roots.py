@@ -3,7 +3,7 @@
 
 import binascii
 
-import authority
+import certificates_by_hand as authority
 import decada_cloud
 import enrolled
 import remembered
@@ -12,7 +12,7 @@ from agent import chores
 from agent.errors import RefusedError
 from agent.runtime import Agent
 from agent.wire import roots
-from authority import certificate, key, root
+from certificates_by_hand import certificate, key, root
 from platform_adapters import memory
 from test_offers import FACTORY
 from test_revocation import events

@@ -429,12 +429,13 @@ class Raw:
 
     def __init__(self, url, ca_file, identity=None):
         at = urllib.parse.urlsplit(url)
+        self.socket = socket.create_connection((at.hostname, at.port), PATIENCE_S)
+        if at.scheme == "mqtt":  # without TLS
+            return
         context = ssl.create_default_context(cafile=ca_file)
         if identity:
             context.load_cert_chain(*identity)
-        self.socket = context.wrap_socket(
-            socket.create_connection((at.hostname, at.port), PATIENCE_S), server_hostname=at.hostname
-        )
+        self.socket = context.wrap_socket(self.socket, server_hostname=at.hostname)
 
     def send(self, data):
         self.socket.sendall(data)

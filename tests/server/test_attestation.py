@@ -8,6 +8,7 @@ import struct
 import pytest
 import requests
 import software_tpm as tpm
+from attesting import AttestingDevice
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
@@ -37,26 +38,13 @@ def server(running):
     return running
 
 
-class TpmDevice(Device):
+class TpmDevice(AttestingDevice):
+    """With a TPM in software."""
+
     def __init__(self, first, device_key, folder, kind="ecc", maker=MAKER):
         super().__init__(first, device_key, folder)
         self.tpm = tpm.SoftwareTpm(maker, kind)
         self.key = self.tpm.key.private
-        self.name = f"{self.product_key}/{device_key}"
-        self.by_certificate = False
-
-    def ask(self, path, body=None):
-        with requests.Session() as session:
-            session.trust_env = False
-            if self.by_certificate:
-                session.cert = self.identity
-            else:
-                session.auth = (self.device_key, self.device_secret)
-            url = self.first["https"] + "/api/device/v1/" + path
-            return session.post(url, json=body, verify=self.ca_file, timeout=PATIENCE_S)
-
-    def nonce(self):
-        return self.ask("nonce").json()["nonce"]
 
     def request(self):
         return base64.b64decode(csr(self.key, self.name))
@@ -68,9 +56,6 @@ class TpmDevice(Device):
     def open(self, begun):
         told = begun.json()
         return self.tpm.activate(base64.b64decode(told["credential"]), base64.b64decode(told["secret"]))
-
-    def finish(self, begun, secret):
-        return self.ask("attest/" + begun.json()["session"], {"secret": base64.b64encode(secret).decode()})
 
     def attest(self):
         begun = self.begin()

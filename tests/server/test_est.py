@@ -449,3 +449,27 @@ def test_a_key_that_was_compromised_gets_no_certificate_again(operator, enrolled
     secret = operator.post(f"/api/v1/devices/{enrolled.product_key}/{enrolled.device_key}/replace", {})["device_secret"]
     assert error(enrolled.post_csr(csr(enrolled.key), secret=secret)) == (403, "revoked_key")
     assert enrolled.post_csr(csr(new_key()), secret=secret).status_code == 200
+
+
+# Cuts
+
+
+def test_a_renewal_that_fails_anywhere_changes_nothing_and_may_be_repeated(server, enrolled):
+    from trueboot_server.ca import Authority
+    from trueboot_server.decada import registry
+
+    def failing(*_arguments, **_more):
+        raise OSError("the disk is full")
+
+    new, before = new_key(), rows(server, enrolled)
+    request = csr(new)
+    for owner, name in ((Authority, "issue"), (registry, "store_certificate"), (registry, "update")):
+        kept = getattr(owner, name)
+        setattr(owner, name, failing)
+        try:
+            answer = post(enrolled, "simplereenroll", request, identity=enrolled.identity)
+        finally:
+            setattr(owner, name, kept)
+        assert error(answer) == (500, "internal") and "disk" not in answer.text
+        assert rows(server, enrolled) == before
+    assert post(enrolled, "simplereenroll", request, identity=enrolled.identity).status_code == 200

@@ -115,7 +115,7 @@ def crls(api: Api) -> bytes:
 
 
 def issue_server(api: Api, names: list[str], folder: Path) -> dict[str, Any]:
-    """key.pem and chain.pem in `folder`; the key is made here and stays here."""
+    """key.pem, chain.pem and trusted.pem (to check clients by) in `folder`; the key is made here and stays here."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -130,6 +130,7 @@ def issue_server(api: Api, names: list[str], folder: Path) -> dict[str, Any]:
         raise Problem("file_unusable", f"{folder} cannot be made.", error.strerror or str(error)) from None
     write_new(folder / "key.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
     write_new(folder / "chain.pem", made["chain"].encode())
+    write_new(folder / "trusted.pem", made["trusted"].encode())
     return {"serial": made["serial"], "not_after": made["not_after"], "folder": str(folder)}
 
 

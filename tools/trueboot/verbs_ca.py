@@ -109,7 +109,12 @@ def ca_issue_server(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="DNS names or addresses; the first is its name.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="For key.pem and chain.pem.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="For key.pem, chain.pem and trusted.pem (whom it trusts)."
+        ),
+    ],
     server: ServerOption = "",
     ca: CaOption = "",
     token: TokenOption = "",

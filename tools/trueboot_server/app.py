@@ -64,6 +64,13 @@ class Options:
 
 def check(options: Options) -> None:
     """StartError for options that cannot be meant."""
+    if options.plain_mqtt_host not in _LOOPBACK and not options.plain_mqtt_host.startswith(_UNENCRYPTED):
+        raise StartError(
+            EXIT_CONFIG,
+            f"--plain-mqtt-host {options.plain_mqtt_host} leaves this machine",
+            "everybody on the way can read and repeat what devices without TLS say, their secrets' proofs included",
+            f"Leave it out, or say that you mean it: --plain-mqtt-host {_UNENCRYPTED}{options.plain_mqtt_host}",
+        )
     outside = [host for host in (options.host, options.plain_mqtt_host) if host not in _LOOPBACK]
     if options.dev and outside:
         raise StartError(
@@ -84,13 +91,6 @@ def check(options: Options) -> None:
             raise StartError(
                 EXIT_CONFIG, f"--name {name!r} is not usable", "it is no host name", "Give a DNS name or an address."
             )
-    if options.plain_mqtt_host not in _LOOPBACK and not options.plain_mqtt_host.startswith(_UNENCRYPTED):
-        raise StartError(
-            EXIT_CONFIG,
-            f"--plain-mqtt-host {options.plain_mqtt_host} leaves this machine",
-            "everybody on the way can read and repeat what devices without TLS say, their secrets' proofs included",
-            f"Leave it out, or say that you mean it: --plain-mqtt-host {_UNENCRYPTED}{options.plain_mqtt_host}",
-        )
     for port in (options.port, options.mqtt_port, options.activate_port, options.plain_mqtt_port or 0):
         if not 0 <= port <= 65535:
             raise StartError(
@@ -186,7 +186,7 @@ class Server:
         server = await self._bind("--port", options.port, binding)
         https_port = int(server.sockets[0].getsockname()[1])
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
-        self.desk.targets_url = parts.base_url + "/repo/targets"
+        self.desk.base_url = parts.base_url
         # The certificate says where its CRL is: the address has to be known before, and nobody is heard until it is there.
         parts.certify_server = lambda: self._certify_server(parts)
         parts.certify_server()

@@ -45,6 +45,13 @@ class Limits:
     long_poll_s: float = 60.0
     page_rows: int = 1000
 
+    # EnOS's HTTP device protocol, and downloads without a certificate
+    http_sessions: int = 12_000
+    http_session_s: float = 3600.0  # the longest silence that a device may ask for
+    http_command_bytes: int = 4 * 1024  # of a command that rides in a header
+    tickets: int = 12_000
+    ticket_life_s: float = 3600.0
+
     # Proofs
     failed_proofs: int = 20  # per source address and window
     failed_proofs_window_s: float = 60.0
@@ -92,5 +99,5 @@ class Limits:
     enos_token_s: int = 7200
     enos_clock_s: int = 900  # between a caller's clock and ours
     enos_proofs: int = 4096  # remembered, so that none counts twice
-    enos_document_bytes: int = 8 * 1024  # attributes, tags, names of a device, as JSON
+    enos_document_bytes: int = 8 * 1024  # a device's name in many languages, as JSON
     enos_csr_chars: int = 16 * 1024

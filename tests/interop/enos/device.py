@@ -7,6 +7,7 @@ a callback, since its other one may wait ten seconds for a CONNACK that came alr
 """
 
 import json
+import logging
 import sys
 import threading
 import warnings
@@ -48,6 +49,14 @@ _says = threading.Lock()
 def say(**what):
     with _says:
         print(json.dumps(what), flush=True)
+
+
+class Refusals(logging.Handler):
+    """A refused CONNECT is told to the SDK's log alone."""
+
+    def emit(self, record):
+        if record.getMessage().startswith("bad connection"):
+            say(said="refused", text=record.getMessage())
 
 
 class OnConnect(IConnectCallback):
@@ -109,7 +118,8 @@ class Device:
             return MeasurepointSetReply().builder().set_code(200).set_message("set").build()
 
         def get(_command, _path):
-            return MeasurepointGetReply().builder().set_code(200).add_measurepoint("temperature", 21).build()
+            # The SDK's own spelling, which its sample gets wrong.
+            return MeasurepointGetReply().builder().set_code(200).add_measureponit("temperature", 21).build()
 
         self.client.register_arrived_message_handler(MeasurepointSetCommand.get_class(), put)
         self.client.register_arrived_message_handler(MeasurepointGetCommand.get_class(), get)
@@ -167,7 +177,9 @@ class Device:
 
     @staticmethod
     def _points(kind, points, time):
-        builder = kind.builder().add_measurepoints(points)
+        builder = kind.builder()
+        add = getattr(builder, "add_measurepoints", None) or builder.add_measure_points  # post and resume differ
+        add(points)
         return builder if time is None else builder.set_timestamp(time)
 
     def _ask(self, name, builder):
@@ -176,13 +188,14 @@ class Device:
 
 
 def main():
+    logging.getLogger("enos").addHandler(Refusals())
     device = Device()
     for line in sys.stdin:
         verb, *given = json.loads(line)
         try:
             getattr(device, verb)(*given)
         except Exception as error:
-            say(said="error", verb=verb, error=repr(error))
+            say(said=verb, error=repr(error))
 
 
 if __name__ == "__main__":

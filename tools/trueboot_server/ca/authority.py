@@ -29,7 +29,7 @@ class Issued:
     serial: str
     der: bytes
     not_after_ms: int
-    issuer: str  # the CA that signed it, by the short form of its key identifier
+    issuer: str | None = None  # the CA that signed it, by the short form of its key identifier
 
 
 def serial_text(serial: int) -> str:

@@ -31,7 +31,7 @@ from . import lists, profiles
 
 ROOT_CRL_LIFE = timedelta(days=365)
 MAX_FILE_BYTES = 64 * 1024
-TWO_TIERS = False  # of new folders: a root that can be taken away, and below it the CA that issues
+TWO_TIERS = True  # of new folders: a root that can be taken away, and below it the CA that issues
 
 
 class Unusable(Exception):

@@ -46,7 +46,7 @@ def certify(
     `proven_by`: the row of the one whose key the caller has seen a proof by; `attested`: the TPM that holds the key.
     """
     device = registry.known_device(t, identity)
-    product = registry.product(t, identity.product_key)
+    product: Any = registry.product(t, identity.product_key)
     print_ = keyprint(key)
     if attested is None and _must_attest(product, device):
         raise ApiError(
@@ -62,23 +62,25 @@ def certify(
             "this device secret has certified another public key",
             "If the board was erased on purpose: trueboot device replace, and give it the new secret.",
         )
-    if registry.key_of_another(t, identity, print_):
+    history = registry.key_history(t, identity, print_)
+    if history.of_another:
         raise ApiError(403, "foreign_key", "this public key belongs to another device", "Make a key of its own.")
-    if registry.key_was_revoked(t, print_, lists.REASONS["keyCompromise"]):
+    if lists.REASONS["keyCompromise"] in history.reasons:
         raise ApiError(403, "revoked_key", "this key was compromised", "Make a new one.")
     if attested is not None:
         registry.bind_tpm(t, identity, attested)
     if proven_by is not None:
         registry.note_use(t, proven_by)
-    for row in registry.live_certificates(t, identity, limits):
+        registry.settle_reflash(t, device)
+    live = registry.live_certificates(t, identity, limits)
+    for row in live:
         if row.thumbprint != print_ or row.superseded_at is not None or _ends_soon(row, t.now):
             continue
         if (after is None or row.handle > after.handle) and (attested is None or row.attested):
             return row
-    life_s = life_s or registry.certificate_life_s(t, identity.product_key, limits)
+    life_s = life_s or product.certificate_life_s or limits.certificate_life_s
     issued = authority.issue(identity, key, base_url, life_s)
-    registry.store_certificate(t, identity, print_, issued, limits, proven_by, attested is not None)
-    return registry.certificate(t, issued.serial)
+    return registry.store_certificate(t, identity, print_, issued, limits, live, proven_by, attested is not None)
 
 
 def _must_attest(product: Any, device: Any) -> bool:

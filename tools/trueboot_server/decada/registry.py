@@ -27,6 +27,30 @@ from ..names import Identity
 from ..store import Transaction
 from ..store.schema import certificates, devices, products
 
+# Asked at every request of a device: built once.
+_PRODUCT = sa.select(products).where(products.c.product_key == sa.bindparam("product_key"))
+_DEVICE = sa.select(devices).where(
+    devices.c.product_key == sa.bindparam("product_key"), devices.c.device_key == sa.bindparam("device_key")
+)
+_UPDATE = devices.update().where(  # of the columns that it is given
+    devices.c.product_key == sa.bindparam("of_product"), devices.c.device_key == sa.bindparam("of_device")
+)
+_CERTIFICATE = sa.select(certificates).where(certificates.c.serial == sa.bindparam("serial"))
+_UNREVOKED = (
+    sa.select(certificates)
+    .where(
+        certificates.c.product_key == sa.bindparam("product_key"),
+        certificates.c.device_key == sa.bindparam("device_key"),
+        certificates.c.revoked_at.is_(None),
+    )
+    .order_by(certificates.c.issued_at.desc(), certificates.c.not_after.desc())
+)
+_OF_KEY = sa.select(certificates.c.product_key, certificates.c.device_key, certificates.c.reason).where(
+    certificates.c.thumbprint == sa.bindparam("thumbprint")
+)
+_STORE = certificates.insert().returning(certificates)
+_HIGHEST_HANDLE = sa.select(sa.func.max(certificates.c.handle))
+
 
 class Attested(NamedTuple):
     """What a key was proven to be in."""
@@ -40,7 +64,7 @@ def new_secret() -> str:
 
 
 def product(t: Transaction, product_key: str) -> Any | None:
-    return t.row(sa.select(products).where(products.c.product_key == product_key))
+    return t.row(_PRODUCT, product_key=product_key)
 
 
 def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
@@ -50,7 +74,7 @@ def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
 
 
 def device(t: Transaction, identity: Identity) -> Any | None:
-    return t.row(sa.select(devices).where(*is_device(devices, identity)))
+    return t.row(_DEVICE, **identity._asdict())
 
 
 def is_device(table: sa.Table, identity: Identity) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
@@ -59,11 +83,11 @@ def is_device(table: sa.Table, identity: Identity) -> tuple[sa.ColumnElement[boo
 
 def known_device(t: Transaction, identity: Identity) -> Any:
     """The row of a device that was let in: there is one."""
-    return t.execute(sa.select(devices).where(*is_device(devices, identity))).one()
+    return t.execute(_DEVICE, **identity._asdict()).one()
 
 
 def update(t: Transaction, identity: Identity, **values: Any) -> None:
-    t.execute(devices.update().where(*is_device(devices, identity)).values(**values))
+    t.execute(_UPDATE, of_product=identity.product_key, of_device=identity.device_key, **values)
 
 
 def room_for_another(t: Transaction, product_key: str, limits: Limits) -> bool:
@@ -118,7 +142,7 @@ def device_of_ek(t: Transaction, ek: str) -> Identity | None:
 
 
 def certificate(t: Transaction, serial: str) -> Any | None:
-    return t.row(sa.select(certificates).where(certificates.c.serial == serial))
+    return t.row(_CERTIFICATE, serial=serial)
 
 
 def is_live(row: Any, now: int, limits: Limits) -> bool:
@@ -131,11 +155,7 @@ def _overlap_is_over(row: Any, now: int, limits: Limits) -> bool:
 
 def live_certificates(t: Transaction, identity: Identity, limits: Limits) -> list[Any]:
     """Newest first."""
-    rows = t.rows(
-        sa.select(certificates)
-        .where(*is_device(certificates, identity), certificates.c.revoked_at.is_(None))
-        .order_by(certificates.c.issued_at.desc(), certificates.c.not_after.desc())
-    )
+    rows = t.rows(_UNREVOKED, **identity._asdict())
     return [row for row in rows if is_live(row, t.now, limits)]
 
 
@@ -147,20 +167,15 @@ def live_device_of(t: Transaction, serial: str | None, limits: Limits) -> Identi
     return Identity(row.product_key, row.device_key)
 
 
-def key_of_another(t: Transaction, identity: Identity, thumbprint: str) -> bool:
-    """Whether a certificate for this public key was issued to any other device."""
-    statement = sa.select(certificates.c.serial).where(
-        certificates.c.thumbprint == thumbprint, sa.not_(sa.and_(*is_device(certificates, identity)))
-    )
-    return t.execute(statement.limit(1)).first() is not None
+class KeyHistory(NamedTuple):
+    of_another: bool  # a certificate for this public key was issued to any other device
+    reasons: set[int]  # for which certificates for it were revoked
 
 
-def key_was_revoked(t: Transaction, thumbprint: str, reason: int) -> bool:
-    """Whether a certificate for this public key was ever revoked for this reason."""
-    statement = sa.select(certificates.c.serial).where(
-        certificates.c.thumbprint == thumbprint, certificates.c.reason == reason
-    )
-    return t.execute(statement.limit(1)).first() is not None
+def key_history(t: Transaction, identity: Identity, thumbprint: str) -> KeyHistory:
+    rows = t.rows(_OF_KEY, thumbprint=thumbprint)
+    others = any((row.product_key, row.device_key) != identity for row in rows)
+    return KeyHistory(others, {row.reason for row in rows if row.reason is not None})
 
 
 def bind_tpm(t: Transaction, identity: Identity, attested: Attested) -> None:
@@ -208,39 +223,39 @@ def store_certificate(
     thumbprint: str,
     issued: Issued,
     limits: Limits,
+    live: list[Any],
     proven_by: Any | None = None,
     attested: bool = False,
-) -> None:
-    """`proven_by`: the certificate whose key asked for this one."""
+) -> Any:
+    """The row of the new certificate.  `live`: those before it; `proven_by`: the one whose key asked for it."""
     if proven_by is not None:
         _take_back(t, identity, proven_by)
-    _make_room(t, identity, limits, proven_by)
-    t.execute(
-        certificates.insert().values(
-            serial=issued.serial,
-            product_key=identity.product_key,
-            device_key=identity.device_key,
-            thumbprint=thumbprint,
-            der=issued.der,
-            not_after=issued.not_after_ms,
-            issued_at=t.now,
-            handle=_free_handle(t),
-            attested=attested,
-            issuer=issued.issuer,
-        )
-    )
-    update(t, identity, state="enrolled")
-    if proven_by is None:
-        update(t, identity, key_thumbprint=thumbprint)  # of a later key: when it is used
+    _make_room(t, live, limits, proven_by)
+    values = {
+        "serial": issued.serial,
+        "product_key": identity.product_key,
+        "device_key": identity.device_key,
+        "thumbprint": thumbprint,
+        "der": issued.der,
+        "not_after": issued.not_after_ms,
+        "issued_at": t.now,
+        # Small and rising, as EnOS's serial numbers are; never used twice.
+        "handle": int(t.execute(_HIGHEST_HANDLE).scalar() or 32_767) + 1,
+        "attested": attested,
+        "issuer": issued.issuer,
+    }
+    row = t.execute(_STORE, **values).one()
+    # The secret certifies a later key when that is used, and not before.
+    update(t, identity, state="enrolled", **({} if proven_by is not None else {"key_thumbprint": thumbprint}))
     t.event("certificate.issued", identity, serial=issued.serial)
+    return row
 
 
-def _make_room(t: Transaction, identity: Identity, limits: Limits, proven_by: Any | None) -> None:
+def _make_room(t: Transaction, live: list[Any], limits: Limits, proven_by: Any | None) -> None:
     """Leave one live certificate less than are allowed: best the one that asks, else the last that was used."""
     keep = proven_by.serial if proven_by is not None else None
-    live = live_certificates(t, identity, limits)
-    live.sort(key=lambda row: (row.serial != keep, -(row.first_used_at or 0), -row.issued_at))
-    for row in live[limits.certificates_live - 1 :]:
+    ranked = sorted(live, key=lambda row: (row.serial != keep, -(row.first_used_at or 0), -row.issued_at))
+    for row in ranked[limits.certificates_live - 1 :]:
         t.execute(
             certificates.update()
             .where(certificates.c.serial == row.serial)
@@ -255,12 +270,6 @@ def _take_back(t: Transaction, identity: Identity, row: Any) -> None:
         t.execute(certificates.update().where(certificates.c.serial == row.serial).values(superseded_at=None))
         update(t, identity, key_thumbprint=row.thumbprint)
         t.event("certificate.taken_back", identity, serial=row.serial)
-
-
-def _free_handle(t: Transaction) -> int:
-    """Small and rising, as EnOS's serial numbers are; never used twice."""
-    highest = t.execute(sa.select(sa.func.max(certificates.c.handle))).scalar()
-    return int(highest or 32_767) + 1
 
 
 def note_use(t: Transaction, used: Any) -> None:

@@ -22,6 +22,8 @@ from . import envelope, jobs, proof, registry, shadow, telemetry
 Answer = Any
 """The `data` of the reply."""
 
+Offer = Callable[[Transaction, Any, Any], dict[str, Any]]
+
 _TEMPLATE = ("tslAttributeMap", "tslMeasurepointMap", "tslEventMap", "tslServiceMap")  # no models are kept here
 _SHADOWS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., None], str]] = {
     "attribute": (shadow.attributes, shadow.set_attributes, "attributes"),
@@ -45,10 +47,10 @@ def carry_out(
     identity: Identity,
     path: str,
     message: envelope.Envelope,
-    offer: Callable[[Any, Any], dict[str, Any]],
+    offer: Offer,
     limits: Limits,
 ) -> Answer:
-    """`path` is the topic below the device's tree; `offer(attempt, job)` are the params of an upgrade push."""
+    """`path` is the topic below the device's tree; `offer(t, attempt, job)` are the params of an upgrade push."""
     params = message.params
     match path.split("/"):
         case ["ota", "device", "inform"]:
@@ -125,7 +127,7 @@ def _progress(t: Transaction, identity: Identity, params: dict[str, Any], limits
     return {}
 
 
-def _offers(t: Transaction, identity: Identity, offer: Callable[[Any, Any], dict[str, Any]]) -> Answer:
+def _offers(t: Transaction, identity: Identity, offer: Offer) -> Answer:
     row = jobs.open_attempt(t, identity)
     if row is None:
         return []
@@ -133,7 +135,7 @@ def _offers(t: Transaction, identity: Identity, offer: Callable[[Any, Any], dict
     if job.state != "running" or row.state == "claimed":
         return []
     jobs.handed(t, row)
-    return [offer(row, job)]
+    return [offer(t, row, job)]
 
 
 def raw(t: Transaction, identity: Identity, payload: bytes, limits: Limits) -> None:

@@ -51,12 +51,12 @@ def encryption(access_key: str, timestamp: str, secret_key: str) -> str:
 
 def signature(token: str, pairs: Pairs, body: bytes, timestamp: str, secret_key: str) -> str:
     params = "".join(name + value for name, value in sorted(pairs))
-    return hashlib.sha256(f"{token}{params}".encode() + body + f"{timestamp}{secret_key}".encode()).hexdigest()
+    return hashlib.sha256(_bytes(token + params) + body + _bytes(timestamp + secret_key)).hexdigest()
 
 
 def signature_of_2018(access_key: str, pairs: Pairs, body: bytes, secret_key: str) -> str:
     params = "".join(name + value for name, value in sorted(pairs))
-    digest = hashlib.sha1(f"{access_key}{params}".encode() + body + secret_key.encode(), usedforsecurity=False)
+    digest = hashlib.sha1(_bytes(access_key + params) + body + _bytes(secret_key), usedforsecurity=False)
     return digest.hexdigest().upper()
 
 
@@ -164,8 +164,12 @@ class Access:
 
 
 def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode("utf-8", "surrogateescape"))
+    return hmac.compare_digest(_bytes(one), _bytes(other))
 
 
 def _is_one_of(proof: str, made: list[str]) -> bool:
     return any(_same(one.lower(), proof.lower()) for one in made)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")  # what came as bytes that are no UTF-8 goes into a digest as such

@@ -130,8 +130,7 @@ def _proof(request: web.Request, parts: Parts) -> BySecret | str:
 def _proven(t: Transaction, request: web.Request, parts: Parts, proof: BySecret | str) -> tuple[Identity, Any | None]:
     """(whose, the certificate that proved it if it was one), as it is now."""
     if isinstance(proof, BySecret):
-        if proof.device(t) is None:
-            raise unproven()
+        proof.noted(t)
         return proof.identity, None
     row = registry.certificate(t, proof)
     if row is None or registry.live_device_of(t, proof, parts.limits) is None:

@@ -159,7 +159,7 @@ def _shown(parts: Parts, row: Any, certificate: Any | None, signed: running.Sign
         "product_key": row.product_key,
         "device_key": row.device_key,
         "state": row.state,
-        "online": parts.desk.endpoint.online(identity),
+        "online": parts.desk.online(identity),
         "slot": row.slot,
         "claimed_version": row.claimed_version,
         "proven_version": row.proven_version,

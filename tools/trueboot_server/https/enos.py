@@ -47,7 +47,7 @@ def answered(handler: _Handler, form: answers.Answer) -> Callable[[web.Request],
         except ApiError as error:
             if error.status in (408, 413, 429):
                 status, headers = error.status, headers | error.headers
-            body = form(_code(error, form), f"{error.message} ({error.code})", None)
+            body = form(_code(error, form), f"{error.message} ({error.code}). {error.hint}".rstrip(), None)
         except (ConnectionError, TimeoutError, web.HTTPException):
             raise
         except Exception as error:  # noqa: BLE001 - the fault is told to the log, not to the caller

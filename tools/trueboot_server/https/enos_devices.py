@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ..decada import registry
+from ..decada import registry, shadow
 from ..enos import answers
 from ..enos.answers import EnosError
 from ..limits import Limits
@@ -24,7 +24,6 @@ from .parts import PARTS, Parts
 
 _PATH = "/connect-service/v2.1/devices"
 _TIMEZONE = re.compile(r"[+-](0\d|1[0-4]):[0-5]\d\Z")
-_DOCUMENTS = {"deviceName": "name", "deviceAttributes": "attributes", "deviceTags": "tags"}
 
 
 def routes() -> list[web.RouteDef]:
@@ -90,6 +89,13 @@ async def change(request: web.Request) -> dict[str, Any]:
             raise EnosError(answers.PRODUCT_FULL, f"a product may have {parts.limits.devices_per_product} devices")
         row = registry.register(t, identity)
         registry.update(t, identity, **values)
+        try:
+            if body.get("deviceAttributes") is not None:
+                shadow.set_attributes(t, identity, body["deviceAttributes"], parts.limits)
+            if body.get("deviceTags") is not None:
+                shadow.set_tags(t, identity, body["deviceTags"], parts.limits)
+        except shadow.BadShadow as error:
+            raise EnosError(answers.BAD_ARGUMENT, f"invalid argument: {error}") from error
     return {
         "assetId": row.asset_id,
         "productKey": row.product_key,
@@ -122,13 +128,8 @@ def _values(body: dict[str, Any], limits: Limits) -> dict[str, Any]:
                 answers.BAD_ARGUMENT, f"invalid argument: {member} has at most {limits.text_chars} characters"
             )
         values[column] = text
-    for member, column in _DOCUMENTS.items():
-        value = body.get(member)
-        if value is not None and not isinstance(value, dict):
-            raise EnosError(answers.BAD_ARGUMENT, f"invalid argument: {member} is not an object")
-        if len(json.dumps(value)) > limits.enos_document_bytes:
-            raise EnosError(
-                answers.BAD_ARGUMENT, f"invalid argument: {member} is longer than {limits.enos_document_bytes} bytes"
-            )
-        values[column] = value
-    return values
+    if len(json.dumps(name)) > limits.enos_document_bytes:
+        raise EnosError(
+            answers.BAD_ARGUMENT, f"invalid argument: deviceName is longer than {limits.enos_document_bytes} bytes"
+        )
+    return values | {"name": name}

@@ -27,7 +27,7 @@ from ..errors import ApiError
 from ..names import Identity
 from ..proofs import FailedProofs
 from .parts import PARTS, Parts
-from .proving import by_certificate, by_last_key, by_secret, unproven
+from .proving import by_certificate, by_last_key, by_secret
 from .request import address, read_body
 
 _PATH = "/.well-known/est"
@@ -61,18 +61,16 @@ async def csrattrs(request: web.Request) -> web.Response:
 async def simpleenroll(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     proof = by_secret(request)
-    body = await _body(request, _PKCS10)
-    asked = csr.read(csr.from_base64(body))
     try:
+        asked = csr.read(csr.from_base64(await _body(request, _PKCS10)))
         with parts.store.transaction() as t:
-            device = proof.device(t)
-            if device is None:
-                raise unproven()
+            proof.noted(t)
             key = csr.key_for(t, proof.identity, asked)
             row = certify(t, parts.authority, parts.limits, proof.identity, key, parts.base_url)
     except ApiError as error:
-        if error.code == "another_key":
-            with parts.store.transaction() as t:
+        with parts.store.transaction() as t:  # nothing of the other is left; the secret was used all the same
+            proof.noted(t)
+            if error.code == "another_key":
                 registry.note_reflash(t, proof.identity, "another key")
         raise
     return issued(parts, row)

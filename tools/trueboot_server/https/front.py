@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from ..enos_http import roads
 from ..errors import ApiError
 from ..log import tell_fault
 from . import (
@@ -14,6 +15,7 @@ from . import (
     attributes,
     certificates,
     devices,
+    downloads,
     enos,
     enos_2018,
     enos_ca,
@@ -53,9 +55,11 @@ def make_app(parts: Parts) -> web.Application:
         products,
         devices,
         attributes,
+        downloads,
         lifecycle,
         jobs,
         orders,
+        roads,
     ):
         app.add_routes(road.routes())
     for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):

@@ -82,7 +82,7 @@ async def facts(request: web.Request) -> web.Response:
 
 
 async def certify_server(request: web.Request) -> web.Response:
-    """A certificate for another server of the operator's: {"names": [...], "csr": PEM} -> chain in PEM."""
+    """A certificate for another server of the operator's: {"names": [...], "csr": PEM} -> its chain, and whom it trusts, in PEM."""
     parts = require_admin(request)
     body = await read_object(request)
     only(body, "names", "csr")
@@ -99,9 +99,9 @@ async def certify_server(request: web.Request) -> web.Response:
         t.event("certificate.issued", serial=issued.serial, names=names)
     chain = [issued.der, *parts.authority.chain_der()]
     text = "".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode() for der in chain)
-    return web.json_response(
-        {"serial": issued.serial, "not_after": iso(issued.not_after_ms), "chain": text}, status=201
-    )
+    trusted = parts.authority.client_anchors()
+    answer = {"serial": issued.serial, "not_after": iso(issued.not_after_ms), "chain": text, "trusted": trusted}
+    return web.json_response(answer, status=201)
 
 
 def _answer(request: web.Request, der: bytes) -> web.Response:

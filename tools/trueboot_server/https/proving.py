@@ -39,9 +39,17 @@ class BySecret(NamedTuple):
         proven = hmac.compare_digest(known.encode(), self.secret.encode("utf-8", "surrogateescape"))
         return device if proven and device is not None and device.state != "revoked" else None
 
+    def noted(self, t: Transaction) -> Any:
+        """As `device`, and it is written down that the secret was used; ApiError when it proves nothing any more."""
+        device = self.device(t)
+        if device is None:
+            raise unproven()
+        registry.note_proof(t, device)
+        return device
+
 
 def by_secret(request: web.Request) -> BySecret:
-    """Looked at once before the body is read, and again (`device`) in the transaction that acts on it."""
+    """Looked at once before the body is read, and again (`noted`) in the transaction that acts on it."""
     parts = request.app[PARTS]
     refuse_guessing(request, parts)
     user, secret = _basic(request)
@@ -50,8 +58,6 @@ def by_secret(request: web.Request) -> BySecret:
     proof = BySecret(Identity(product_key, device_key), secret)
     with parts.store.transaction() as t:
         device = proof.device(t)
-        if device is not None:
-            registry.note_proof(t, device)
     if device is None:
         parts.proofs.failed(address(request))
         raise unproven()

@@ -31,6 +31,7 @@ class Admitted:
     activation: bool = False  # may do nothing but be activated
     answers_on: str = ""  # the one topic that an activation session may publish to
     by_password: bool = False  # no certificate stands behind it
+    upgrades: bool = True  # it takes pushes of upgrades; else it asks for them
 
 
 @dataclass(frozen=True, slots=True)
