@@ -70,7 +70,8 @@ def thumbprint(key):
 
 def certificate_of(answer):
     assert answer.status_code == 200, answer.text
-    return pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))[0]
+    chain = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))  # a set: in no order
+    return next(one for one in chain if "/" in one.subject.rfc4514_string())
 
 
 def nonce(device):
@@ -314,6 +315,16 @@ def test_a_statement_that_fails_costs_no_nonce(enrolled):
 def test_the_request_inside_a_statement_is_checked_like_any_other(enrolled):
     signed = renewal(enrolled, enrolled.key, new_key(), csr=base64.b64encode(b"no request").decode())
     assert error(post(enrolled, "simplereenroll", signed, "application/jose")) == (400, "csr_refused")
+
+
+def test_the_user_may_name_the_product(device):
+    device.activate()
+    own = f"{device.product_key}/{device.device_key}"
+    for label in (True, False):
+        assert device.post_csr(csr(device.key), label=label, user=own).status_code == 200
+        for wrong in (f"pk-other/{device.device_key}", f"{own}/", f"/{own}", f"x/{own}"):
+            answer = device.post_csr(csr(device.key), label=label, user=wrong)
+            assert error(answer) == (401, "device_unproven"), wrong
 
 
 # Guessing
