@@ -28,6 +28,7 @@ import throughput
 from measure import BenchError, Figure
 
 import crypto
+import tpm
 import trust
 from trueboot.demo.story import micropython_lacks
 
@@ -41,6 +42,7 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "crypto": crypto.crypto,
     "trust": trust.trust,
     "deltas": deltas.deltas,
+    "tpm": tpm.tpm,
     "enrol": enrol.enrol,
 }
 ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas")
