@@ -28,7 +28,7 @@ from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_net import Net
 from trueboot.demo import swtpm
 
-TIMES = 60  # connections in a turn; the first ones warm up
+TIMES = 30  # connections in a turn; the first ones warm up
 WARM = 5
 AIM = 2.0  # of a handshake, against the file key
 SERVER = """

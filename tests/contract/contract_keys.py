@@ -62,7 +62,9 @@ def check_requests(keys, world, version):
     """A handshake of TLS 1.3 succeeds without a certificate: what the server says of us is what counts."""
     keys.make("a")
     identity = ("a", world.chain(keys.public("a")))
-    assert who(RequestsHttp(Net(lambda: [world.root.der], keys, LIMIT_S), LIMIT_S), world, version, identity) == b"pk/dk"
+    assert (
+        who(RequestsHttp(Net(lambda: [world.root.der], keys, LIMIT_S), LIMIT_S), world, version, identity) == b"pk/dk"
+    )
 
 
 def check_paho(keys, world, version):
