@@ -55,6 +55,7 @@ class Uplink:
         self.ask_at = 0  # ticks: no question before
         self.roots_at = 0  # ticks: when the CA's roots are asked for next; 0: not yet known
         self.roots_asked = 0  # ticks: when they were last, because a server was not vouched for
+        self.lists_at = 0  # ticks: when the revocation list of the server's CA is asked for next
         self.chore_at = 0  # ticks: when it wants to be called next
 
     @property

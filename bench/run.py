@@ -21,6 +21,7 @@ from functools import partial
 import allocations
 import deltas
 import enrol
+import first_boot
 import heap
 import imports
 import sizes
@@ -44,6 +45,7 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "deltas": deltas.deltas,
     "tpm": tpm.tpm,
     "enrol": enrol.enrol,
+    "first_boot": first_boot.first_boot,
 }
 ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas")
 ROW = "{:<12} {:<38} {:>16} {:>16} {:>7}  {:<15} {}"

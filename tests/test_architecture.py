@@ -60,6 +60,7 @@ RULES = (
     ("agent/window.py", ("agent.errors",), ()),
     ("agent/hold.py", ("agent",), ()),
     ("agent/doubt.py", ("agent",), ()),
+    ("agent/offers.py", (), ()),
     ("agent/life.py", ("agent.wire",), ("hashlib",)),
     ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),

@@ -41,7 +41,7 @@ def decide(
 def _with_certificate(
     t: Transaction, peer: Peer, login: Login, password: bytes | None, limits: Limits
 ) -> Admitted | Refused:
-    certificate = registry.certificate(t, peer.serial) if peer.serial else None
+    certificate = registry.presented(t, peer.serial, peer.der)
     if certificate is None:
         return Refused(codec.NOT_AUTHORISED, "unknown certificate")
     if Identity(certificate.product_key, certificate.device_key) != login.identity:

@@ -116,6 +116,12 @@ def certificate(t: Transaction, serial: str) -> Any | None:
     return t.row(_CERTIFICATE, serial=serial)
 
 
+def presented(t: Transaction, serial: str | None, der: bytes) -> Any | None:
+    """The row of a certificate that a peer has shown, if it is the very one that was issued."""
+    row = certificate(t, serial) if serial else None
+    return row if row is not None and bytes(row.der) == der else None
+
+
 def is_live(row: Any, now: int, limits: Limits) -> bool:
     return row.revoked_at is None and row.not_after > now and not _overlap_is_over(row, now, limits)
 
@@ -132,10 +138,16 @@ def live_certificates(t: Transaction, identity: Identity, limits: Limits) -> lis
 
 def live_device_of(t: Transaction, serial: str | None, limits: Limits) -> Identity | None:
     """Whose certificate this is, if it is one that may be used."""
-    row = certificate(t, serial) if serial else None
-    if row is None or not is_live(row, t.now, limits):
-        return None
-    return Identity(row.product_key, row.device_key)
+    return _live_device(certificate(t, serial) if serial else None, t.now, limits)
+
+
+def live_device_with(t: Transaction, serial: str | None, der: bytes, limits: Limits) -> Identity | None:
+    """The same for a certificate that a peer has shown."""
+    return _live_device(presented(t, serial, der), t.now, limits)
+
+
+def _live_device(row: Any | None, now: int, limits: Limits) -> Identity | None:
+    return Identity(row.product_key, row.device_key) if row is not None and is_live(row, now, limits) else None
 
 
 class KeyHistory(NamedTuple):
