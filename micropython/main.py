@@ -4,6 +4,9 @@
 Lives outside the slots, started after boot.py (see there).  Where images are
 firmware (ESP32), there is no boot.py: this file and the module `app` that it
 runs are frozen in the image, and the boot loader chooses.  Rules it keeps
+  * Whoever sits in front of the board gets in: a file NO_AGENT beside this one,
+    or Ctrl-C in the first two seconds, and nothing is started, no boot of a
+    trial counted, no watchdog begun.
   * An exception ends in a reset; one of the agent's own is told in one line.
     On trial its type and line are recorded first, never its text: that may
     hold secrets.
@@ -24,7 +27,34 @@ RESET_CODE = 3
 COLLECT_BYTES = 8192  # collected often, a small heap is less broken up: TLS and modules want room in one piece
 TRIAL_WATCHDOG_S = 60  # until the agent's first turn: an app may join its network before
 LONGEST_WATCHDOG_MS = {"esp32": 60_000, "rp2": 8_388}  # that the ports can do
+WINDOW_MS = {"esp32": 2000, "rp2": 2000}  # for Ctrl-C, on ports that have somebody in front of them
 CRASH_PAUSE_S = 1  # a confirmed image that crashes at once must leave a tool the time to interrupt
+
+
+def stopped(root):
+    """Whether somebody wants the board for themselves."""
+    try:
+        os.stat(root + "/NO_AGENT")
+        print("trueboot: NO_AGENT is there, so nothing is started; remove it and reset")
+        return True
+    except OSError:
+        pass
+    window_ms = 0 if woken() else WINDOW_MS.get(sys.platform, 0)
+    try:
+        if window_ms:
+            print("trueboot: Ctrl-C within %d ms, and nothing is started" % window_ms)
+            time.sleep_ms(window_ms)
+        return False
+    except KeyboardInterrupt:
+        print("trueboot: not started; reset the board to go on")
+        return True
+
+
+def woken():
+    """From deep sleep: nobody sits in front of it, and each second counts for a battery."""
+    import machine
+
+    return hasattr(machine, "DEEPSLEEP_RESET") and machine.reset_cause() == machine.DEEPSLEEP_RESET
 
 
 def where(error, slot):
@@ -113,11 +143,16 @@ def watch(state, slot):
         machine.Timer(-1, period=1000, mode=machine.Timer.PERIODIC, callback=tick, hard=True)
 
 
-def main():
-    slot = sys.path[0] if sys.path and "/slots/" in sys.path[0] else ""
-    state = slot[: slot.rfind("/slots/")] + "/state"
+def main(choose):
+    root = os.getcwd().rstrip("/")
+    if stopped(root):
+        return
     gc.threshold(COLLECT_BYTES)
+    slot, state = "", root + "/state"
     try:
+        if choose:
+            choose(root)
+        slot = sys.path[0] if sys.path and "/slots/" in sys.path[0] else ""
         watch(state, slot)
         __import__("main" if slot else "app")
     except Exception as error:
@@ -132,4 +167,4 @@ def main():
         reset()
 
 
-main()
+main(globals().pop("boot", None))  # boot.py's, of the same namespace

@@ -10,6 +10,7 @@ Rules it keeps
 """
 
 import os
+import time
 
 from agent.errors import MisuseError
 from platform_adapters import micropython_base as base
@@ -26,9 +27,10 @@ class Board:
         "platform_adapters.files",
     )
 
-    def __init__(self, power, root=None, slots_kind=None):
+    def __init__(self, power, root=None, slots_kind=None, mqtt_codec=None):
         """`root`: the folder of micropython/boot.py, by default the current one.  `slots_kind` goes before the
-        configuration's key of that name.  MisuseError("config"), DeviceError("file_system")."""
+        configuration's key of that name.  `mqtt_codec`: see `micropython_mqtt`.  MisuseError("config"),
+        DeviceError("file_system")."""
         root = os.getcwd().rstrip("/") if root is None else root
         self.config = config = base.read_config(root)
         kind = slots_kind or config.get("slots_kind") or self.kinds[0]
@@ -40,8 +42,8 @@ class Board:
         self.http = base.Late(self._make_http)
         self.store = base.Late(self._make_store)
         self.keys = base.Late(self._make_keys)
-        self.mqtt = Mqtt(self.anchors, self._credentials)
-        self.clock = base.Clock()
+        self.mqtt = Mqtt(self.anchors, self._credentials, codec=mqtt_codec)
+        self.clock = Clock()
         self.power = power
         self.chance = base.Chance()
         self.verify = base.Verify(self.store)
@@ -72,7 +74,23 @@ class Board:
             part.let_go()
 
     def anchors(self):
-        return [self._trusted("ca_file")]
+        from platform_adapters import anchored
+
+        return anchored.read([self._trusted("ca_file")], self.store)
+
+    def anchors_kept(self):
+        return self.anchors()[1:]
+
+    def keep_anchors(self, kept):
+        from platform_adapters import anchored
+
+        anchored.write([self._trusted("ca_file")], self.store, kept)
+        self.http.let_go()  # a connection by the old ones is not kept
+
+    def datagram(self, host, port, data):
+        from platform_adapters import micropython_udp
+
+        return micropython_udp.ask(host, port, data)
 
     def root(self):
         return self._trusted("root_file")
@@ -85,3 +103,12 @@ class Board:
     def log(self, event, fields):
         text = self.config.get("log") == "text"
         base.write_line(base.log_line(event, self.clock.ticks_ms(), fields, text))
+
+
+class Clock(base.Clock):
+    def set(self, seconds):
+        """The chip's clock, which TLS reads as well; it forgets when the power goes."""
+        from machine import RTC
+
+        year, month, day, hour, minute, second, weekday = time.gmtime(seconds - self._epoch)[:7]
+        RTC().datetime((year, month, day, weekday, hour, minute, second, 0))

@@ -40,6 +40,7 @@ LONGEST = (
     "sweep/test_sweep.py",
     "sweep/test_defects.py",
     "faults/",
+    "repl/",
     "e2e/test_power.py",
     "docs/",
     "cli/test_signing.py",

@@ -57,7 +57,7 @@ slots = Esp32Slots(esp32.Partition, FileStore("state/store"))
 print("runs", slots.running(), slots.state()["failure"])
 keep()
 with open("main.py") as file:
-    code = file.read().replace("sys.platform", "'esp32'")
+    code = file.read().replace("sys.platform", "'esp32'").replace('"esp32": 2000', '"esp32": 0')
 exec(compile(code, "main.py", "exec"), {"__name__": "__main__"})
 keep()
 """
@@ -147,7 +147,7 @@ machine = sys.modules["machine"] = Machine()
 import os
 sys.path.insert(0, os.getcwd() + "/slots/b")
 with open("main.py") as file:
-    code = file.read().replace("sys.platform", "'rp2'")
+    code = file.read().replace("sys.platform", "'rp2'").replace('"rp2": 2000', '"rp2": 0')
 exec(compile(code, "main.py", "exec"), {"__name__": "__main__"})
 """
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -187,8 +188,74 @@ def test_damaged_records_boot_slot_a(device):
 def test_the_hosts_libraries_are_not_on_the_path(tmp_path):
     board = Board(tmp_path)
     board.do("a", "print('slot', sys.path)")
-    assert board.run()[0].endswith("'', '.frozen']")
+    assert board.run()[0].endswith("/slots/a', '', '.frozen', '%s/lib']" % tmp_path)
     assert "/nowhere" not in board.run()[0]
+
+
+def test_looking_at_the_files_is_no_boot_of_a_trial(tmp_path):
+    """A tool that resets the board to its raw REPL has boot.py run, and main.py not."""
+    board = Board(tmp_path)
+    board.activate("b")
+    before = board.record()
+    for _ in range(5):
+        done = subprocess.run(
+            [*mpy.interpreter("256k"), "-c", "execfile('boot.py')"], cwd=tmp_path, capture_output=True, timeout=60
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert board.record() == before
+
+
+def test_a_file_keeps_the_agent_away(tmp_path):
+    board = Board(tmp_path)
+    board.activate("b")
+    before = board.record()
+    (tmp_path / "NO_AGENT").touch()
+    for _ in range(5):
+        assert board.run() == ("", 0, "")
+    assert board.record() == before
+    (tmp_path / "NO_AGENT").unlink()
+    assert board.run()[:2] == ("b", 3)
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_board_waits_for_ctrl_c(tmp_path, interrupted):
+    board = Board(tmp_path)
+    board.activate("b")
+    text = (tmp_path / "main.py").read_text()
+    assert '"rp2": 2000' in text
+    (tmp_path / "main.py").write_text(text.replace('"rp2": 2000', '"linux": %d' % (20_000 if interrupted else 30)))
+    before = board.record()
+    process = subprocess.Popen(board.command(), cwd=tmp_path, env=board.environment(), stdout=subprocess.PIPE)
+    said = process.stdout.readline()
+    assert said.startswith(b"trueboot: Ctrl-C within")
+    if interrupted:
+        process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    if interrupted:
+        assert (said, process.returncode) == (b"trueboot: not started; reset the board to go on\n", 0)
+        assert board.record() == before
+    else:
+        assert said.startswith(b"slot b") and process.returncode == 3
+
+
+def test_a_board_that_slept_does_not_wait(tmp_path):
+    board = Board(tmp_path)
+    text = (tmp_path / "main.py").read_text().replace('"rp2": 2000', '"linux": 1')
+    for cause, said in ((4, "slot a"), (1, "trueboot: Ctrl-C within 1 ms, and nothing is started")):
+        machine = "type('machine', (), {'DEEPSLEEP_RESET': 4, 'reset_cause': lambda: %d})" % cause
+        (tmp_path / "main.py").write_text("import sys\nsys.modules['machine'] = %s\n%s" % (machine, text))
+        done = subprocess.run(
+            board.command(), cwd=tmp_path, env=board.environment(), capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.splitlines()[0] == said, done.stderr
+
+
+def test_a_trampoline_that_lacks_a_file_ends_in_a_reset(tmp_path):
+    """And not at a prompt that nobody sees."""
+    board = Board(tmp_path)
+    (tmp_path / "bootrecord.py").unlink()
+    slots, code, errors = board.run()
+    assert (slots, code) == ("", 3) and "no module named 'bootrecord'" in errors
 
 
 # Linux alone
@@ -265,6 +332,7 @@ def test_status_without_a_running_agent(linux):
         "trial": "b",
         "failure": "",
         "release": {"version": "1.2.3"},
+        "identity": "blank",
         "freshness": "",
         "journal": {},
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from trueboot.codes import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("agent", "platform_adapters", "tools/trueboot", "tools/trueboot_server")
+SOURCES = ("agent", "platform_adapters", "micropython", "tools/trueboot", "tools/trueboot_server")
 # What a person can meet.  A MisuseError is a bug in the calling code, met in development, but for these.
 SHOWN = {"RefusedError": 0, "UnreachableError": 0, "DeviceError": 0, "Problem": 0, "ApiError": 1}
 MISUSE_SHOWN = ("config", "identity", "no_key")

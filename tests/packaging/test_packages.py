@@ -74,7 +74,9 @@ def test_wheel_holds_our_packages_only(wheel):
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(ROOTS)
-    for name in ("codes.txt", "py.typed", "demo/apps/main.py", "demo/board/boot.py", "demo/board/main.py"):
+    for name in ("codes.txt", "py.typed", "demo/apps/main.py", "demo/board/example/main.py"):
+        assert f"trueboot/{name}" in names
+    for name in ("demo/board/boot.py", "demo/board/main.py", "demo/board/wifi.py"):
         assert f"trueboot/{name}" in names
 
 

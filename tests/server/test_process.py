@@ -187,17 +187,19 @@ def test_a_database_of_a_newer_server(tmp_path):
     assert code == 78 and "newer server" in one_line(text)
 
 
-@pytest.mark.parametrize("name", ["ca.pem", "private/ca-key.pem"])
+@pytest.mark.parametrize("name", ["ca.pem", "private/issuing.pem"])
 def test_a_lost_ca_is_not_replaced_behind_the_devices_backs(tmp_path, name):
     ServerProcess(tmp_path / "state").stop()
-    (tmp_path / "state" / name).unlink()
+    lost = tmp_path / "state" / name
+    (lost if lost.exists() else lost.with_name("ca-key.pem")).unlink()
     code, text = start("--dev", "--state", tmp_path / "state")
     assert code == 78 and "backup" in one_line(text)
 
 
 def test_a_ca_key_that_is_not_the_cas(tmp_path):
     ServerProcess(tmp_path / "state").stop()
-    (tmp_path / "state/private/ca-key.pem").write_bytes((tmp_path / "state/private/online.pem").read_bytes())
+    for name in ("ca-key.pem", "issuing.pem"):
+        (tmp_path / "state/private" / name).write_bytes((tmp_path / "state/private/online.pem").read_bytes())
     assert start("--dev", "--state", tmp_path / "state")[0] == 78
 
 
@@ -279,31 +281,34 @@ def test_an_unknown_option_is_refused_by_name(tmp_path):
 # The server's certificate
 
 
+URL = "https://fleet.example:8443"
+
+
 def test_the_servers_certificate_has_its_names_and_is_renewed_in_time(tmp_path, monkeypatch):
     state = State(tmp_path / "state")
     state.open()
     authority = Authority(state, ["fleet.example", "127.0.0.1"])
-    path, _ = authority.server_files()
+    path, _ = authority.server_files(URL)
     first = x509.load_pem_x509_certificate(path.read_bytes())
     names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["fleet.example"]
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
     first.verify_directly_issued_by(authority.certificate)
-    authority.server_files()
+    authority.server_files(URL)
     assert x509.load_pem_x509_certificate(path.read_bytes()) == first
-    Authority(state, ["other.example"]).server_files()
+    Authority(state, ["other.example"]).server_files(URL)
     second = x509.load_pem_x509_certificate(path.read_bytes())
     assert second != first
     monkeypatch.setattr(
-        "trueboot_server.ca.SERVER_RENEW_BEFORE", second.not_valid_after_utc - second.not_valid_before_utc
+        "trueboot_server.ca.authority.SERVER_RENEW_BEFORE", second.not_valid_after_utc - second.not_valid_before_utc
     )
-    Authority(state, ["other.example"]).server_files()
+    Authority(state, ["other.example"]).server_files(URL)
     assert x509.load_pem_x509_certificate(path.read_bytes()) != second
     (state.private / "server-key.pem").write_bytes(
         (state.private / "ca-key.pem").read_bytes()
     )  # cut between two writes
-    authority.server_files()
-    certificate, key = authority.server_files()
+    authority.server_files(URL)
+    certificate, key = authority.server_files(URL)
     import ssl
 
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)

@@ -12,6 +12,8 @@ CHECKS = [
     ("format", [sys.executable, "-m", "ruff", "format", "--check", "--quiet", "."]),
     ("types", [sys.executable, "-m", "mypy"]),
     ("device lint", [sys.executable, "tools/check/device_lint.py"]),
+    ("mip package", [sys.executable, "tools/check/mip_package.py"]),
+    ("boards", [sys.executable, "tools/check/boards.py"]),
     ("mpy sizes", [sys.executable, "tools/check/size_report.py"]),
 ]
 

@@ -23,7 +23,8 @@ from trueboot import mpy
 from trueboot.device_files import device_files
 
 MAX_LINES = 350
-TRAMPOLINES = ("micropython/boot.py", "micropython/main.py")  # device code outside of the packages
+TRAMPOLINES = ("micropython/boot.py", "micropython/main.py", "micropython/example/main.py")  # scripts
+OUTSIDE = ("micropython/wifi.py",)  # device code outside of the packages
 CATCH_ALL_ALLOWED = ("agent/runtime.py", "micropython/main.py")  # the outermost guards
 PRINT_ALLOWED = ("platform_adapters/", "micropython/")
 
@@ -32,7 +33,7 @@ IMPORTS = frozenset(
     "agent platform_adapters bootrecord "
     "array asyncio binascii builtins collections cryptolib deflate errno gc hashlib heapq io json marshal math os "
     "platform random re select socket ssl struct sys time tls vfs "
-    "esp esp32 machine micropython network ntptime rp2 uctypes _thread".split()
+    "app_version umqtt wifi esp esp32 machine micropython network ntptime rp2 uctypes _thread".split()
 )
 HOST_IMPORTS = {"agent/wire/encoded.py": "zlib"}  # loaded on CPython only; boards have `deflate` for it
 MISSING_NAMES = frozenset(
@@ -241,7 +242,7 @@ def _names(node: ast.AST) -> set[str]:
 
 def check_tree(root: Path) -> list[str]:
     """One line for each finding in the device code below `root`."""
-    paths = device_files(root) + [path for path in TRAMPOLINES if (root / path).exists()]
+    paths = device_files(root) + [path for path in TRAMPOLINES + OUTSIDE if (root / path).exists()]
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for path in paths:

@@ -5,7 +5,7 @@
     ca.pem | ca.der               whom TLS trusts
     root.json                     whom releases are trusted by
     slots/a, slots/b, state       the first image; the spare slot; what the device will remember
-    boot.py main.py bootrecord.py on MicroPython: the trampoline
+    boot.py main.py wifi.py bootrecord.py on MicroPython: the trampoline, and what joins a network
 
 With a device secret (the bench's way) the device holds no product secret; with the product secret it activates itself.
 """
@@ -63,7 +63,8 @@ def write(
 def _write_trampoline(folder: Path) -> None:
     from .mpy import source_tree
 
-    for path in (BOARD / "boot.py", BOARD / "main.py", source_tree() / "platform_adapters" / "bootrecord.py"):
+    bootrecord = source_tree() / "platform_adapters" / "bootrecord.py"
+    for path in (BOARD / "boot.py", BOARD / "main.py", BOARD / "wifi.py", bootrecord):
         shutil.copy(path, folder / path.name)
 
 

@@ -6,8 +6,18 @@ from typing import Annotated
 
 import typer
 
-from . import verbs_bundle, verbs_keys, verbs_product, verbs_release
-from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, api_of, group
+from . import (
+    verbs_board,
+    verbs_bundle,
+    verbs_ca,
+    verbs_ek,
+    verbs_enos,
+    verbs_identity,
+    verbs_keys,
+    verbs_product,
+    verbs_release,
+)
+from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, YesOption, api_of, confirm, group
 from .problem import Problem
 
 HELP = 'Trueboot: devices that update safely, and a server that says "updated" only when it is proven.'
@@ -20,17 +30,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-device = group("Look at devices.")
+device = group("Look at devices, and at their identity.")
+verbs_identity.add_to(device)
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
     ("product", verbs_product.app),
+    ("board", verbs_board.app),
     ("release", verbs_release.app),
     ("keys", verbs_keys.app),
+    ("ca", verbs_ca.app),
     ("bundle", verbs_bundle.app),
     ("image", image),
+    ("enos", verbs_enos.app),
 ):
     app.add_typer(verbs, name=name)
+verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
 
 
 def _version(wanted: bool) -> None:
@@ -112,12 +127,13 @@ def demo(
         int, typer.Option(metavar="N", help="Cut the power of the devices N times, all along the way.")
     ] = 0,
     seed: Annotated[int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)] = None,
+    tpm: Annotated[bool, typer.Option("--tpm", help="Keys in a TPM (swtpm), attested; Linux devices only.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed))
+    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm))
 
 
 @device.command("ls")
@@ -156,17 +172,20 @@ def device_make(
     version: Annotated[str, typer.Option(help="The app's version.")],
     name: Annotated[str, typer.Option(help="Device key. [default: the folder's name]", show_default=False)] = "",
     hardware: Annotated[str, typer.Option(help="Hardware that it is.")] = "sim",
+    runtime: Annotated[str, typer.Option(help="cpython, or micropython: what is copied onto a board.")] = "cpython",
     server: ServerOption = "",
     ca: CaOption = "",
     token: TokenOption = "",
     state: StateOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Register a Linux device and write its folder: configuration, trust, first image."""
+    """Register a device and write its folder: configuration, trust, first image."""
     from . import provision
     from .releases import make
     from .tables import show_facts, show_json
 
+    if runtime not in provision.RUNTIMES:
+        raise Problem("usage", f"--runtime {runtime}: one of {', '.join(provision.RUNTIMES)}.")
     factory = make(image, "app", hardware, version)
     api = api_of(server, ca, token, state)
     if not {"mqtt", "product_key", "root_file"} <= set(api.server.info):
@@ -179,10 +198,11 @@ def device_make(
         raise Problem("file_unusable", f"{folder} is not empty.", todo="Choose another folder.")
     key = name or folder.resolve().name
     secret = {"device_secret": provision.register(api, key)}
-    config = provision.write(folder, api.server.info, key, "cpython", factory, secret)
+    config = provision.write(folder, api.server.info, key, runtime, factory, secret)
     if json:
         return show_json({"device_key": key, "config": str(config)})
-    show_facts([("device", key), ("run it", f"trueboot-agent run --config {config}")])
+    run = ("run it", f"trueboot-agent run --config {config}")
+    show_facts([("device", key), run if runtime == "cpython" else ("copy it", f"mpremote cp -r {folder}/. :.")])
 
 
 @device.command("consent")
@@ -204,6 +224,28 @@ def device_consent(
     if gate not in ("download", "activate"):
         raise Problem("usage", "--gate is download or activate.")
     consent(api_of(server, ca, token, state), name, job, gate, expires, "no" if no else "yes", json)
+
+
+@device.command("revoke")
+def device_revoke(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="Device key, or PRODUCT/DEVICE.")],
+    reason: verbs_ca.ReasonOption = "unspecified",
+    yes: YesOption = False,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """End a device's secret, its certificates and its session.  It comes back only if it is registered anew."""
+    from .ca import check_reason, revoke_device
+    from .fleet import find_device
+
+    check_reason(reason)
+    api = api_of(server, ca, token, state)
+    found = find_device(api, name)
+    confirm(f"Revoke {name} and all its certificates?", yes)
+    revoke_device(api, found, reason, json)
 
 
 @device.command("rollback")

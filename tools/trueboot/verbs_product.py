@@ -33,6 +33,18 @@ def product_set(
             show_default=False,
         ),
     ] = "",
+    attestation: Annotated[
+        str,
+        typer.Option(
+            help="Proof that a device's key is in its TPM: none (not needed), optional, required.", show_default=False
+        ),
+    ] = "",
+    certificate_life: Annotated[
+        str,
+        typer.Option(
+            help="Of certificates from now on: seconds, or 730d, 12h, 30m; default: the CA's own.", show_default=False
+        ),
+    ] = "",
     password_login: Annotated[
         str,
         typer.Option(
@@ -47,7 +59,8 @@ def product_set(
     state: StateOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Say what a product's devices may do.  A claim is never called "updated"."""
-    from .products import set_policy
+    """Change what holds for a product; what is not named stays.  A claim is never called "updated"."""
+    from .products import policy, set_policy
 
-    set_policy(api_of(server, ca, token, state), product, claims_count, password_login, json)
+    wanted = policy(claims_count, password_login, attestation, certificate_life)
+    set_policy(api_of(server, ca, token, state), product, wanted, json)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ca import book
 from ..enos_http.sessions import Sessions
 from ..limits import Limits
 from ..log import Log
@@ -19,7 +20,7 @@ from ..names import Identity
 from ..proofs import FailedProofs
 from ..store import Store, Transaction
 from ..tickets import Tickets
-from . import admission, envelope, jobs, login, registry, uplink
+from . import admission, envelope, jobs, login, registry, replacement, uplink
 from .commands import Commands
 
 _RAW = "thing/model/up_raw"
@@ -108,12 +109,28 @@ class DecadaDesk:
                 # Refused by a full queue: the attempt is pushed again at the next connect.
                 self.push(identity, message.topic, message.payload)
 
-    def revoke(self, identity: Identity) -> None:
+    def revoke(self, identity: Identity, reason: int = 0) -> None:
         with self._store.transaction() as t:
-            registry.revoke(t, identity)
-        self.endpoint.kick(identity, "revoked")
-        self.end_http(identity, "revoked")
-        self.tickets.forget(identity)
+            registry.revoke(t, identity, reason)
+        self._end(identity, "revoked")
+
+    def replace(self, identity: Identity, tpm_too: bool) -> None:
+        with self._store.transaction() as t:
+            replacement.replace(t, identity, tpm_too)
+        self._end(identity, "replaced")
+
+    def revoke_serial(self, serial: str, reason: int = 0) -> None:
+        """A device's certificate, or one of the server's own."""
+        with self._store.transaction() as t:
+            own = book.own(t, serial)
+            if own is not None and own.revoked_at is None:
+                book.revoke_own(t, serial, reason)
+            identity = registry.revoke_serial(t, serial, reason)
+            ended = identity is not None and registry.known_device(t, identity).state == "revoked"
+        if identity is not None and ended:
+            self._end(identity, "revoked")
+        elif identity is not None:
+            self.endpoint.kick(identity, "revoked", serial)
 
     def forbid_passwords(self, product_key: str) -> None:
         """The product's policy has changed: who came by device secret alone has to go."""
@@ -132,6 +149,12 @@ class DecadaDesk:
             self.end_http(identity, "silent")
 
     # Inside
+
+    def _end(self, identity: Identity, reason: str) -> None:
+        """Every session of the device, and what it was promised."""
+        self.endpoint.kick(identity, reason)
+        self.end_http(identity, reason)
+        self.tickets.forget(identity)
 
     def _raw(self, identity: Identity, topic: str, payload: bytes) -> list[Message]:
         try:
@@ -192,7 +215,7 @@ class DecadaDesk:
 
 def _activation(identity: Identity, device: Any) -> Message:
     params = {
-        "assetId": identity.device_key,
+        "assetId": device.asset_id,
         "productKey": identity.product_key,
         "deviceKey": identity.device_key,
         "deviceSecret": device.device_secret,

@@ -62,10 +62,14 @@ class Endpoint:
         connection = self._live.get(identity)
         return connection is not None and connection.push(topic, payload)
 
-    def kick(self, identity: Identity, reason: str) -> None:
-        """End the session and forget what was kept of it."""
-        self._kept.pop(identity, None)
-        if connection := self._live.get(identity):
+    def kick(self, identity: Identity, reason: str, serial: str | None = None) -> None:
+        """End the session and forget what was kept of it; with `serial`, only one under that certificate."""
+        connection = self._live.get(identity)
+        if serial is None:
+            self._kept.pop(identity, None)
+        elif connection is None or connection.serial != serial:
+            return
+        if connection:
             connection.close(reason)
 
     def kick_passwords(self, product_key: str, reason: str) -> None:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""Real mpremote at a serial port with the real MicroPython behind it: from an empty flash to a device that was updated."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from rig import Rig
+
+from trueboot import __version__, images, mip, mpy, provision, releases
+from trueboot.demo.supervisor import Device, Lines, device_environment
+from trueboot.demo.world import HARDWARE
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+HEAP = "512k"
+MPREMOTE_TIMEOUT_S = 60
+
+pytestmark = pytest.mark.skipif(bool(mpy.unavailable()), reason=mpy.unavailable() or "-")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """Its URL, on loopback."""
+    folder = tmp_path_factory.mktemp("index")
+    mip.write_index(folder, HARDWARE, __version__)
+    yield from served(folder)
+
+
+@pytest.fixture(scope="module")
+def tree():
+    """The repository itself, as a host of repositories would serve it."""
+    yield from served(ROOT)
+
+
+def served(folder):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield "http://127.0.0.1:%d" % server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+class Board:
+    """A board at a port; `said` is what its programs printed."""
+
+    def __init__(self, flash: Path, heap: str = HEAP):
+        flash.mkdir(exist_ok=True)
+        self.flash = flash
+        self.said: list[str] = []
+        self._process = subprocess.Popen(board_command(flash, heap), env=board_environment(), stdout=subprocess.PIPE)
+        self._lines = Lines(self._process.stdout.fileno())
+        self.port = self.hear(lambda: self.said[0] if self.said else "")
+
+    def hear(self, reached, timeout_s=20):
+        deadline = time.monotonic() + timeout_s
+        while not reached():
+            assert time.monotonic() < deadline and self._process.poll() is None, self.said
+            self.said += [line.decode().strip() for line in self._lines.read()]
+            threading.Event().wait(0.01)
+        return reached()
+
+    def off(self):
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def board(tmp_path):
+    made = Board(tmp_path / "flash")
+    yield made
+    made.off()
+
+
+def board_command(flash, heap=HEAP):
+    return [sys.executable, str(HERE / "pty_board.py"), str(flash), heap]
+
+
+def board_environment():
+    return device_environment() | {"PYTHONPATH": "%s:%s" % (ROOT, ROOT / "tools")}
+
+
+def mpremote(port, *arguments, code=0):
+    command = [sys.executable, "-m", "mpremote", "connect", port, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=MPREMOTE_TIMEOUT_S)
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout.replace("\r\n", "\n")
+
+
+def install(board_port, flash, index, *packages):
+    return mpremote(board_port, "mip", "install", "--index", index, "--target", flash, *packages)
+
+
+def test_from_an_empty_flash_to_an_update_over_the_air(index, tmp_path):
+    (tmp_path / "world").mkdir()
+    rig = Rig(tmp_path / "world")
+    try:
+        rig.start_server()
+        device = Device("repl-1", "micropython", board_command(tmp_path / "flash"), tmp_path / "world", rig.record)
+        (tmp_path / "flash").mkdir()
+        rig.devices.append(device)
+        story(rig, device, tmp_path, index)
+    finally:
+        rig.stop()
+
+
+def story(rig, device, folder, index):
+    flash, bench = folder / "flash", folder / "bench"
+    example = releases.Release("app", HARDWARE, mip.EXAMPLE_VERSION, images.load(ROOT / "micropython/example", "app"))
+    secret = {"device_secret": provision.register(rig.api, device.name)}
+    provision.write(bench, rig.server_info, device.name, "micropython", example, secret)
+
+    device.power_on()  # an empty board: it has nothing to run, and gives its prompt
+    rig.wait(device, "device.said", "demo")
+    port = next(event["text"] for event in rig.events if event["event"] == "device.said")
+    said = install(port, flash, index, "trueboot", "trueboot-example")
+    assert said.count("Installing: ") == len(mip.compiled(mpy.source_tree())) + 5
+    mpremote(port, "fs", "cp", *(bench / name for name in ("trueboot.json", "ca.der", "root.json")), ":.")
+    mpremote(port, "reset")
+    rig.wait(device, "version.reported", version="1.0.0")
+    stored = rig.stored(device)
+    assert (stored["state"], stored["slot"]) == ("enrolled", "a")
+
+    since = len(rig.events)
+    files = {
+        "main.py": (ROOT / "micropython/example/main.py").read_bytes(),
+        "app_version.py": b'VERSION = "1.1.0"\n',
+    }
+    release = releases.Release("app", HARDWARE, "1.1.0", images.build(files))
+    rig.publish(release)  # two files: the agent that runs it is the one in /lib
+    rig.deploy(release, device)
+    rig.wait(device, "attempt.updated", "server", since)
+    rig.wait(device, "version.reported", since=since, version="1.1.0")
+
+    # A tool gets in while the agent runs, and its reset to the raw REPL starts nothing.
+    code = "import bootrecord, json; r = bootrecord.load('state'); print(json.dumps([r['active'], r['trial']]))"
+    assert json.loads(mpremote(port, "exec", code)) == ["b", None]
+    mpremote(port, "touch", ":NO_AGENT", "+", "reset")
+    rig.wait(
+        device, "device.said", "demo", text="trueboot: NO_AGENT is there, so nothing is started; remove it and reset"
+    )
+    since = len(rig.events)
+    mpremote(port, "rm", ":NO_AGENT", "+", "reset")
+    rig.wait(device, "version.reported", since=since, version="1.1.0")

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""Which device files a board needs: the agent, and what its adapter imports, directly or through others.
+
+Read from the sources, lazy imports included; what only tests and simulations import is so left out.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from pathlib import Path
+
+from .device_files import device_files, is_device_file
+
+ADAPTERS = ("esp32", "pico_w", "micropython_unix")  # of the MicroPython family; the last is the board of the tests
+
+
+def needed(root: Path, adapters: Iterable[str] = ADAPTERS) -> list[str]:
+    """Device files below `root` for these adapters, in order."""
+    todo = ["platform_adapters.%s" % name for name in adapters]
+    found = {path for path in device_files(root) if path.startswith("agent/")}
+    while todo:
+        path = _file(root, todo.pop())
+        if path is None or path in found or not is_device_file(path):
+            continue
+        found.add(path)
+        todo += _imports((root / path).read_text("utf-8"))
+    return sorted(found)
+
+
+def _file(root: Path, module: str) -> str | None:
+    name = module.replace(".", "/")
+    return next((path for path in (name + ".py", name + "/__init__.py") if (root / path).exists()), None)
+
+
+def _imports(text: str) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(node.module + "." + alias.name for alias in node.names)]
+    return [name for name in names if name.startswith("platform_adapters")]

@@ -1,0 +1,1 @@
+../../../../../micropython/example/app_version.py

@@ -1,0 +1,1 @@
+../../../../../micropython/example/main.py

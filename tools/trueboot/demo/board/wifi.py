@@ -1,0 +1,1 @@
+../../../../micropython/wifi.py
