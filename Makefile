@@ -15,10 +15,12 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## A server and two devices live through a good and a bad update, on this machine, in a temporary folder
+	@.ci/tpm $(BIN)/python
 	@$(BIN)/trueboot demo $(ARGS)
 
 test: $(STAMP) ## Run all tests (ARGS="-k demo" for some); as root, installs what debian-packages.txt lists
 	@.ci/debian-packages
+	@.ci/tpm $(BIN)/python
 	@$(RUN_TESTS) $(ARGS)
 
 sweep: $(STAMP) ## Cut the power at every effect of an update, on every platform (ARGS="--short" takes minutes less)
@@ -51,4 +53,5 @@ $(VENV)/bin/python:
 $(STAMP): setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Trueboot and its tools into $(VENV) (once; a minute or so) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@.ci/tpm $(BIN)/python
 	@touch $@

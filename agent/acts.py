@@ -27,7 +27,10 @@ def update_event(agent, event):
         if name == "save":
             if command[2]:
                 command[2].setdefault("request", (about or {}).get("request"))
+            floor = agent.update_state["floor"]
             _save(agent, command[1], command[2])
+            if hasattr(agent.platform, "floor"):
+                agent.module("ratchet").saved(agent, floor, command[1]["floor"])
         elif name == "log":
             agent.platform.log(command[1], command[2])
         elif name == "ask":

@@ -3,8 +3,6 @@
 
 import json
 
-from agent import BUILT
-
 ENROLLED = "enrolled"
 
 
@@ -24,9 +22,14 @@ def start(agent):
     """The first act of a boot.  One write: both counters rise before anything can be signed with them."""
     record, platform = agent.record, agent.platform
     agent.slot = platform.slots.running()
-    agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1)
+    changes = agent.module("ratchet").start(agent) if hasattr(platform, "floor") else {}
+    agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1, **changes)
     agent.running_seq = agent.record["seq"]
-    platform.clock.set_floor(max(BUILT, record.get("clock", 0)))
+    clock, floor = platform.clock, agent.floor()
+    clock.set_floor(floor)
+    if clock.wall() <= floor and hasattr(clock, "set"):
+        clock.set(floor)  # TLS looks at the hardware's clock, and not at ours
+        agent.guessed = agent.module("hold").offset(agent)
     confirmed = platform.slots.state()["confirmed"]
     boot = {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause(), "confirmed": confirmed}
     platform.log("boot", boot)
@@ -67,18 +70,31 @@ def _requested(agent):
         request.take(agent)
 
 
+def _keep(agent, label):
+    """A server accepted the certificate: the key store has a place for a copy."""
+    chain = agent.platform.store.load("cert." + label)
+    if chain:
+        agent.platform.keys.keep(label, chain)
+
+
 def identity_event(agent, event):
-    if agent.identity["phase"] == ENROLLED:
-        return  # every edge of that phase leads back to it, and commands nothing: the machine need not be loaded
+    if agent.identity["phase"] == ENROLLED and event[0] in ("started", "accepted", "failed"):
+        return  # these lead back to it, and command nothing: the machine need not be loaded
     from agent import identity
 
     state, commands = identity.step(agent.identity, event)
     for command in commands:
         if command[0] == "save":
             agent.save(identity=command[1])
+            if command[1]["phase"] == ENROLLED and hasattr(agent.platform.keys, "keep"):
+                agent.guarded(_keep, agent, command[1]["label"])
         elif command[0] == "log":
             agent.platform.log(command[1], command[2])
         elif command[0] == "retry":
             agent.record["identity"] = state  # counted in RAM: see the machine
-        elif event[0] in ("started", "failed"):  # between these the running task goes on by itself
+        elif command[0] == "renew":
+            agent.renew_at = 0  # at the next turn that has room for it
+        elif command[0] == "rest":
+            agent.uplink.hang_up()
+        elif event[0] in ("started", "failed", "lost", "expired"):  # between these the running task goes on by itself
             agent.begin("enrol")

@@ -22,6 +22,8 @@ KEYS = {
     "root_file": (str, "root.json"),
     "hardware": (str, None),
     "state": (str, "state"),
+    "keys": (str, "software"),
+    "tpm": (str, ""),
     "slots": (str, "slots"),
     "slots_kind": (str, ""),
     "consent_download": (str, "yes"),
@@ -32,9 +34,12 @@ KEYS = {
     "window_gates": (str, "activate"),
     "bandwidth_bytes_s": (int, 0),
     "encodings": (str, "deflate,patch"),
+    "ntp": (str, ""),
+    "crl": (str, "auto"),
     "trial_timeout_ms": (int, 120_000),
     "trial_boots": (int, 5),
     "keepalive_s": (int, 60),
+    "renew_percent": (int, 66),
     "log": (str, "json"),
     "reset": (str, "exec"),
 }
@@ -45,8 +50,10 @@ CHOICES = {
     "consent_remote": ("no", "accept"),
     "window_gates": ("activate", "both"),
     "log": ("json", "text"),
+    "keys": ("software", "tpm"),
     "slots_kind": ("", "app", "firmware", "system"),
     "reset": ("exec", "exit"),
+    "crl": ("auto", "off"),
 }
 BOUNDS = {
     "consent_deadline_s": (0, 31_536_000),
@@ -54,14 +61,18 @@ BOUNDS = {
     "trial_boots": (1, 10),
     "keepalive_s": (10, 300),
     "bandwidth_bytes_s": (0, 1 << 30),
+    "renew_percent": (10, 95),
 }
 ENCODINGS = ("deflate", "patch")  # of images on their way; see agent/wire/encoded.py
 LEAST_BANDWIDTH_BYTES_S = 1024
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 
-def check(given):
-    """A complete configuration from `given`, or MisuseError("config") that names the key and what to do."""
+def check(given, keys=None):
+    """A complete configuration from `given`, or MisuseError("config") that names the key and what to do.
+
+    `keys`: the platform's key store, of which more may be asked than it can do.
+    """
     config = {}
     for name in given:
         if name not in KEYS:
@@ -78,6 +89,8 @@ def check(given):
         if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
             raise MisuseError("config", "key %s must be from %d to %d" % ((name,) + BOUNDS[name]))
         config[name] = value
+    if config["keys"] == "tpm" and keys and not hasattr(keys, "attest_begin"):
+        raise MisuseError("config", 'this platform has no TPM: key keys must be "software"')
     for name in ("product_key", "device_key"):
         value = config[name]
         # The characters and the length that EnOS gives a key; they also keep a CN and a topic unambiguous.
@@ -85,6 +98,8 @@ def check(given):
             raise MisuseError("config", "key %s must be 1 to 64 letters, digits, '-', '_' or '.'" % name)
     if 0 < config["bandwidth_bytes_s"] < LEAST_BANDWIDTH_BYTES_S:
         raise MisuseError("config", "key bandwidth_bytes_s must be 0, for no limit, or at least 1024")
+    if config["ntp"]:
+        ntp_address(config["ntp"])
     for name in config["encodings"].split(",") if config["encodings"] else ():
         if name not in ENCODINGS:
             raise MisuseError("config", "key encodings must be empty or name, with commas: " + ", ".join(ENCODINGS))
@@ -99,6 +114,11 @@ def check(given):
                 raise MisuseError("config", "key %s must begin with %s" % (name, scheme))
             address(value)
     return config
+
+
+def ntp_address(text):
+    """(host, port) of host or host:port.  An IPv6 literal stands in brackets, and takes a port."""
+    return address("ntp://" + text if ":" in text else "ntp://%s:123" % text)
 
 
 def address(url):

@@ -10,12 +10,13 @@ Part of the shell; loaded when it is needed.  Rules kept:
  * No lock holds a trial's end back: an image that is not well has no say in it.
 """
 
-from agent import BUILT, window
+from agent import window
 from agent.errors import MisuseError
 
 MAX_DEFER_S = 2_592_000  # 30 days
 MAX_REASON_CHARACTERS = 64
 MAX_LOCKS = 16
+SURE_S = 60  # a clock that differs by more from what it began with was set
 
 
 def held(agent, gate):
@@ -34,9 +35,20 @@ def held(agent, gate):
     return ""
 
 
+def offset(agent):
+    """Seconds of the wall clock at this boot's beginning; another once somebody has set it."""
+    clock = agent.platform.clock
+    return clock.wall() - clock.ticks_ms() // 1000
+
+
 def clock_is_set(agent):
-    """A clock at its floor was never set: it stands in 1970, or was told no more than a time that is past."""
-    return agent.platform.clock.wall() > max(BUILT, agent.record.get("clock", 0))
+    """A clock at its floor was never set: it stands in 1970, or was told no more than a time that is past.
+
+    Nor was one that the agent began with its floor, and that nobody has set since.
+    """
+    if agent.guessed is not None and abs(offset(agent) - agent.guessed) < SURE_S:
+        return False
+    return agent.platform.clock.wall() > agent.floor()
 
 
 # Deferral.  Journal: "defer", [seconds left when it was saved, time of day at which it ends or 0].

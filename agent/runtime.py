@@ -16,7 +16,7 @@ Rules kept:
 
 import json
 
-from agent import outbox
+from agent import BUILT, outbox
 from agent.clouds.decada import Decada
 from agent.errors import AgentError, DeviceError
 from agent.loaded import Modules
@@ -36,7 +36,7 @@ class Agent:
         self._modules = Modules(getattr(platform, "passing", ()))
         self.module, self.let_go = self._modules.get, self._modules.let_go
         self.platform = platform
-        self.config = self.module("config").check(platform.config)
+        self.config = self.module("config").check(platform.config, platform.keys)
         self.cloud = Decada(self.config["product_key"], self.config["device_key"])
         self.chunk = getattr(platform, "chunk", 4096)
         self.healthy = healthy
@@ -45,7 +45,7 @@ class Agent:
         self._requested = getattr(platform, "requested", None)
         self._record = None
         self._tasks = []  # [generator, due]
-        self._considering = None
+        self.considering = None  # the job or digest of the offer that is looked at
         self.waiting = ""  # what an update waits for, in words
         self.locks = []  # reasons why the device is busy
         self.deferred_ms = None  # ticks at which what the journal says of a deferral was true
@@ -56,8 +56,10 @@ class Agent:
         self.when = ""  # it was measured last: see `tasks.measure`
         self.security = None  # of the running image, as its note says; known with the image
         self._measure = 0  # ticks: when it is measured next
+        self.renew_at = 0  # ticks: when the certificate's life is looked at next
         self.download = None  # what the tries of a download know of each other, see `tasks.fetch`
         self.verified = ""  # hash of the image that was read back from the spare slot since this boot
+        self.guessed = None  # the clock's offset, where it stands but at its floor; see `hold.clock_is_set`
         self.uplink = Uplink(self)
         self.forget()
 
@@ -116,22 +118,8 @@ class Agent:
         return self.module("hold").Lock(self, reason)
 
     def status(self):
-        state = self.update_state
-        return {
-            "device": "%s/%s" % (self.config["product_key"], self.config["device_key"]),
-            "version": state["version"],
-            "phase": state["phase"],
-            "waiting": self.waiting,
-            "slot": self.slot,
-            "identity": self.identity["phase"],
-            "online": self.uplink.online,
-            "reports": len(self.reports()),
-            "floor": state["floor"],
-            "freshness": self.record.get("freshness", ""),
-            "image": self.image,
-            "measured": self.when,
-            "below_floor": self.below_floor,
-        }
+        """How the device stands, as a small dict."""
+        return self.module("status").of(self)
 
     # What acts, tasks and the uplink use
 
@@ -156,7 +144,9 @@ class Agent:
         if self._record is None:
             record = self.module("journal").load(self.platform.store)
             if "update" not in record:
-                record.update(self.module("begin").blank(self))
+                record = dict(
+                    self.module("begin").blank(self), **record
+                )  # which may hold an identity: tasks/bench_identity
             self._record = record
         return self._record
 
@@ -173,6 +163,10 @@ class Agent:
         """Whether what runs is below the security floor, as after a boot loader's fallback: then it may only update."""
         return self.security is not None and self.security < self.update_state["floor"]
 
+    def floor(self):
+        """Seconds: no clock is believed that is before it."""
+        return max(BUILT, self.record.get("clock", 0))
+
     def save(self, **changes):
         record = dict(self.record)
         record.update(changes)
@@ -186,13 +180,17 @@ class Agent:
         stored = self.platform.store.load("secret")
         return stored.decode() if stored else self.config["device_secret"]
 
-    def credentials(self):
-        """(label, chain) for a mutual-TLS connection."""
-        label = self.identity["label"]
-        certificate = self.platform.store.load("cert." + label)
-        if certificate is None:
+    def label(self):
+        """Of the key and the certificate in use: during a renewal the ones before."""
+        return self.identity.get("before") or self.identity["label"]
+
+    def credentials(self, label=None):
+        """(label, chain) for a mutual-TLS connection; the chain is leaf first, without the anchor."""
+        label = label or self.label()
+        chain = self.platform.store.load("cert." + label)
+        if chain is None:
             raise DeviceError("certificate_lost", "no certificate under the label " + label)
-        return label, [certificate]
+        return label, self.module("wire.elements").split(chain)
 
     def progress(self, done, total, release):
         self.platform.log("update.progress", {"version": release["version"], "done": done, "total": total})
@@ -223,28 +221,11 @@ class Agent:
         self.module("begin").started(self)
         yield from ()  # a task is a generator
 
-    def offered_again(self, offer):
-        """The answer to `uplink.asking`: an offer is considered that is for what is being downloaded."""
-        state = self.update_state
-        release = state["release"]
-        if state["phase"] == "fetching" and self._considering is None and len(self._tasks) < MAX_TASKS:
-            if (offer["job"], offer["version"]) == (release.get("job"), release["version"]):
-                self._considering = offer["job"] or offer["digest"]
-                self.begin("consider", dict(offer, fresh=True))
-
-    def offered(self, offer):
-        """An offer came.  It is considered unless it is the one at hand, or its outcome already waits to be told."""
-        state = self.update_state
-        job = offer["job"] or offer["digest"]
-        known = [state["release"].get("job"), state["release"]["sha256"]] if state["release"] else []
-        known += [claims["job"] for claims in self.reports()]
-        if state["phase"] != "trial" and job not in known and job != self._considering:
-            if len(self._tasks) < MAX_TASKS:
-                self._considering = job
-                self.begin("consider", offer)
-
-    def considered(self):
-        self._considering = None
+    def consider(self, offer, job):
+        """An offer is considered, if there is room; `job`: what names it meanwhile."""
+        if len(self._tasks) < MAX_TASKS:
+            self.considering = job
+            self.begin("consider", offer)
 
     def command(self, name, args):
         """(True, reply), (False, None) when the app failed, (None, None) when it takes no commands."""
@@ -283,6 +264,8 @@ class Agent:
         ):
             self._measure = clock.ticks_ms() + DAY_MS
             self.begin("measure", "daily")
+        if self.image and self.uplink.may_renew(self._tasks):
+            self.begin("renew")
         self.platform.power.feed()
         look = 0  # when the uplink is tended next
         while True:

@@ -2,8 +2,9 @@
 """Commands that are the agent's own, `trueboot.*`; an app never sees them.  Part of the shell; loaded when one comes.
 
     trueboot.consent  {"job", "sha256", "gate", "expires"}, optional "answer": "yes" (else "no")
+    trueboot.renew    {}: another key and certificate, as soon as no trial is under way; kept in the journal until then
 
-An operator's word for a gate.  It counts only where the configuration says
+Consent is an operator's word for a gate.  It counts only where the configuration says
 `consent_remote = "accept"`, for the very deployment, image and gate that it
 names, and until `expires` (seconds since 1970); it is kept in the journal until
 it is used or is over.  What becomes of it is decided at the gate, see
@@ -18,6 +19,7 @@ NOTHING_WAITS = 1264  # no such deployment of this image waits, or not at this g
 NOT_VALID_NOW = 1265  # it is over, lasts too long, or the device has no clock to tell
 
 CONSENT = "trueboot.consent"
+RENEW = "trueboot.renew"
 MAX_AHEAD_S = 2_592_000  # 30 days
 # The phases in which a gate is still to be passed
 AHEAD = {"download": ("offered",), "activate": ("offered", "fetching", "staged")}
@@ -25,6 +27,11 @@ AHEAD = {"download": ("offered",), "activate": ("offered", "fetching", "staged")
 
 def answer(agent, name, params):
     """(code, data) of the reply."""
+    if name == RENEW:
+        if agent.identity["phase"] == "enrolled":  # else a renewal is under way
+            agent.identity_event(("asked",))
+            agent.renew_at = 0
+        return OK, {}
     if name != CONSENT:
         return NO_HANDLER, {}
     code, reason = _consent(agent, params)

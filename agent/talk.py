@@ -8,7 +8,7 @@ import gc
 
 from agent.clouds.decada import HANDLER_FAILED, NO_HANDLER, OK, RESERVED, STATIC
 from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.uplink import PROBATION
+from agent.uplink import PROBATION, TRIAL
 
 REPLY_MS = 30_000
 PAUSE_MS = 5000
@@ -30,23 +30,44 @@ def dial(agent, now):
     config, mqtt = agent.config, platform.mqtt
     host, port = _address(config["mqtt"])
     login = agent.cloud.login(STATIC, agent.device_secret(), platform.clock.wall() * 1000)
+    label = _choose(agent)
     try:
-        credentials = agent.credentials()
+        credentials = agent.credentials(label)
         agent.forget()
         gc.collect()  # a handshake wants room in one piece
         mqtt.connect(host, port, *login, config["keepalive_s"], credentials)
         mqtt.subscribe(agent.cloud.subscriptions())
     except AgentError as error:
-        refused = isinstance(error, RefusedError)
-        if agent.identity["phase"] == PROBATION:
-            agent.identity_event(("failed", error.code, refused))
-        lost(agent, error, refused)
+        lost(agent, error, isinstance(error, RefusedError))
+        agent.module("doubt").refused(agent, label, error)
         return 0
     uplink.session, _ = session.step(uplink.session, ("opened", platform.clock.ticks_ms()))
     uplink.waiting, uplink.puback, uplink.informed = None, 0, False
+    uplink.refusals = uplink.questions = uplink.chore_at = 0
+    uplink.label = label
     platform.log("session.online", {"tls": "mutual"})
-    agent.identity_event(("accepted",))
+    if agent.identity["phase"] == PROBATION:
+        uplink.roots_at = 1  # with each new certificate: now
+        agent.module("doubt").accepted(agent, label)
     return 0
+
+
+def _choose(agent):
+    """The label to dial with: a new one on probation, but for every fourth try; on trial the one that has worked, but for such."""
+    state = agent.identity
+    if state["phase"] != PROBATION or "before" not in state:
+        return agent.label()
+    other = agent.uplink.session["failures"] % 4 == 3
+    trial = agent.update_state["phase"] == TRIAL
+    return state["label"] if trial == other else state["before"]
+
+
+def redial(agent):
+    """There is another certificate to try."""
+    if agent.uplink.online:
+        agent.platform.log("session.redial", {"label": agent.identity["label"]})
+        agent.platform.mqtt.close()
+    agent.uplink.session = {"phase": "", "until": 0}
 
 
 def _address(url):
@@ -84,10 +105,10 @@ def hear(agent, event):
             if agent.uplink.waiting and agent.uplink.waiting[:2] == (read[1], "offers"):
                 _replied(agent, *read[1:4])
                 for offer in read[4]:
-                    agent.offered_again(offer)
+                    agent.module("offers").again(agent, offer)
         elif read and read[0] == "offered":
             _answer(agent, read[2], read[3], OK, {}, 0)
-            agent.offered(read[1])
+            agent.module("offers").offered(agent, read[1])
         elif read and read[0] == "command":
             _commanded(agent, *read[1:])
 
@@ -175,8 +196,10 @@ def _sign(agent, claims):
     agent.forget()
     from agent import token
 
-    keys, label = agent.platform.keys, agent.identity["label"]
-    claims = {name: claims[name] for name in claims if name != "step"}
+    keys, label = agent.platform.keys, claims.get("label")
+    if not label or not keys.has(label):
+        label = agent.label()
+    claims = {name: claims[name] for name in claims if name not in ("step", "label")}
     claims["aud"] = agent.config["product_key"]
     claims["sub"] = "%s/%s" % (agent.config["product_key"], agent.config["device_key"])
     return token.report(claims, keys.public(label), lambda message: keys.sign(label, message))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Signed statements of a device: boot reports as compact JWS.
+"""Signed statements of a device, as compact JWS: boot reports, and the request for a certificate after the last one's end.
 
 Source: RFC 7515 (JWS, compact form), RFC 7518 3.4 (ES256), RFC 7638 (thumbprint).
 The payload is signed as the bytes that are sent; nobody re-serialises it.
@@ -10,6 +10,7 @@ import hashlib
 import json
 
 REPORT_TYPE = "trueboot-report+jwt"
+RENEWAL_TYPE = "trueboot-renewal+jwt"
 
 
 def base64url(data):
@@ -26,6 +27,15 @@ def thumbprint(public):
 
 def report(claims, public, sign):
     """The compact JWS over `claims` (a dict of JSON values); `sign(message)` gives r and s, 64 bytes."""
-    header = {"alg": "ES256", "typ": REPORT_TYPE, "kid": thumbprint(public)}
+    return _jws(REPORT_TYPE, claims, public, sign)
+
+
+def renewal(claims, public, sign):
+    """The same over aud, sub, the server's nonce and the CSR, by the key that was in use last."""
+    return _jws(RENEWAL_TYPE, claims, public, sign)
+
+
+def _jws(kind, claims, public, sign):
+    header = {"alg": "ES256", "typ": kind, "kid": thumbprint(public)}
     signed = base64url(json.dumps(header).encode()) + "." + base64url(json.dumps(claims).encode())
     return signed + "." + base64url(sign(signed.encode()))

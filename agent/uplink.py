@@ -23,10 +23,13 @@ from agent.errors import UnreachableError
 IDLE_MS = 1000
 TURN_MS = 100  # the longest rest while something is under way, so that messages are looked at
 NEVER_MS = 60_000
+RENEW_MS = 3_600_000  # at the latest then the certificate's life is looked at again: the clock may have been set
 
 # Phases of machines that this file must know; the machines themselves are not always loaded.
 PROBATION = "probation"
 ENROLLED = "enrolled"
+CERTIFIED = (PROBATION, ENROLLED, "renewing", "rekeyed")
+REVOKED = "revoked"
 TRIAL = "trial"
 ONLINE = "online"
 
@@ -39,10 +42,21 @@ class Uplink:
         self.puback = 0  # the packet id of the telemetry in flight
         self.informed = False  # since this connect
         self.rejections = 0
+        self.life = ""  # what was said of the certificate's life last
+        self.given_up = 0  # new certificates in a row that servers refused
+        self.label = ""  # whose certificate the session was opened with
         self.step = None  # of a job, to be told
         self.asking = False  # what the cloud offers is to be asked for
         self.contact = False  # the server has answered since this boot, on trial
         self.telemetry = outbox.Telemetry()
+        # For `chores`
+        self.refusals = 0  # in a row, since the last session
+        self.questions = 0  # asked because of them
+        self.ask_at = 0  # ticks: no question before
+        self.roots_at = 0  # ticks: when the CA's roots are asked for next; 0: not yet known
+        self.roots_asked = 0  # ticks: when they were last, because a server was not vouched for
+        self.lists_at = 0  # ticks: when the revocation list of the server's CA is asked for next
+        self.chore_at = 0  # ticks: when it wants to be called next
 
     @property
     def online(self):
@@ -51,9 +65,11 @@ class Uplink:
     def tend(self):
         """Dial, look at a message, send what waits; the milliseconds until it wants to be called again."""
         agent = self._agent
-        if agent.identity["phase"] not in (PROBATION, ENROLLED):
-            return NEVER_MS
         now = agent.platform.clock.ticks_ms()
+        if now >= self.chore_at:
+            self.chore_at = agent.module("chores").due(agent, now)
+        if agent.identity["phase"] not in CERTIFIED:
+            return NEVER_MS
         if not self.online:
             left = self.session["until"] - now
             return left if left > 0 else self._talk().dial(agent, now)
@@ -66,6 +82,19 @@ class Uplink:
         except UnreachableError as error:
             self._talk().lost(agent, error, False)
             return 0
+
+    def may_renew(self, tasks):
+        """Never on trial or between activation and reset, nor beside what needs a board's room; an update may wait for long."""
+        agent = self._agent
+        state, now = agent.update_state, agent.platform.clock.ticks_ms()
+        if now < agent.renew_at:
+            return False
+        if state["phase"] == TRIAL or state["slot"] or agent.identity["phase"] not in CERTIFIED:
+            return False
+        if tasks and state["phase"] not in ("offered", "fetching", "staged"):
+            return False
+        agent.renew_at = now + RENEW_MS
+        return True
 
     def rest(self, duration_ms):
         """Sleep, but wake up for a message."""
@@ -80,6 +109,12 @@ class Uplink:
     def close(self):
         if self.online:
             self._agent.platform.mqtt.close()
+
+    def hang_up(self):
+        """There is no more to be said."""
+        self.ask_at = self.chore_at = 0
+        if self.online:
+            self._talk().lost(self._agent, UnreachableError("revoked", "this device's certificate is revoked"), True)
 
     def progress(self, step, text, job):
         """Tell of a step of a job; only the newest is kept, and nothing waits for its reply."""

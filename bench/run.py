@@ -20,6 +20,8 @@ from functools import partial
 
 import allocations
 import deltas
+import enrol
+import first_boot
 import heap
 import imports
 import sizes
@@ -40,6 +42,8 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "crypto": crypto.crypto,
     "trust": trust.trust,
     "deltas": deltas.deltas,
+    "enrol": enrol.enrol,
+    "first_boot": first_boot.first_boot,
 }
 ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas")
 ROW = "{:<12} {:<38} {:>16} {:>16} {:>7}  {:<15} {}"

@@ -6,7 +6,7 @@
     Linux({...})                from a dict with the same keys; paths as given
 
 Puts the pieces together; each has its own file.  Of the configuration it uses
-`state`, `slots`, `ca_file`, `root_file`, `log` and `reset`.
+`state`, `slots`, `ca_file`, `root_file`, `log`, `reset`, `keys` and `tpm`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from typing import Any
 
 from agent.errors import DeviceError, MisuseError, RefusedError
 from agent.wire import pem
-from platform_adapters import linux_config, linux_notify, linux_reset
+from platform_adapters import anchored, linux_config, linux_notify, linux_reset, ports
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_http import RequestsHttp
+from platform_adapters.linux_lists import Lists
 from platform_adapters.linux_mqtt import PahoMqtt
 from platform_adapters.linux_net import Net
 from platform_adapters.linux_slots import LinuxSlots
@@ -34,6 +35,10 @@ LOOK_MS = 1000  # between two looks for a request of `trueboot-agent install`
 
 
 class Linux:
+    keys: ports.Keys
+    store: Any  # a Store that has a folder
+    chance: ports.Chance
+    floor: ports.Floor  # only with a TPM
     chunk = 1024 * 1024  # bytes that the agent moves between two looks at everything else
 
     def __init__(self, config: str | os.PathLike[str] | dict[str, Any] | None = None):
@@ -44,18 +49,43 @@ class Linux:
         _make_private(state)
         self.slots = LinuxSlots(self.config["slots"], state)
         self.store = FileStore(state + "/store")
+        self.chance = Chance()
         self.keys = SoftwareKeys(state + "/keys")
-        net = Net(self.anchors(), self.keys.file)
+        if self.config.get("keys") == "tpm":
+            self._use_tpm(state)
+        self._provisioned()  # wrong, it is the configuration that is wrong: now and not later
+        self.clock = Clock()
+        self.lists = Lists(self.store, self.clock.wall) if self.config.get("crl", "auto") == "auto" else None
+        net = Net(self.anchors, self.keys, lists=self.lists)
         self.mqtt = PahoMqtt(net)
         self.http = RequestsHttp(net, bandwidth_bytes_s=_number(self.config.get("bandwidth_bytes_s")))
-        self.clock = Clock()
+        if self.lists is not None:
+            self.lists.forget = self.http.forget
         self.power = Power(self.config.get("reset", "exec"))
-        self.chance = Chance()
         self.verify = verify
         self._text = self.config.get("log") == "text"
         self._look = 0
 
+    def _use_tpm(self, state: str) -> None:
+        from platform_adapters.keystores import tpm_device, tpm_link, tpm_nv
+
+        link = tpm_link.Link(self.config.get("tpm") or "")
+        self.keys = tpm_device.TpmKeys(state + "/keys", link)
+        self.store = tpm_device.TpmStore(self.store, self.keys, link)
+        self.chance = tpm_device.TpmChance(link)
+        self.floor = tpm_nv.TpmFloor(link)
+
     def anchors(self) -> list[bytes]:
+        return anchored.read(self._provisioned(), self.store)
+
+    def anchors_kept(self) -> list[bytes]:
+        return self.anchors()[len(self._provisioned()) :]
+
+    def keep_anchors(self, kept: list[bytes]) -> None:
+        anchored.write(self._provisioned(), self.store, kept)
+        self.http.forget()
+
+    def _provisioned(self) -> list[bytes]:
         name = self.config["ca_file"]
         data = _read("ca_file", name)
         if data[:1] == b"\x30":  # DER

@@ -89,6 +89,12 @@ class RequestsHttp:
         response.start(session, prepared, self._net.limit_s)
         return response
 
+    def forget(self) -> None:
+        """What is trusted has changed: the next request makes a connection of its own."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
     def _session_for(self, identity: Identity | None) -> requests.Session:
         """One session an identity, so that requests in a row share a connection."""
         if self._session is None or identity != self._identity:

@@ -15,13 +15,13 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from agent.errors import AgentError, MisuseError, RefusedError, UnreachableError
-from platform_adapters.ports import Identity
+from platform_adapters.keystores import tls_signer
+from platform_adapters.linux_lists import Lists, checked
+from platform_adapters.ports import Identity, Keys
 
 LIMIT_S = 20  # for one connection: name, TCP, TLS
 
@@ -35,18 +35,27 @@ _IP_ADDRESS_MISMATCH = 64
 class Net:
     """Makes contexts from the anchors and the key store, and dials with them."""
 
-    def __init__(self, anchors: list[bytes], key_file: Callable[[str], Path], limit_s: float = LIMIT_S):
+    def __init__(
+        self,
+        anchors: Callable[[], list[bytes]],
+        keys: Keys,
+        limit_s: float = LIMIT_S,
+        lists: Lists | None = None,
+    ):
         self._anchors = anchors
-        self._key_file = key_file
+        self._keys = keys
+        self._lists = lists
         self.limit_s = limit_s
 
     def context(self, identity: Identity | None) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unlike create_default_context it reads no environment
+        context = Context(ssl.PROTOCOL_TLS_CLIENT)  # unlike create_default_context it reads no environment
         context.check_hostname = True
         context.verify_mode = ssl.CERT_REQUIRED
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._lists is not None:
+            context.sslsocket_class = checked(self._lists.judge)
         try:
-            context.load_verify_locations(cadata=b"".join(self._anchors))
+            context.load_verify_locations(cadata=b"".join(self._anchors()))
         except (ssl.SSLError, ValueError) as error:
             raise MisuseError("config", "ca_file holds no usable certificate: %s" % error) from None
         if identity is not None:
@@ -55,17 +64,10 @@ class Net:
 
     def _present(self, context: ssl.SSLContext, identity: Identity) -> None:
         label, chain = identity
-        key = self._key_file(label)
-        if not key.exists():
-            raise MisuseError("no_key", "the key store has no key %r" % label)
-        # OpenSSL takes file names only.  The key is a file already; the chain is public.
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write("".join(map(ssl.DER_cert_to_PEM_cert, chain)))
-            file.flush()
-            try:
-                context.load_cert_chain(file.name, key)
-            except ssl.SSLError as error:
-                raise MisuseError("identity", "certificate and key %r do not fit: %s" % (label, error)) from None
+        try:
+            self._keys.attach(context, label, chain)
+        except ssl.SSLError as error:
+            raise MisuseError("identity", "certificate and key %r do not fit: %s" % (label, error)) from None
 
     def dial(self, host: str, port: int, identity: Identity | None) -> ssl.SSLSocket:
         """A connected TLS socket, in blocking mode with a time-out."""
@@ -79,6 +81,18 @@ class Net:
                 raise
         except (OSError, ValueError) as error:
             raise translate(error, host, port) from None
+
+
+class Context(ssl.SSLContext):
+    """A handshake that failed for our own key store's sake says so."""
+
+    def wrap_socket(self, *arguments, **named):
+        tls_signer.failure_here()  # an old one does not count
+        try:
+            return super().wrap_socket(*arguments, **named)
+        except OSError as error:
+            error.__cause__ = tls_signer.failure_here()
+            raise
 
 
 def _connect(addresses: list, limit_s: float) -> socket.socket:
@@ -170,6 +184,8 @@ def _root(error: BaseException) -> BaseException:
         current = queue.pop(0)
         if not isinstance(current, BaseException) or current in seen:
             continue
+        if isinstance(current.__cause__, AgentError):
+            return current.__cause__
         if isinstance(current, AgentError) or (isinstance(current, OSError) and _telling(current)):
             return current
         seen.append(current)

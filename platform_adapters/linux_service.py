@@ -3,7 +3,7 @@
 
 `run` is what boot.py is on boards: lock the state, choose the slot, count a
 trial's boot, and become the guard (`linux_guard.py`), which runs the slot.  It
-lives outside the slots and imports little.  `install` and `rollback` are in `linux_install`.
+lives outside the slots and imports little.  `install` and `rollback` are in `linux_install`, `forget-identity` in `linux_forget`.
 
 Exit codes of `run`, for supervisors (restart on 1, 3, 69 and on signals; stop on 0, 2, 77, 78)
   0 ended   2 usage   3 please reset me (--exit-on-reset)   69 its surroundings fail it, say a folder not writable
@@ -12,6 +12,8 @@ Exit codes of `install` and `rollback`
   0 the release is confirmed (with --no-wait: it is handed over)   1 refused, failed or rolled back: the line says why
   2 usage   69 file or state cannot be read or written   75 not ended in time, or no agent runs: the request stays
   78 wrong configuration
+Exit codes of `forget-identity`: 0 done   1 without --yes   2, 69, 75, 78 as above
+`csr` and `certificate` are in `linux_bench`; their exit codes: 0 well, 1 refused, 69, 75 and 78 as of `run`.
 """
 
 from __future__ import annotations
@@ -51,6 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.verb == "status":
             return status(options.config, options.json)
+        if options.verb in ("csr", "certificate"):
+            from platform_adapters import linux_bench
+
+            config, _ = settings(options.config)
+            if options.verb == "csr":
+                return linux_bench.csr(config, options.subject)
+            return linux_bench.certificate(config, options.file)
         if options.verb in ("install", "rollback"):
             from platform_adapters import linux_install
 
@@ -59,6 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
             if options.verb == "rollback":
                 return linux_install.rollback(config, timeout)
             return linux_install.install(config, options.file, timeout)
+        if options.verb == "forget-identity":
+            from platform_adapters import linux_forget
+
+            config, _ = settings(options.config)
+            return linux_forget.forget(config, options.yes)
         return run(options.config, options.exit_on_reset)
     except Stop as stop:
         return complain(stop.code, stop.line)
@@ -82,12 +96,17 @@ def parser() -> argparse.ArgumentParser:
         "status": "tell what a device runs, without disturbing it",
         "install": "check a bundle and have the device's agent install it",
         "rollback": "have the device's agent go back to the image that ran before",
+        "forget-identity": "drop the device's secret, certificates and keys, so that it can enrol anew",
+        "csr": "make the device's key, once, and print a certificate request for it",
+        "certificate": "store a certificate that was issued for that request",
     }
     for verb, text in about.items():
         one = verbs.add_parser(verb, help=text, description=text)
         one.add_argument("--config", metavar="FILE", help="agent.toml; without it TRUEBOOT_CONFIG names the file")
         if verb == "run":
             one.add_argument("--exit-on-reset", action="store_true", help="end with code 3 instead of starting again")
+        elif verb == "forget-identity":
+            one.add_argument("--yes", action="store_true", help="it cannot be undone, and this says that it is meant")
         elif verb in ("install", "rollback"):
             if verb == "install":
                 one.add_argument("file", metavar="FILE", help="a bundle, made with `trueboot bundle make`")
@@ -95,7 +114,13 @@ def parser() -> argparse.ArgumentParser:
                 "--timeout", metavar="SECONDS", type=float, default=600, help="how long to wait for the outcome"
             )
             one.add_argument("--no-wait", action="store_true", help="end once it is checked and handed over")
-        else:
+        elif verb == "csr":
+            text = 'what EnOS wants before the common name, "C=SG,ST=Singapore,L=Singapore,O=x,OU=y"'
+            one.add_argument("--subject", metavar="NAMES", default="", help=text)
+        elif verb == "certificate":
+            text = "PEM, leaf first; or device.json of `trueboot enos provision`; - for standard input"
+            one.add_argument("file", metavar="FILE", help=text)
+        elif verb == "status":
             one.add_argument("--json", action="store_true", help="one JSON object")
     return top
 
@@ -210,8 +235,10 @@ def status(path: str | None, as_json: bool) -> int:
         "confirmed": record["active"] == slot,
         "trial": record["trial"],
         "failure": record["failure"],
+        "identity": standing(told),
         "release": note(slots, slot),
         "freshness": told.get("freshness", ""),
+        "key": key(config, told),
         "journal": told,
     }
     if as_json:
@@ -219,6 +246,12 @@ def status(path: str | None, as_json: bool) -> int:
     else:
         print("\n".join("%-10s %s" % (name, value) for name, value in found.items()))
     return 0
+
+
+def standing(told: dict[str, Any]) -> str:
+    """The identity's phase, and why it is dead if it is."""
+    found = told.get("identity") or {"phase": "blank"}
+    return found["phase"] + (" (%s)" % found["reason"] if found.get("reason") else "")
 
 
 def holder(state: str) -> dict[str, Any]:
@@ -244,6 +277,21 @@ def note(slots: str, slot: str) -> dict[str, Any] | None:
             return json.load(file)
     except (OSError, ValueError):
         return None
+
+
+def key(config: dict[str, Any], told: dict[str, Any]) -> str:
+    """Where the device's key is, in words; no TPM is asked, which an agent may be talking to."""
+    identity = told.get("identity") or {}
+    label = identity.get("before") or identity.get("label", "a")
+    in_tpm = config.get("keys") == "tpm"
+    file = os.path.join(config["state"], "keys", label + (".tpm" if in_tpm else ".pem"))
+    if not os.path.exists(file):
+        return "none yet"
+    if in_tpm:
+        from platform_adapters.keystores.tpm_link import DEFAULT
+
+        return "in the TPM at %s, which alone can use %s" % (config.get("tpm") or DEFAULT, file)
+    return "in the file %s" % file
 
 
 def journal(state: str) -> dict[str, Any]:

@@ -33,8 +33,8 @@ import hashlib
 import json
 
 from agent.crypto import p256_sign
-from agent.errors import DeviceError, MisuseError
-from platform_adapters import bootrecord, pinned
+from agent.errors import DeviceError, MisuseError, UnreachableError
+from platform_adapters import anchored, bootrecord, pinned
 from platform_adapters.filestore import NAME_CHARACTERS
 from platform_adapters.memory_cloud import Http, Mqtt, Peer
 from platform_adapters.memory_power import AFTER, BEFORE, TORN, Illegal, Life, PowerCut, Reset
@@ -73,7 +73,20 @@ class Device:
         self.now_ms = 0
         self.cause = ""  # of the next start; "": as it ended, "power" or "reset"
         self.epoch_s = 1_800_000_000  # the wall clock at `now_ms` == 0, None for a device without one
+        self.clock_sets = []  # seconds, as the agent set its clock
         self.life = None
+
+    def wall(self):
+        """What the hardware's clock says in this boot, which TLS goes by: it may have been set; seconds since 1970."""
+        life = self.life
+        seconds = (
+            (self.now_ms - (life.started_ms if life else 0)) // 1000
+            if self.epoch_s is None
+            else self.epoch_s + self.now_ms // 1000
+        )
+        if life and life.clock and life.clock[0] == self.epoch_s:  # else somebody has set it since
+            seconds += life.clock[1]
+        return seconds
 
     def install(self, slot, image, note):
         """What a factory does: no effect."""
@@ -134,7 +147,13 @@ class Memory:
         self.http = Http(life)
 
     def anchors(self):
-        return list(self._life.device.anchors)
+        return anchored.read(list(self._life.device.anchors), self.store)
+
+    def anchors_kept(self):
+        return self.anchors()[len(self._life.device.anchors) :]
+
+    def keep_anchors(self, kept):
+        anchored.write(list(self._life.device.anchors), self.store, kept)
 
     def root(self):
         return self._life.device.root
@@ -142,6 +161,13 @@ class Memory:
     def verify(self, key_type, scheme, public, message, signature):
         self._life.check()
         return pinned.verify(self._met, self.store, key_type, scheme, public, message, signature)
+
+    def datagram(self, host, port, data):
+        device = self._life.device
+        answer = self._life.effect("datagram", lambda: device.peer.datagram(device, host, port, bytes(data)))
+        if answer is None:
+            raise UnreachableError("timeout", "%s:%d is silent" % (host, port))
+        return answer
 
     def log(self, event, fields):
         self._life.check()
@@ -230,7 +256,7 @@ class Keys:
 class Clock:
     def __init__(self, life):
         self._life = life
-        self._started_ms = life.device.now_ms
+        self._started_ms = life.started_ms
         self._floor = 0
 
     def ticks_ms(self):
@@ -244,9 +270,14 @@ class Clock:
         self._life.device.now_ms += duration_ms
 
     def wall(self):
+        self._life.check()
+        return max(self._life.device.wall(), self._floor)
+
+    def set(self, seconds):
         device = self._life.device
-        seconds = self.ticks_ms() // 1000 if device.epoch_s is None else device.epoch_s + device.now_ms // 1000
-        return max(seconds, self._floor)
+        self._life.clock = None
+        self._life.clock = (device.epoch_s, seconds - device.wall())
+        device.clock_sets.append(seconds)
 
     def set_floor(self, seconds):
         self._floor = seconds

@@ -41,6 +41,10 @@ class Peer:
         """(status, headers, body).  A Content-Length beyond the body makes a truncated answer."""
         return 404, {}, b""
 
+    def datagram(self, device, host, port, data):
+        """What comes back from there by UDP, or None."""
+        return None
+
 
 class Mqtt:
     def __init__(self, life):

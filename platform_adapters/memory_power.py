@@ -31,6 +31,8 @@ class Life:
         self.alive = True
         self.ended_by_reset = False
         self.session = None  # of MQTT
+        self.started_ms = device.now_ms
+        self.clock = None  # (the device's `epoch_s`, seconds by which its clock was set on)
         self.inbox = []
 
     def check(self):

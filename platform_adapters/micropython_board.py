@@ -10,6 +10,7 @@ Rules it keeps
 """
 
 import os
+import time
 
 from agent.errors import MisuseError
 from platform_adapters import micropython_base as base
@@ -42,7 +43,7 @@ class Board:
         self.store = base.Late(self._make_store)
         self.keys = base.Late(self._make_keys)
         self.mqtt = Mqtt(self.anchors, self._credentials, codec=mqtt_codec)
-        self.clock = base.Clock()
+        self.clock = Clock()
         self.power = power
         self.chance = base.Chance()
         self.verify = base.Verify(self.store)
@@ -73,7 +74,23 @@ class Board:
             part.let_go()
 
     def anchors(self):
-        return [self._trusted("ca_file")]
+        from platform_adapters import anchored
+
+        return anchored.read([self._trusted("ca_file")], self.store)
+
+    def anchors_kept(self):
+        return self.anchors()[1:]
+
+    def keep_anchors(self, kept):
+        from platform_adapters import anchored
+
+        anchored.write([self._trusted("ca_file")], self.store, kept)
+        self.http.let_go()  # a connection by the old ones is not kept
+
+    def datagram(self, host, port, data):
+        from platform_adapters import micropython_udp
+
+        return micropython_udp.ask(host, port, data)
 
     def root(self):
         return self._trusted("root_file")
@@ -86,3 +103,12 @@ class Board:
     def log(self, event, fields):
         text = self.config.get("log") == "text"
         base.write_line(base.log_line(event, self.clock.ticks_ms(), fields, text))
+
+
+class Clock(base.Clock):
+    def set(self, seconds):
+        """The chip's clock, which TLS reads as well; it forgets when the power goes."""
+        from machine import RTC
+
+        year, month, day, hour, minute, second, weekday = time.gmtime(seconds - self._epoch)[:7]
+        RTC().datetime((year, month, day, weekday, hour, minute, second, 0))

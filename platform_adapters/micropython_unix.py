@@ -7,6 +7,7 @@ reset ends the process with code 3, and whoever supervises it starts it again.
 
 import sys
 
+from platform_adapters import micropython_base as base
 from platform_adapters.micropython_board import Board
 
 RESET_CODE = 3
@@ -15,6 +16,7 @@ RESET_CODE = 3
 class MicroPythonUnix(Board):
     def __init__(self, root=None, mqtt_codec=None):
         super().__init__(Power(), root, mqtt_codec=mqtt_codec)
+        self.clock = base.Clock()  # the system looks after its clock
 
 
 class Power:

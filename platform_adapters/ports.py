@@ -12,6 +12,7 @@ device's own parts, `MisuseError` for a wrong call.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -101,6 +102,33 @@ class Keys(Protocol):
 
     def drop(self, label: str) -> None: ...
 
+    def attach(self, context: ssl.SSLContext, label: str, chain: list[bytes]) -> None:
+        """CPython only.  Key and chain (DER, leaf first) become what `context` shows of itself; ssl.SSLError when they do
+        not fit, DeviceError("tls_road") when this machine has no way to use the key for TLS."""
+
+    def tls_road(self) -> str:
+        """CPython only.  How TLS uses the keys here: "file", "signer" or "provider"."""
+
+    # Where the key can be attested (a TPM), the two halves of it; see agent/tasks/attest.py:
+    # Optional: def attest_begin(self, label: str, nonce: str, binding: bytes) -> dict[str, Any]
+    #     Certificates and publics of the TPM's keys, and its statement that the key under `label` lives in it; the
+    #     statement holds SHA-256(nonce, 0x00, binding).  Bytes are in base64, names as on the wire.
+    # Optional: def activate_credential(self, credential: bytes, secret: bytes) -> bytes
+    #     What only the TPM of the last `attest_begin` can read.
+    # Where certificates outlive a lost file:
+    # Optional: def keep(self, label: str, chain: bytes) -> None
+    #     The chain was accepted by a server: remember it.  The store gives it back when its file is lost.
+
+
+class Floor(Protocol):
+    """Optional port `floor`: a security floor that no restored backup takes back."""
+
+    def read(self) -> int:
+        """0 before the first `raise_to`."""
+
+    def raise_to(self, floor: int) -> None:
+        """Never lowers it."""
+
 
 class Mqtt(Protocol):
     """One MQTT 3.1.1 session over TLS; the server's certificate and name are always verified."""
@@ -170,6 +198,9 @@ class Clock(Protocol):
     def set_floor(self, seconds: int) -> None:
         """From now on `wall` is never before `seconds`; a later call may lower that.  Kept in RAM: the agent stores the floor."""
 
+    # Optional, where the system does not look after its clock itself: def set(self, seconds: int) -> None
+    #     From now on, and for this boot, it is `seconds` since 1970: for `wall`, and for what TLS takes for the time.
+
 
 class Power(Protocol):
     def reboot(self, reason: str) -> None:
@@ -208,7 +239,13 @@ class Platform(Protocol):
     chance: Chance
 
     def anchors(self) -> list[bytes]:
-        """The trust anchors of TLS and of the device's own certificate, in DER."""
+        """The trust anchors of TLS and of the device's own certificate, in DER: the provisioned ones first."""
+
+    def anchors_kept(self) -> list[bytes]:
+        """Those beside the provisioned ones."""
+
+    def keep_anchors(self, kept: list[bytes]) -> None:
+        """From now on these are trusted beside the provisioned ones, until those are others.  Durable when it returns."""
 
     def root(self) -> bytes:
         """The provisioned TUF root metadata, verbatim."""
@@ -224,6 +261,11 @@ class Platform(Protocol):
         "rsa"; "rsassa-pss-sha256"
             public: SubjectPublicKeyInfo in DER, 2048 to 4096 bits; signature: as long as the modulus, salt of any length
         """
+
+    # Optional, beside a clock that can be set: def datagram(self, host: str, port: int, data: bytes) -> bytes
+    #     Send `data` by UDP; the first datagram that comes back from there within some seconds, else UnreachableError.
+
+    # Optional: lists, where TLS can look at revocation lists of the server's certificate; see linux_lists.Lists
 
     def requested(self) -> bool:
         """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its

@@ -51,6 +51,7 @@ RULES = (
     ("agent/talk.py", ("agent",), ("gc",)),
     ("agent/acts.py", ("agent",), ("json",)),
     ("agent/begin.py", ("agent",), ("json",)),
+    ("agent/ratchet.py", (), ()),
     ("agent/claims.py", (), ()),
     ("agent/rules.py", ("agent.errors", "agent.version"), ()),
     ("agent/request.py", ("agent.errors",), ("json", "binascii")),
@@ -58,7 +59,15 @@ RULES = (
     ("agent/tasks/stick.py", ("agent",), ("os",)),  # the one task that looks at files
     ("agent/window.py", ("agent.errors",), ()),
     ("agent/hold.py", ("agent",), ()),
+    ("agent/doubt.py", ("agent",), ()),
+    ("agent/offers.py", (), ()),
+    ("agent/life.py", ("agent.wire",), ("hashlib",)),
+    ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
+    ("agent/status.py", (), ()),
+    ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
+    ("agent/tasks/standing.py", ("agent",), ("json",)),
+    ("agent/tasks/attest.py", ("agent",), ("hashlib", "binascii", "json")),
     ("agent/tasks/*.py", ("agent",), ("hashlib", "binascii")),
     (
         "platform_adapters/linux_service.py",  # it tells a device's version and its journal
@@ -71,12 +80,19 @@ RULES = (
         + tuple("platform_adapters.raspberry_pi_" + part for part in ("boot", "files", "image")),
         None,
     ),
+    ("platform_adapters/linux_forget.py", ("agent.identity", "agent.journal", "platform_adapters"), None),
+    ("platform_adapters/linux_bench.py", ("agent", "platform_adapters"), None),  # its verbs are the agent's acts
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),
     ("tools/trueboot/demo/board/*.py", ("agent", "platform_adapters"), None),  # links to micropython/
     # The demo's app runs on devices, and is what a user of the agent writes.
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
+    (
+        "tools/trueboot/demo/chips.py",
+        ("agent.errors", "platform_adapters.keystores", "trueboot"),
+        None,
+    ),  # it tries blobs
     (
         "tools/trueboot*/*.py",
         ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")

@@ -9,12 +9,10 @@ key stays in the key store; what leaves the device is the CSR.
 from agent import identity, session
 from agent.clouds import decada
 from agent.errors import AgentError, RefusedError, UnreachableError
-from agent.tasks.body import read_body
+from agent.tasks import certificate
 
 ANSWER_MS = 30_000
 CLOSE_MS = 5_000
-MAX_ANSWER_BYTES = 8192
-MAX_CERTIFICATE_BYTES = 4096
 
 
 def run(agent):
@@ -35,7 +33,14 @@ def run(agent):
             refused = isinstance(error, RefusedError)
             agent.log_error(error)
             agent.identity_event(("failed", error.code, refused))
+            agent.module("chores").trouble(agent, error)
             yield session.wait_ms(agent.identity["tries"], agent.platform.chance.random(1)[0], refused)
+
+
+def _register_again(agent):
+    """The stored secret is none: a power cut tore it, or an operator gave the device another.  Gives no answer."""
+    yield session.wait_ms(1, agent.platform.chance.random(1)[0], True)
+    yield from _register(agent)
 
 
 def _register(agent):
@@ -57,7 +62,8 @@ def _register(agent):
         yield from _await(agent, CLOSE_MS, lambda event: event[0] == "acked" and event[1] == acknowledged)
     finally:
         platform.mqtt.close()
-    agent.identity_event(("registered",))
+    if agent.identity["phase"] == identity.BLANK:
+        agent.identity_event(("registered",))
 
 
 def _await_secret(agent):
@@ -95,53 +101,27 @@ def _certify(agent):
 
     What one step has loaded is forgotten before the next.
     """
-    platform, label = agent.platform, agent.identity["label"]
+    label = agent.identity["label"]
     request = _request(agent, label)
     agent.forget()
-    answer = yield from _post(agent, *request)
+    try:
+        answer = yield from certificate.fetch(agent, label, *request)
+    except RefusedError as error:
+        if error.code != "secret_refused" or not agent.config["product_secret"]:
+            raise
+        agent.log_error(error)
+        answer = yield from _register_again(agent)
     agent.forget()
-    certificate = _checked(agent, label, answer)
-    platform.store.save("cert." + label, certificate)
-    agent.identity_event(("issued",))
+    if answer is None:
+        return
+    certificate.store(agent, label, answer)
+    agent.identity_event(("issued", agent.platform.clock.wall()))
 
 
 def _request(agent, label):
     """(path, headers, body) of the certificate request."""
     from agent.clouds import est
-    from agent.wire import csr
 
-    config, keys = agent.config, agent.platform.keys
-    name = "%s/%s" % (config["product_key"], config["device_key"])
-    request = csr.build(name, keys.public(label), lambda message: keys.sign(label, message))
-    agent.platform.log("identity.csr_sent", {"subject": name})
-    return est.request(config["product_key"], config["device_key"], agent.device_secret(), request)
-
-
-def _post(agent, path, headers, body):
-    response = agent.platform.http.open("POST", agent.config["https"] + path, headers, body, None)
-    try:
-        answer = yield from read_body(response, MAX_ANSWER_BYTES, agent.platform.clock)
-    finally:
-        response.close()
-    if response.status != 200:
-        text = "the server answered %d to the certificate request" % response.status
-        if response.status >= 500 or response.status in (408, 429):
-            raise UnreachableError("http_status", text)
-        raise RefusedError("enrol_refused", text + ": check device key and secret, or whether it has another key")
-    return answer
-
-
-def _checked(agent, label, answer):
-    from agent.clouds import est
-    from agent.crypto.verify import Whole
-
-    platform = agent.platform
-    public = platform.keys.public(label)
-
-    def verify(key_type, scheme, issuer, data, signature):
-        return platform.verify(key_type, scheme, issuer, Whole(data), signature)
-
-    chain = est.check(est.answer(answer), public, platform.anchors(), verify)
-    if len(chain[0]) > MAX_CERTIFICATE_BYTES:
-        raise RefusedError("certificate", "larger than %d bytes" % MAX_CERTIFICATE_BYTES)
-    return chain[0]
+    config = agent.config
+    csr = certificate.request(agent, label)
+    return est.request(config["product_key"], config["device_key"], agent.device_secret(), csr)

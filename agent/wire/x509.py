@@ -27,6 +27,8 @@ class Certificate:
     common_name: str or None     public: bytes, P-256 point of 65 bytes, or None for another kind of key
     not_before, not_after: int, seconds since 1970      is_ca: bool (basicConstraints)
     tbs: bytes, what is signed   signature: bytes      signature_algorithm: str, dotted
+    may_sign, may_certify: bool (keyUsage digitalSignature and keyCertSign; both true when there is no such extension)
+    path_length: int or None (basicConstraints, pathLenConstraint)
     unknown_critical: bool, whether it has critical extensions other than basicConstraints and keyUsage
     """
 
@@ -69,8 +71,8 @@ def _read(data: bytes) -> Certificate:
         raise _refused("two signature algorithms")
     certificate.issuer = fields.element()
     validity = fields.enter(der.SEQUENCE)
-    certificate.not_before = _time(validity)
-    certificate.not_after = _time(validity)
+    certificate.not_before = time(validity)
+    certificate.not_after = time(validity)
     validity.end()
     certificate.subject = fields.element()
     certificate.common_name = _common_name(certificate.subject)
@@ -79,6 +81,8 @@ def _read(data: bytes) -> Certificate:
         if fields.peek() == unique_identifier:
             fields.skip()
     certificate.is_ca = certificate.unknown_critical = False
+    certificate.may_sign = certificate.may_certify = True
+    certificate.path_length = None
     if fields.peek() == 0xA3 and version == 2:
         holder = fields.enter(0xA3)
         _read_extensions(certificate, holder.enter(der.SEQUENCE))
@@ -101,7 +105,15 @@ def _read_extensions(certificate: Certificate, extensions: der.Reader) -> None:
         if name == _BASIC_CONSTRAINTS:
             constraints = der.Reader(value).enter(der.SEQUENCE)
             certificate.is_ca = constraints.boolean() if constraints.peek() == 0x01 else False
-        elif critical and name != _KEY_USAGE:
+            if constraints.more():
+                certificate.path_length = constraints.integer()
+            constraints.end()
+        elif name == _KEY_USAGE:
+            bits = der.Reader(value).contents(der.BIT_STRING)
+            if len(bits) < 2 or bits[0] > 7:
+                raise _refused("key usage")
+            certificate.may_sign, certificate.may_certify = bool(bits[1] & 0x80), bool(bits[1] & 0x04)
+        elif critical:
             certificate.unknown_critical = True
 
 
@@ -122,7 +134,7 @@ def _common_name(name: bytes):
     return found
 
 
-def _time(validity: der.Reader) -> int:
+def time(validity: der.Reader) -> int:
     """Seconds since 1970 of a UTCTime or GeneralizedTime, in the only forms that 4.1.2.5 allows."""
     tag = validity.peek()
     text = validity.contents(tag)

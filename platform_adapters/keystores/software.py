@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
+import stat
+import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -72,13 +75,38 @@ class SoftwareKeys:
         except OSError as error:
             raise DeviceError("key_store", "cannot remove %s: %s" % (self.file(label), error.strerror)) from None
 
+    def attach(self, context: ssl.SSLContext, label: str, chain: list[bytes]) -> None:
+        key = self.file(label)
+        if not key.exists():
+            raise MisuseError("no_key", "the key store has no key %r" % label)
+        self._private(key)
+        # OpenSSL takes file names only.  The key is a file already; the chain is public.
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write("".join(map(ssl.DER_cert_to_PEM_cert, chain)))
+            file.flush()
+            context.load_cert_chain(file.name, key)
+
+    def tls_road(self) -> str:
+        return "file"
+
     def file(self, label: str) -> Path:
-        """Where TLS finds the key; it need not exist."""
+        """Where the key is; it need not exist."""
         if not _LABEL.match(label):
             raise MisuseError("key_label", repr(label))
         return self.folder / (label + ".pem")
 
+    def _private(self, file: Path) -> None:
+        """Whoever else could read it may have it already: that is for people to hear of, not to go on with."""
+        try:
+            mode = stat.S_IMODE(file.stat().st_mode)
+        except OSError:
+            return  # reading it will say more
+        if mode & 0o077:
+            text = "%s can be read by others (mode %03o): give the device a new key, or chmod 600 if nobody has read it"
+            raise DeviceError("key_exposed", text % (file, mode))
+
     def _key(self, label: str) -> ec.EllipticCurvePrivateKey:
+        self._private(self.file(label))
         try:
             key = serialization.load_pem_private_key(self.file(label).read_bytes(), None)
         except FileNotFoundError:

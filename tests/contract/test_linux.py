@@ -64,6 +64,18 @@ def test_a_damaged_key_is_the_devices_fault(root):
         keys.has("../dev")
 
 
+def test_a_key_that_others_can_read_is_not_used(root):
+    keys = Linux(root / "agent.toml").keys
+    keys.make("dev")
+    for mode in (0o640, 0o604, 0o620):
+        keys.file("dev").chmod(mode)
+        for use in (lambda: keys.sign("dev", b"x"), lambda: keys.attach(None, "dev", [])):
+            with pytest.raises(DeviceError, match="key_exposed"):
+                use()
+    keys.file("dev").chmod(0o400)
+    assert keys.sign("dev", b"x")
+
+
 def test_config_paths_and_errors(root, monkeypatch):
     (root / "agent.toml").write_text('state = "/var/x"\nca_file = "trust/ca.pem"\n')
     config = linux_config.read(root / "agent.toml")

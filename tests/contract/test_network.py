@@ -33,6 +33,7 @@ def about(authority, far_end, tmp_path_factory):
     folder = tmp_path_factory.mktemp("device")
     key, certificate = authority.issue([], common_name="pk/dk")
     (folder / "ca.der").write_bytes(authority.der)
+    (folder / "dev.pem").touch(0o600)
     (folder / "dev.pem").write_bytes(key_bytes(key, PEM))
     (folder / "dev.der").write_bytes(key_bytes(key, DER))
     (folder / "certificate.der").write_bytes(certificate.public_bytes(DER))
@@ -45,7 +46,7 @@ def about(authority, far_end, tmp_path_factory):
 class LinuxNet:
     def __init__(self, about):
         folder = Path(about["folder"])
-        net = Net([(folder / "ca.der").read_bytes()], SoftwareKeys(folder).file, LIMIT_S)
+        net = Net(lambda: [(folder / "ca.der").read_bytes()], SoftwareKeys(folder), LIMIT_S)
         self.mqtt = PahoMqtt(net)
         self.http = RequestsHttp(net, LIMIT_S)
         self.identity = ("dev", [(folder / "certificate.der").read_bytes()])

@@ -332,6 +332,7 @@ def test_status_without_a_running_agent(linux):
         "trial": "b",
         "failure": "",
         "release": {"version": "1.2.3"},
+        "identity": "blank",
         "freshness": "",
         "journal": {},
     }

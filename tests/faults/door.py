@@ -113,7 +113,7 @@ class Authority:
         if state is None:
             self.key = ec.generate_private_key(ec.SECP256R1())
             self.certificate = _sign(
-                self.key, "Trueboot CA", self.key.public_key(), "Trueboot CA", [], -DAY, DAY, ca=True
+                self.key, _name("Trueboot CA"), self.key.public_key(), "Trueboot CA", [], -DAY, DAY, ca=True
             )
         else:
             self.key = load_pem_private_key((state / "private" / "ca-key.pem").read_bytes(), None)
@@ -128,8 +128,7 @@ class Authority:
     def server(self, folder: Path, names=("127.0.0.1",), start=-DAY, end=DAY) -> ssl.SSLContext:
         """A server's TLS context with a new certificate; `start` and `end` are counted from now."""
         key = ec.generate_private_key(ec.SECP256R1())
-        issuer = self.certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
-        certificate = _sign(self.key, issuer, key.public_key(), "server", names, start, end)
+        certificate = _sign(self.key, self.certificate.subject, key.public_key(), "server", names, start, end)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{key.private_numbers().private_value:x}.pem"
         file.write_bytes(
@@ -145,8 +144,8 @@ def _sign(signer, issuer, public, name, names, start, end, ca=False):
     now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+        .subject_name(_name(name))
+        .issuer_name(issuer)
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + start)
@@ -156,6 +155,10 @@ def _sign(signer, issuer, public, name, names, start, end, ca=False):
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(one) for one in names]), critical=False)
     return builder.sign(signer, hashes.SHA256())
+
+
+def _name(common_name):
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
 
 
 def _general(name):

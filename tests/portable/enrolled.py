@@ -4,6 +4,7 @@
 import sys
 
 import remembered
+import vectors
 from agent.runtime import Agent
 from platform_adapters import memory
 from tuf_repo import digest
@@ -29,7 +30,7 @@ def device(cloud, root, now, factory, **record):
     made.install("a", factory, {"version": "1.0.0", "sha256": digest(factory), "security": 0})
     platform = made.power_on()
     platform.keys.make("a")
-    platform.store.save("cert.a", b"certificate")
+    platform.store.save("cert.a", vectors.CERTIFICATE)
     agent = Agent(platform)
     agent.record["boot"] = 0
     agent.save(identity={"phase": "enrolled", "label": "a", "tries": 0}, **record)
@@ -51,7 +52,7 @@ def settle(made, healthy=True, done=None, approve=None, max_boots=24, max_steps=
                 wait = agent.step(20)
                 status = agent.status()
                 resting = status["phase"] == "idle" and status["online"] and not status["reports"]
-                resting = resting and agent._considering is None and (done is None or done(agent))
+                resting = resting and agent.considering is None and (done is None or done(agent))
                 quiet = quiet + 1 if resting else 0
                 if quiet > 5:
                     return agent

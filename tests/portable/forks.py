@@ -16,7 +16,7 @@ from platform_adapters.memory_power import AFTER, BEFORE, TORN, Life
 
 _effect = Life.effect
 # Of a device and a cloud: what stays as it is, and what is but an observation or the time
-_CONSTANT = ("peer", "life", "config", "anchors", "root", "seed", "cuts", "failures", "world")
+_CONSTANT = ("peer", "life", "config", "anchors", "root", "seed", "cuts", "failures", "world", "authority")
 _OBSERVED = ("trace", "events", "resets", "told", "requests", "pushes")
 _PASSING = ("effects", "boots", "feeds", "drawn", "now_ms")
 

@@ -187,7 +187,7 @@ class Sweep:
     def __init__(self, world, healthy, second_every=0, first_only=False, seed=0):
         self.seen, self.problems = set(), []
         self.second_every, self.first_only, self.seed = second_every, first_only, seed
-        self.run = Run(world, healthy)
+        self.run = self.begin(world, healthy)
         clean = forks.Watch(self.run, self.seen)
         clean.live()
         self.effects, self.lives = self.run.device.effects, 1
@@ -195,6 +195,9 @@ class Sweep:
         if self.run.problem:
             self.found([])
         self.recover(clean.points, bool(second_every))
+
+    def begin(self, world, healthy):
+        return Run(world, healthy)
 
     def recover(self, points, again):
         """Live on from each of `points`; with `again`, from what another cut would leave, too."""

@@ -60,8 +60,16 @@ def test_a_network_fault_never_spends_the_probation():
 
 def test_every_declared_edge_is_taken_and_no_other():
     table = declared(identity)
-    events = [("started", True), ("started", False), ("registered",), ("key_made",), ("issued",), ("accepted",)]
-    events += [("failed", "x", True), ("failed", "x", False)]
+    events = [("started", True), ("started", False), ("registered",), ("key_made",), ("issued", 7), ("accepted",)]
+    events += [
+        ("failed", "x", True),
+        ("failed", "x", False),
+        ("asked",),
+        ("due",),
+        ("lost",),
+        ("expired",),
+        ("revoked", "x"),
+    ]
     edges, seen, queue = set(), set(), [identity.initial()]
     while queue:
         state = queue.pop()
@@ -69,10 +77,60 @@ def test_every_declared_edge_is_taken_and_no_other():
             if (state["phase"], event[0]) in table:
                 new, _ = identity.step(state, event)
                 edges.add((state["phase"], event[0], new["phase"]))
-                if new["tries"] <= identity.MAX_PROBATION and (new["phase"], new["tries"]) not in seen:
-                    seen.add((new["phase"], new["tries"]))
+                known = tuple([new.get(name) for name in ("phase", "label", "tries", "before", "kept", "asked")])
+                if new["tries"] <= identity.MAX_PROBATION and known not in seen:
+                    seen.add(known)
                     queue.append(new)
+                    assert new.get("before") != new["label"], "what works is not what is tried"
     assert edges == expected(table)
+
+
+ENROLLED = TO_PROBATION + (("accepted",),)
+TO_REKEYED = ENROLLED + (("due",), ("key_made",))
+
+
+def test_a_renewal_goes_into_the_spare_label_and_keeps_the_other():
+    state, commands = after(*ENROLLED, ("due",))
+    assert names(commands) == ["save", "renew"] and (state["label"], state["before"]) == ("b", "a")
+    assert identity.in_use(state) == "a"
+    state, _ = after(*TO_REKEYED, ("issued", 77))
+    assert (state["phase"], state["before"], state["since"]) == ("probation", "a", 77) and identity.in_use(state) == "a"
+    state, _ = identity.step(state, ("accepted",))
+    assert state == {"phase": "enrolled", "label": "b", "tries": 0, "since": 77}
+    assert identity.step(state, ("due",))[0]["label"] == "a"
+
+
+def test_a_renewal_that_was_cut_goes_on():
+    for story in (ENROLLED + (("due",),), TO_REKEYED):
+        state, _ = after(*story)
+        assert identity.step(state, ("started", True)) == (state, [("renew", "b")])
+
+
+def test_a_new_certificate_that_servers_refuse_is_given_up_for_the_old_and_its_key_is_kept():
+    state, _ = after(*TO_REKEYED, ("issued", 7))
+    for _ in range(identity.MAX_PROBATION):
+        state, commands = identity.step(state, ("failed", "mqtt_refused", True))
+    assert state == {"phase": "enrolled", "label": "a", "tries": 0, "kept": True} and names(commands) == ["save"]
+    state, commands = identity.step(state, ("due",))
+    assert state["phase"] == "rekeyed" and names(commands) == ["save", "renew"], "the key is not made anew"
+
+
+def test_a_request_is_kept_until_it_is_granted():
+    state, commands = after(*ENROLLED, ("asked",))
+    assert names(commands) == ["save"] and identity.step(state, ("asked",))[1] == []
+    for event in (("due",), ("key_made",), ("issued", 7)):
+        state, _ = identity.step(state, event)
+        assert state["asked"]
+    assert "asked" not in identity.step(state, ("accepted",))[0]
+
+
+def test_what_is_lost_goes_the_first_road_again_under_its_label():
+    state, commands = after(*TO_REKEYED, ("lost",))
+    assert (state["phase"], state["label"]) == ("registered", "a") and names(commands) == ["save", "make_key"]
+    state, _ = identity.step(after(*TO_REKEYED, ("issued", 7))[0], ("lost",))
+    assert (state["phase"], state["label"]) == ("probation", "b") and "before" not in state, (
+        "the new one is what is left"
+    )
 
 
 def test_waits_double_with_jitter_up_to_a_cap():

@@ -239,9 +239,9 @@ def thumbprint(point):
 
 
 def csr(key, name="a device may ask for any name"):
-    builder = x509.CertificateSigningRequestBuilder().subject_name(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    )
+    if isinstance(name, str):
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     return base64.encodebytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER))
 
 
@@ -359,12 +359,18 @@ class Device:
     def enrol(self):
         answer = self.post_csr(csr(self.key))
         assert answer.status_code == 200, answer.text
-        self.certificate = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))[0]
-        cert, key = self.folder / f"{self.device_key}.pem", self.folder / f"{self.device_key}.key"
+        chain = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))  # a set: in no order
+        self.keep(next(one for one in chain if one.public_key() == self.key.public_key()), self.key)
+        return self
+
+    def keep(self, certificate, key):
+        """From now on these are the device's; the files of those before stay."""
+        self.certificate, self.key = certificate, key
+        name = f"{self.device_key}-{certificate.serial_number % 2**32:x}"
+        cert, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         cert.write_bytes(self.certificate.public_bytes(Encoding.PEM))
         key.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         self.identity = (str(cert), str(key))
-        return self
 
     def connect(self, **more):
         more.setdefault("subscribe", [self.sys + "#"])
@@ -423,12 +429,13 @@ class Raw:
 
     def __init__(self, url, ca_file, identity=None):
         at = urllib.parse.urlsplit(url)
+        self.socket = socket.create_connection((at.hostname, at.port), PATIENCE_S)
+        if at.scheme == "mqtt":  # without TLS
+            return
         context = ssl.create_default_context(cafile=ca_file)
         if identity:
             context.load_cert_chain(*identity)
-        self.socket = context.wrap_socket(
-            socket.create_connection((at.hostname, at.port), PATIENCE_S), server_hostname=at.hostname
-        )
+        self.socket = context.wrap_socket(self.socket, server_hostname=at.hostname)
 
     def send(self, data):
         self.socket.sendall(data)

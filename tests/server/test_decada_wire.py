@@ -96,7 +96,8 @@ def test_any_payload_gives_an_envelope_or_our_error(payload):
 
 def test_ids_are_echoed_as_they_came():
     assert envelope.parse(b'{"id":"0012"}').id == "0012" and envelope.parse(b'{"id":12}').id == 12
-    for bad in (b'{"id":true}', b'{"id":null}', b"{}", b'{"id":"' + b"x" * 65 + b'"}', b"[]", b'"x"'):
+    assert envelope.parse(b"{}").id == ""
+    for bad in (b'{"id":true}', b'{"id":null}', b'{"id":1.5}', b'{"id":"' + b"x" * 65 + b'"}', b"[]", b'"x"'):
         with pytest.raises(envelope.BadEnvelope):
             envelope.parse(bad)
     assert json.loads(envelope.reply("7")) == {"id": "7", "code": 200, "message": "", "data": {}}

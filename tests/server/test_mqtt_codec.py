@@ -90,7 +90,7 @@ def test_what_breaks_the_format_is_refused(data):
             decode(data, step)
 
 
-@pytest.mark.parametrize("protocol", [field("MQTT") + b"\x05", field("MQTT") + b"\x03", field("MQIsdp") + b"\x03"])
+@pytest.mark.parametrize("protocol", [field("MQTT") + b"\x05", field("MQTT") + b"\x03", field("MQIsdp") + b"\x04"])
 def test_another_version_of_mqtt_is_told_apart(protocol):
     with pytest.raises(codec.UnknownProtocolError):
         decode(packet(0x10, protocol + b"\x02\x00\x00" + field("id")))

@@ -22,7 +22,7 @@ LIMITS = Limits(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = ServerThread(tmp_path_factory.mktemp("server") / "state", LIMITS)
+    running = ServerThread(tmp_path_factory.mktemp("server") / "state", LIMITS, plain_mqtt_port=0)
     yield running
     running.stop()
 
@@ -171,13 +171,8 @@ def test_an_activation_takes_nothing_over(server, tmp_path):
 
 
 def with_password(server, device, allowed=True):
-    from trueboot_server.store.schema import products
-
-    def change(s):
-        with s.store.transaction() as t:
-            t.execute(products.update().values(allow_password_login=allowed))
-
-    server.call(change)
+    road = f"/api/v1/products/{device.product_key}/policy"
+    Operator(server.first).post(road, {"allow_password_login": allowed})
 
 
 def test_a_session_by_password_exists_only_where_the_product_allows_it(server, tmp_path):
@@ -187,8 +182,57 @@ def test_a_session_by_password_exists_only_where_the_product_allows_it(server, t
     refused = Raw(device.first["mqtt_activate"], device.ca_file).send(connect_packet(device))
     assert refused.packet() == NOT_AUTHORISED
     with_password(server, device, True)
-    assert Raw(device.first["mqtt_activate"], device.ca_file).send(connect_packet(device)).packet() == ACCEPTED
+    held = Raw(device.first["mqtt_activate"], device.ca_file).send(connect_packet(device))
+    assert held.packet() == ACCEPTED
     with_password(server, device, False)
+    assert held.closed()  # the policy holds for who is there already
+    assert "needs_certificate" in [event.get("reason") for event in Operator(server.first).events()]
+
+
+def test_certified_sessions_do_not_mind_the_policy(server, a):
+    with_password(server, a, True)
+    held = logged_in(a)
+    with_password(server, a, False)
+    assert held.send(b"\xc0\x00").packet() == b"\xd0\x00"
+
+
+# Without TLS
+
+
+def plain(device):
+    return Raw(device.first["mqtt_plain"], None)
+
+
+def test_without_tls_nothing_is_possible_for_a_product_that_requires_certificates(server, a, tmp_path):
+    new = Device(server.first, f"plain-{time.monotonic_ns()}", tmp_path)
+    activation = connect_packet(new, new.product_secret, mode=3)
+    assert plain(new).send(activation).packet() == NOT_AUTHORISED  # no secret is handed out where others listen
+    assert plain(a).send(connect_packet(a)).packet() == NOT_AUTHORISED
+    assert plain(a).send(connect_packet(a, secret="wrong")).packet() == b"\x20\x02\x00\x04"
+    assert new.device_key not in {d["device_key"] for d in Operator(server.first).get("/api/v1/devices")["devices"]}
+
+
+def test_without_tls_the_same_rules_hold(server, a, b, tmp_path):
+    with_password(server, a, True)
+    try:
+        held = plain(a).send(connect_packet(a, clean=False))
+        assert held.packet() == ACCEPTED
+        for broken in (
+            connect_packet(a, secret="wrong", clean=True),
+            connect_packet(b, user=f"{a.device_key}&{a.product_key}"),
+        ):
+            refused = plain(a).send(broken)
+            assert refused.packet()[3] in (2, 4) and refused.closed()
+        assert held.send(b"\xc0\x00").packet() == b"\xd0\x00"
+        assert held.send(packet(0x32, field(b.sys + "x") + b"\x00\x01{}")).closed()
+        assert plain(a).send(b"\x16\x03\x01\x02\x00").closed()  # a TLS client at the wrong door
+        start = time.monotonic()
+        assert plain(a).send(b"\x10").closed() and time.monotonic() - start < 5
+        again = plain(a).send(connect_packet(a, clean=False))
+        assert again.packet() == b"\x20\x02\x01\x00"  # what a refused CONNECT had asked to be wiped
+    finally:
+        with_password(server, a, False)
+    assert again.closed()
 
 
 @pytest.mark.parametrize(
@@ -309,7 +353,37 @@ def test_malformed_packets_end_the_connection_with_one_line_in_the_log(server, a
 
 
 def test_another_version_of_mqtt_gets_its_own_code(a):
-    assert raw(a).send(packet(0x10, field("MQIsdp") + b"\x03\x02\x00\x00" + field("x"))).packet() == b"\x20\x02\x00\x01"
+    for name, level in (("MQTT", 5), ("MQTT", 3), ("MQIsdp", 4), ("MQIsdp", 0x83)):
+        answer = raw(a).send(packet(0x10, field(name) + bytes((level, 2, 0, 0)) + field("x"))).packet()
+        assert answer == b"\x20\x02\x00\x01"
+
+
+def test_mqtt_3_1_is_spoken_and_never_hears_of_a_session(a):
+    """Arm Mbed's examples: level 3, and a keep-alive of an hour."""
+    for _ in range(2):
+        body = connect_packet(a, clean=False, keepalive=3600).replace(
+            field("MQTT") + b"\x04", field("MQIsdp") + b"\x03"
+        )
+        connection = raw(a).send(packet(0x10, body[body.index(field("MQIsdp")) :]))
+        assert connection.packet() == ACCEPTED
+        assert connection.send(b"\xc0\x00").packet() == b"\xd0\x00"
+        connection.close()
+
+
+def test_who_is_gone_without_a_word_is_found_by_tcp(server, a):
+    import socket
+
+    held = logged_in(a, keepalive=3600)
+
+    def options(s):
+        [connection] = [c for c in s.desk.endpoint._live.values() if c.admitted.identity.device_key == a.device_key]
+        its = connection._transport.get_extra_info("socket")
+        return its.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), its.getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_KEEPIDLE
+        )
+
+    assert server.call(options) == (1, 90)
+    held.close()
 
 
 def test_an_activation_may_do_nothing_but_be_activated(server, tmp_path):

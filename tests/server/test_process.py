@@ -21,7 +21,7 @@ from trueboot_server.repo import signing
 from trueboot_server.state import State
 
 CONTRACT = {
-    "https", "mqtt", "mqtt_activate", "ca_file", "org_id", "product_key", "product_secret", "access_key", "secret_key",
+    "https", "mqtt", "mqtt_activate", "mqtt_plain", "ca_file", "org_id", "product_key", "product_secret", "access_key", "secret_key",
     "registration_secret", "admin_token", "root_file", "keys_dir", "state", "pid",
 }  # fmt: skip
 ADDRESSES = {"https", "mqtt", "mqtt_activate", "pid"}
@@ -43,6 +43,7 @@ def one_line(text):
 def test_the_first_line_and_the_operators_file_are_the_contract(tmp_path):
     server = ServerProcess(tmp_path / "state")
     try:
+        assert server.first["mqtt_plain"] is None
         assert set(server.first) == CONTRACT and server.first["pid"] == server.process.pid
         assert server.first["https"].startswith("https://127.0.0.1:") and server.first["mqtt"].startswith(
             "mqtts://127.0.0.1:"
@@ -186,22 +187,27 @@ def test_a_database_of_a_newer_server(tmp_path):
     assert code == 78 and "newer server" in one_line(text)
 
 
-@pytest.mark.parametrize("name", ["ca.pem", "private/ca-key.pem"])
+@pytest.mark.parametrize("name", ["ca.pem", "private/issuing.pem"])
 def test_a_lost_ca_is_not_replaced_behind_the_devices_backs(tmp_path, name):
     ServerProcess(tmp_path / "state").stop()
-    (tmp_path / "state" / name).unlink()
+    lost = tmp_path / "state" / name
+    (lost if lost.exists() else lost.with_name("ca-key.pem")).unlink()
     code, text = start("--dev", "--state", tmp_path / "state")
     assert code == 78 and "backup" in one_line(text)
 
 
 def test_a_ca_key_that_is_not_the_cas(tmp_path):
     ServerProcess(tmp_path / "state").stop()
-    (tmp_path / "state/private/ca-key.pem").write_bytes((tmp_path / "state/private/online.pem").read_bytes())
+    for name in ("ca-key.pem", "issuing.pem"):
+        (tmp_path / "state/private" / name).write_bytes((tmp_path / "state/private/online.pem").read_bytes())
     assert start("--dev", "--state", tmp_path / "state")[0] == 78
 
 
 def test_dev_listens_on_loopback_only(tmp_path):
     code, text = start("--dev", "--state", tmp_path / "state", "--host", "0.0.0.0")
+    assert code == 78 and "--dev" in one_line(text)
+    plain = ("--plain-mqtt-port", "0", "--plain-mqtt-host", "unencrypted:0.0.0.0")
+    code, text = start("--dev", "--state", tmp_path / "state", *plain)
     assert code == 78 and "--dev" in one_line(text)
     assert not (tmp_path / "state").exists()
 
@@ -213,6 +219,9 @@ def test_dev_listens_on_loopback_only(tmp_path):
         (["--name", "not a name"], "not a name"),
         (["--name", "ä.example"], "host name"),
         (["--activate-port", "70000"], "70000"),
+        (["--plain-mqtt-port", "70000"], "70000"),
+        (["--plain-mqtt-port", "0", "--plain-mqtt-host", "0.0.0.0"], "unencrypted:0.0.0.0"),
+        (["--plain-mqtt-host", "192.0.2.7"], "unencrypted:192.0.2.7"),
     ],
 )
 def test_addresses_that_cannot_be(tmp_path, arguments, told):
@@ -272,31 +281,34 @@ def test_an_unknown_option_is_refused_by_name(tmp_path):
 # The server's certificate
 
 
+URL = "https://fleet.example:8443"
+
+
 def test_the_servers_certificate_has_its_names_and_is_renewed_in_time(tmp_path, monkeypatch):
     state = State(tmp_path / "state")
     state.open()
     authority = Authority(state, ["fleet.example", "127.0.0.1"])
-    path, _ = authority.server_files()
+    path, _ = authority.server_files(URL)
     first = x509.load_pem_x509_certificate(path.read_bytes())
     names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["fleet.example"]
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
     first.verify_directly_issued_by(authority.certificate)
-    authority.server_files()
+    authority.server_files(URL)
     assert x509.load_pem_x509_certificate(path.read_bytes()) == first
-    Authority(state, ["other.example"]).server_files()
+    Authority(state, ["other.example"]).server_files(URL)
     second = x509.load_pem_x509_certificate(path.read_bytes())
     assert second != first
     monkeypatch.setattr(
-        "trueboot_server.ca.SERVER_RENEW_BEFORE", second.not_valid_after_utc - second.not_valid_before_utc
+        "trueboot_server.ca.authority.SERVER_RENEW_BEFORE", second.not_valid_after_utc - second.not_valid_before_utc
     )
-    Authority(state, ["other.example"]).server_files()
+    Authority(state, ["other.example"]).server_files(URL)
     assert x509.load_pem_x509_certificate(path.read_bytes()) != second
     (state.private / "server-key.pem").write_bytes(
         (state.private / "ca-key.pem").read_bytes()
     )  # cut between two writes
-    authority.server_files()
-    certificate, key = authority.server_files()
+    authority.server_files(URL)
+    certificate, key = authority.server_files(URL)
     import ssl
 
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)

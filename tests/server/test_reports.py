@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from server_client import Device, base64url, jws
 
+from trueboot_server import jws as jws_form
 from trueboot_server import reports
 from trueboot_server.errors import RefusedReport
 
@@ -25,7 +26,7 @@ IMAGE = b"an image"
 
 
 def verify(text):
-    return reports.parse(text, 4096).verify(POINT)
+    return reports.verify(reports.parse(text, 4096), POINT)
 
 
 def signed(header, payload):
@@ -35,7 +36,7 @@ def signed(header, payload):
 
 
 def header(**changed):
-    return json.dumps({"alg": "ES256", "typ": reports.TYPE, "kid": reports.thumbprint(POINT), **changed}).encode()
+    return json.dumps({"alg": "ES256", "typ": reports.TYPE, "kid": jws_form.thumbprint(POINT), **changed}).encode()
 
 
 GOOD = jws(KEY, CLAIMS)
@@ -44,7 +45,7 @@ HEAD, BODY, SIGNATURE = GOOD.split(".")
 
 def test_a_good_report_is_read():
     assert verify(GOOD) == CLAIMS
-    assert reports.parse(GOOD, 4096).kid == reports.thumbprint(POINT)
+    assert reports.parse(GOOD, 4096).kid == jws_form.thumbprint(POINT)
 
 
 def test_the_thumbprint_is_rfc_7638():
@@ -52,7 +53,7 @@ def test_the_thumbprint_is_rfc_7638():
     jwk = json.dumps(
         {"crv": "P-256", "kty": "EC", "x": base64url(POINT[1:33]), "y": base64url(POINT[33:])}, separators=(",", ":")
     )
-    assert reports.thumbprint(POINT) == base64url(hashlib.sha256(jwk.encode()).digest())
+    assert jws_form.thumbprint(POINT) == base64url(hashlib.sha256(jwk.encode()).digest())
 
 
 BROKEN = {
@@ -188,7 +189,7 @@ def test_reports_by_other_keys_are_refused(operator, device, offered, tmp_path):
     assert send(session, device, jws(unknown, claims)) == "the key is not one of this device's"
     assert send(session, device, jws(other.key, claims)) == "the key is not one of this device's"
     borrowed_kid = jws(device.key, {}).partition(".")[0]
-    forged = jws(unknown, claims, json.loads(reports._decode(borrowed_kid)))
+    forged = jws(unknown, claims, json.loads(jws_form.decode(borrowed_kid)))
     assert send(session, device, forged) == "the signature is wrong"
     other_session = other.connect()
     assert send(other_session, other, jws(device.key, claims)) == "the key is not one of this device's"
@@ -261,7 +262,9 @@ def test_reports_kept_per_key_are_bounded_and_counters_survive(tmp_path):
             )
         )
         registry.register(t, me)
-        registry.store_certificate(t, me, reports.thumbprint(POINT), Issued("1", certificate(KEY), 2**50), limits)
+        registry.store_certificate(
+            t, me, jws_form.thumbprint(POINT), Issued("1", certificate(KEY), 2**50, "ca"), limits
+        )
     for seq in range(1, 8):
         with store.transaction() as t:
             proof.accept(t, me, jws(KEY, {**CLAIMS, "seq": seq}), limits)
@@ -287,7 +290,9 @@ def test_a_report_that_waited_under_the_last_key_decides_its_attempt_and_changes
         product = {"product_secret": "s", "allow_password_login": False, "claims_count": False, "created_at": 0}
         t.execute(products.insert().values(product_key="pk", **product))
         registry.register(t, me)
-        registry.store_certificate(t, me, reports.thumbprint(POINT), Issued("1", certificate(KEY), 2**50), limits)
+        registry.store_certificate(
+            t, me, jws_form.thumbprint(POINT), Issued("1", certificate(KEY), 2**50, "ca"), limits
+        )
         release = {"target": "t", "version": "1.1.0", "sha256": "2" * 64, "length": 1, "custom": {}, "published_at": 0}
         t.execute(releases.insert().values(**release))
         jobs.create(t, t.row(releases.select()), "pk", ["dk"], 0)
@@ -295,7 +300,7 @@ def test_a_report_that_waited_under_the_last_key_decides_its_attempt_and_changes
     now[0] = 2000
     with store.transaction() as t:
         registry.store_certificate(
-            t, me, reports.thumbprint(new_point), Issued("2", certificate(new_key), 2**50), limits
+            t, me, jws_form.thumbprint(new_point), Issued("2", certificate(new_key), 2**50, "ca"), limits
         )
         claims = {**CLAIMS, "version": "1.1.0", "image": "2" * 64, "boot": 9}
         proof.accept(t, me, jws(KEY, {**CLAIMS, "seq": 1}), limits)

@@ -12,10 +12,12 @@ from trueboot_server.proofs import FailedProofs
 
 ROADS = [
     ("GET", "/api/v1/devices"), ("POST", "/api/v1/devices"), ("GET", "/api/v1/devices/pk/dk"), ("POST", "/api/v1/devices/pk/dk/revoke"),
+    ("GET", "/api/v1/devices/pk/dk/attributes"), ("POST", "/api/v1/devices/pk/dk/attributes"),
     ("POST", "/api/v1/devices/pk/dk/consent"), ("POST", "/api/v1/devices/pk/dk/rollback"),
     ("POST", "/api/v1/devices/pk/dk/commands"), ("GET", "/api/v1/releases"), ("PUT", "/api/v1/repo/targets/app/sim/1.0.0/x"),
     ("POST", "/api/v1/repo/metadata"), ("GET", "/api/v1/repo"), ("POST", "/api/v1/repo/online-key"), ("GET", "/api/v1/jobs"), ("POST", "/api/v1/jobs"), ("GET", "/api/v1/jobs/1"),
     ("POST", "/api/v1/jobs/1/cancel"), ("GET", "/api/v1/events"),
+    ("POST", "/api/v1/devices/pk/dk/replace"), ("POST", "/api/v1/devices/pk/dk/renew"),
 ]  # fmt: skip
 
 
@@ -36,10 +38,14 @@ def error(answer):
 
 
 def test_every_road_is_covered_here():
-    from trueboot_server.https import devices, est, jobs, orders, repository, status
+    from trueboot_server.https import attributes, devices, est, jobs, lifecycle, orders, repository, status
 
-    roads = [route for part in (devices, est, jobs, orders, repository, status) for route in part.routes()]
-    assert len([route for route in roads if route.path.startswith("/api")]) == len(ROADS)
+    roads = [
+        route
+        for part in (attributes, devices, est, jobs, lifecycle, orders, repository, status)
+        for route in part.routes()
+    ]
+    assert len([route for route in roads if route.path.startswith("/api/v1")]) == len(ROADS)
 
 
 @pytest.mark.parametrize("method, path", ROADS)

@@ -391,8 +391,11 @@ def test_the_command_line_sets_whether_claims_count(operator):
     assert rows(command(operator, "product", "set", "--claims-count", "yes")[1]) == [
         ["product", key],
         ["claims", "count", "yes"],
+        ["password", "login", "no"],
+        ["attestation", "none"],
+        ["certificate", "life", "default"],
     ]
-    assert rows(command(operator, "product", "ls")[1])[1:] == [[key, "yes"]]
+    assert rows(command(operator, "product", "ls")[1])[1:] == [[key, "yes", "no", "none", "default"]]
     shown = json.loads(command(operator, "product", "set", "--claims-count", "no", "--product", key, "--json")[1])
     assert shown["claims_count"] is False
     assert command(operator, "product", "set", "--claims-count", "maybe")[0] == 2

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A device's whole life as the server sees it: activation to "updated", and the words of each step."""
 
+import datetime
 import hashlib
 
 import requests
@@ -111,6 +112,16 @@ def test_the_certificate_follows_the_server_profile(device):
     assert list(get(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert get(x509.BasicConstraints).value.ca is False
     assert get(x509.SubjectKeyIdentifier) and get(x509.AuthorityKeyIdentifier)
-    assert get(x509.CRLDistributionPoints).value[0].full_name[0].value.endswith("/ca/crl")
+    base = device.first["https"] + "/ca/"
+    assert get(x509.CRLDistributionPoints).value[0].full_name[0].value.startswith(base + "crl/")
+    pointers = {
+        one.access_method._name: one.access_location.value for one in get(x509.AuthorityInformationAccess).value
+    }
+    assert pointers["OCSP"] == base + "ocsp" and pointers["caIssuers"].startswith(base + "issuing/")
+    names = get(x509.SubjectAlternativeName).value.get_values_for_type(x509.UniformResourceIdentifier)
+    assert names == [f"urn:trueboot:{device.product_key}:{device.device_key}"]
+    assert certificate.serial_number.bit_length() == 128
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    assert life == datetime.timedelta(days=730, hours=1)
     assert certificate.serial_number.bit_length() > 64
     assert certificate.public_key() == device.key.public_key()

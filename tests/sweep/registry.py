@@ -17,6 +17,7 @@ import defects
 from interpreters import PORTABLE, PYTHONS, Interpreters
 
 import esp32_mutants
+import identity_mutants
 import mutants
 import update_mutants
 
@@ -119,6 +120,24 @@ def raspberry_pi() -> Sweep:
     return Sweep("raspberry_pi", lives, kinds, ("cpython",), defects.DEFECTS, defect, one)
 
 
+def identities(kind: str, long: int = 3) -> Sweep:
+    """First boots and renewals: see tests/portable/identity_sweep.py.  `long`: one in so many of the second cuts."""
+
+    def lives(here: Interpreters, depth: str, seed: int) -> str:
+        second = long if depth == LONG else 0
+        return "import identity_sweep; identity_sweep.main(%r, %d, '', %d)" % (kind, second, seed)
+
+    def life(here: Interpreters, what: str, cuts: list) -> str:
+        return "import identity_sweep; identity_sweep.one(%r, %r)" % (kind, cuts)
+
+    def defect(here: Interpreters, name: str) -> str:
+        return "import identity_sweep; identity_sweep.main(%r, 0, %r)" % (kind, name)
+
+    planted = [name for name in identity_mutants.DEFECTS if identity_mutants.DEFECTS[name][1] == kind]
+    return Sweep("identity/" + kind, lives, (kind,), defects=planted, defect=defect, life=life)
+
+
+IDENTITIES = ("first", "late", "renewed", "expired", "refused", "hung", "asleep")
 WHOLE_DEFECTS = ["confirm after save", "version told on trial"]
 
 
@@ -150,6 +169,7 @@ SWEEPS = [
     memory("bundle"),
     memory("file"),
     memory("repository", 0, 9, firmware=True),
+    *(identities(kind) for kind in IDENTITIES),
     esp32_slots(),
     littlefs("pico", (6, 0), (1, 0), littlefs_defects()),
     littlefs("esp32", (35, 0), (1, 0)),

@@ -34,7 +34,7 @@ def list_devices(api: Api, as_json: bool) -> None:
                 d.get("claimed_version"),
                 d.get("proven_version"),
                 moment(d.get("last_seen")),
-                why(d.get("running")),
+                remark(d),
             )
             for d in devices
         ),
@@ -77,9 +77,36 @@ def show_device(api: Api, name: str, as_json: bool) -> None:
             ("measured", f"{moment(now['at'])}, {now['measured']}, boot {now['boot']}" if now else None),
             ("certificate", certificate.get("serial")),
             ("valid until", moment(certificate.get("not_after"))),
+            ("key", key(device)),
+            ("reflashed", reflashed(device)),
             ("last seen", moment(device.get("last_seen"))),
             ("last report", now.get("outcome")),
         ]
+    )
+
+
+def key(device: dict[str, Any]) -> str | None:
+    """Where the key in use is, as far as it is proven."""
+    known = device["key"]
+    if not known["attested"]:
+        return None
+    model = " ".join(str(part) for part in (known["tpm"] or {}).values() if part)
+    return f"in TPM, attested{f' ({model})' if model else ''}"
+
+
+def remark(device: dict[str, Any]) -> str | None:
+    """Why a person should look at the device; None when all is well."""
+    words = ["asked to begin anew: see device show"] if device["reflashed_at"] else []
+    return "; ".join([*words, *filter(None, [why(device.get("running"))])]) or None
+
+
+def reflashed(device: dict[str, Any]) -> str | None:
+    """What to do when somebody with the right secret began anew where a device is known."""
+    if not device["reflashed_at"]:
+        return None
+    return (
+        f"{moment(device['reflashed_at'])}: a board asked to begin anew. If it was erased on purpose: "
+        f"trueboot device replace {device['device_key']}; if not, somebody else has its secret."
     )
 
 

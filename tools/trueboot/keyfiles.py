@@ -73,9 +73,13 @@ def make(path: Path, key_type: str, password: bytes | None) -> CryptoSigner:
     else:
         key = rsa.generate_private_key(65537, RSA_BITS)
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    pem = _pem("ENCRYPTED PRIVATE KEY", _encrypted(der, password)) if password else _pem("PRIVATE KEY", der)
-    write_new(path, pem, 0o600)
+    write_new(path, encrypted_pem(der, password), 0o600)
     return CryptoSigner(key)
+
+
+def encrypted_pem(der: bytes, password: bytes | None) -> bytes:
+    """A private key (PKCS#8, DER) as a file holds it, encrypted when there is a password."""
+    return _pem("ENCRYPTED PRIVATE KEY", _encrypted(der, password)) if password else _pem("PRIVATE KEY", der)
 
 
 def _encrypted(der: bytes, password: bytes) -> bytes:
@@ -128,6 +132,19 @@ class Passwords:
             raise Problem("password_wrong", "The two passwords differ.", "they were typed for new keys")
         self._known.append(first)
         return first
+
+    def for_file(self, path: Path) -> bytes | None:
+        """The password of one key file; None when it needs none.  Whether it is right is seen when it is opened."""
+        try:
+            with path.open("rb") as file:
+                encrypted = b"ENCRYPTED" in file.read(PASSWORD_FILE_MAX_BYTES)
+        except OSError as error:
+            raise Problem("file_unusable", f"{path} cannot be read.", error.strerror or str(error)) from None
+        if not encrypted:
+            return None
+        if self._given is None:
+            _need_terminal(str(path))
+        return self._given or _ask(f"Password for {path}: ")
 
     def open(self, path: Path) -> CryptoSigner:
         """The signer of a private key file, whatever it takes to open it."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Products: what a job makes of devices that cannot sign."""
+"""Products: what holds for all devices of one."""
 
 from __future__ import annotations
 
@@ -9,22 +9,74 @@ from .api import Api
 from .problem import Problem
 from .tables import show_facts, show_json, show_table
 
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+_ATTESTATION = ("none", "optional", "required")
+
 
 def list_products(api: Api, as_json: bool) -> None:
     products = api.get("/api/v1/products")["products"]
     if as_json:
         return show_json(products)
-    show_table(("PRODUCT", "CLAIMS COUNT"), ((p["product_key"], p["claims_count"]) for p in products))
+    show_table(
+        ("PRODUCT", "CLAIMS COUNT", "PASSWORD LOGIN", "ATTESTATION", "CERTIFICATE LIFE"),
+        (
+            (p["product_key"], p["claims_count"], p["allow_password_login"], p["attestation"], _life(p))
+            for p in products
+        ),
+    )
 
 
-def set_policy(api: Api, name: str, claims_count: str, as_json: bool) -> None:
+def policy(claims_count: str, password_login: str, attestation: str, certificate_life: str) -> dict[str, Any]:
+    """What the options ask to be changed; "" is not asked for."""
+    wanted: dict[str, Any] = {}
+    for option, member, word in (
+        ("--claims-count", "claims_count", claims_count),
+        ("--password-login", "allow_password_login", password_login),
+    ):
+        if word:
+            if word not in ("yes", "no"):
+                raise Problem("usage", f"{option} is yes or no.")
+            wanted[member] = word == "yes"
+    if attestation:
+        if attestation not in _ATTESTATION:
+            raise Problem("usage", f"--attestation is one of {', '.join(_ATTESTATION)}.")
+        wanted["attestation"] = attestation
+    if certificate_life:
+        wanted["certificate_life_s"] = None if certificate_life == "default" else seconds(certificate_life)
+    if not wanted:
+        raise Problem("usage", "Say what is to be changed.", todo="See: trueboot product set --help")
+    return wanted
+
+
+def seconds(text: str) -> int:
+    """90, 90s, 30m, 12h, 730d."""
+    number, unit = text.rstrip("smhd"), text[len(text.rstrip("smhd")) :]
+    if not (number.isascii() and number.isdecimal() and unit in _UNITS_S and len(number) <= 9):
+        raise Problem("usage", f"--certificate-life {text}: seconds, or a number with m, h or d; or default.")
+    return int(number) * _UNITS_S[unit]
+
+
+def set_policy(api: Api, name: str, wanted: dict[str, Any], as_json: bool) -> None:
     """`name`: a product key; with one product, "" will do."""
-    if claims_count not in ("yes", "no"):
-        raise Problem("usage", "--claims-count is yes or no.")
-    product = api.post(f"/api/v1/products/{_find(api, name)}/policy", {"claims_count": claims_count == "yes"})
+    product = api.post(f"/api/v1/products/{_find(api, name)}/policy", wanted)
     if as_json:
         return show_json(product)
-    show_facts([("product", product["product_key"]), ("claims count", product["claims_count"])])
+    show_facts(
+        [
+            ("product", product["product_key"]),
+            ("claims count", product["claims_count"]),
+            ("password login", product["allow_password_login"]),
+            ("attestation", product["attestation"]),
+            ("certificate life", _life(product)),
+        ]
+    )
+
+
+def _life(product: dict[str, Any]) -> str:
+    life_s = product["certificate_life_s"]
+    if life_s is None:
+        return "default"
+    return f"{life_s // 86400} d" if life_s % 86400 == 0 else f"{life_s} s"
 
 
 def _find(api: Api, name: str) -> Any:

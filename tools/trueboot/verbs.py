@@ -6,8 +6,18 @@ from typing import Annotated
 
 import typer
 
-from . import verbs_board, verbs_bundle, verbs_keys, verbs_product, verbs_release
-from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, api_of, group
+from . import (
+    verbs_board,
+    verbs_bundle,
+    verbs_ca,
+    verbs_ek,
+    verbs_enos,
+    verbs_identity,
+    verbs_keys,
+    verbs_product,
+    verbs_release,
+)
+from .options import CaOption, JsonOption, ServerOption, StateOption, TokenOption, YesOption, api_of, confirm, group
 from .problem import Problem
 
 HELP = 'Trueboot: devices that update safely, and a server that says "updated" only when it is proven.'
@@ -20,7 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-device = group("Look at devices.")
+device = group("Look at devices, and at their identity.")
+verbs_identity.add_to(device)
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
@@ -28,10 +39,13 @@ for name, verbs in (
     ("board", verbs_board.app),
     ("release", verbs_release.app),
     ("keys", verbs_keys.app),
+    ("ca", verbs_ca.app),
     ("bundle", verbs_bundle.app),
     ("image", image),
+    ("enos", verbs_enos.app),
 ):
     app.add_typer(verbs, name=name)
+verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
 
 
 def _version(wanted: bool) -> None:
@@ -66,6 +80,13 @@ def server(
         int | None,
         typer.Option(min=0, max=65535, help="MQTT port for activation. [default: the next one]", show_default=False),
     ] = None,
+    plain_mqtt_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="MQTT port without TLS. [default: none]", show_default=False),
+    ] = None,
+    plain_mqtt_host: Annotated[
+        str, typer.Option(help='Its address; "unencrypted:ADDRESS" for one that others reach.')
+    ] = "127.0.0.1",
     name: Annotated[
         list[str] | None,
         typer.Option(help="A name by which devices reach it; repeat for more, the first is told.", show_default=False),
@@ -79,7 +100,20 @@ def server(
     from trueboot_server.main import run
 
     names = tuple(name or ())
-    raise typer.Exit(run(state, port, mqtt_port, activate_port, dev=dev, json=json, host=host, names=names))
+    raise typer.Exit(
+        run(
+            state,
+            port,
+            mqtt_port,
+            activate_port,
+            dev=dev,
+            json=json,
+            host=host,
+            names=names,
+            plain_mqtt_port=plain_mqtt_port,
+            plain_mqtt_host=plain_mqtt_host,
+        )
+    )
 
 
 @app.command()
@@ -93,12 +127,13 @@ def demo(
         int, typer.Option(metavar="N", help="Cut the power of the devices N times, all along the way.")
     ] = 0,
     seed: Annotated[int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)] = None,
+    tpm: Annotated[bool, typer.Option("--tpm", help="Keys in a TPM (swtpm), attested; Linux devices only.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed))
+    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm))
 
 
 @device.command("ls")
@@ -189,6 +224,28 @@ def device_consent(
     if gate not in ("download", "activate"):
         raise Problem("usage", "--gate is download or activate.")
     consent(api_of(server, ca, token, state), name, job, gate, expires, "no" if no else "yes", json)
+
+
+@device.command("revoke")
+def device_revoke(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="Device key, or PRODUCT/DEVICE.")],
+    reason: verbs_ca.ReasonOption = "unspecified",
+    yes: YesOption = False,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """End a device's secret, its certificates and its session.  It comes back only if it is registered anew."""
+    from .ca import check_reason, revoke_device
+    from .fleet import find_device
+
+    check_reason(reason)
+    api = api_of(server, ca, token, state)
+    found = find_device(api, name)
+    confirm(f"Revoke {name} and all its certificates?", yes)
+    revoke_device(api, found, reason, json)
 
 
 @device.command("rollback")

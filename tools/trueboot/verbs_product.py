@@ -29,9 +29,29 @@ def product_set(
     claims_count: Annotated[
         str,
         typer.Option(
-            help="yes: a device that cannot sign ends its part of a job by claiming the version; no: it fails."
+            help="yes: a device that cannot sign ends its part of a job by claiming the version; no: it fails.",
+            show_default=False,
         ),
-    ],
+    ] = "",
+    attestation: Annotated[
+        str,
+        typer.Option(
+            help="Proof that a device's key is in its TPM: none (not needed), optional, required.", show_default=False
+        ),
+    ] = "",
+    certificate_life: Annotated[
+        str,
+        typer.Option(
+            help="Of certificates from now on: seconds, or 730d, 12h, 30m; default: the CA's own.", show_default=False
+        ),
+    ] = "",
+    password_login: Annotated[
+        str,
+        typer.Option(
+            help="yes: the device secret alone opens a session, as on EnOS; no: a certificate is needed, too.",
+            show_default=False,
+        ),
+    ] = "",
     product: Annotated[str, typer.Option(help="Product key. [default: the only one]", show_default=False)] = "",
     server: ServerOption = "",
     ca: CaOption = "",
@@ -39,7 +59,8 @@ def product_set(
     state: StateOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Say what a job makes of devices that cannot sign.  A claim is never called "updated"."""
-    from .products import set_policy
+    """Change what holds for a product; what is not named stays.  A claim is never called "updated"."""
+    from .products import policy, set_policy
 
-    set_policy(api_of(server, ca, token, state), product, claims_count, json)
+    wanted = policy(claims_count, password_login, attestation, certificate_life)
+    set_policy(api_of(server, ca, token, state), product, wanted, json)

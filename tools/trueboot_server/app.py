@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 import ssl
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
-from .ca import Authority
+from .attestation.sessions import Sessions
+from .ca import Authority, book
+from .clock import iso
 from .credentials import Credentials, load_or_make
 from .decada.desk import DecadaDesk
 from .errors import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
@@ -27,6 +28,8 @@ from .https.front import make_app
 from .https.parts import Parts
 from .limits import Limits
 from .log import Log, silent, tell_fault
+from .names import is_host
+from .nonces import Nonces
 from .proofs import FailedProofs
 from .releases import keep_releases
 from .repo.care import Care
@@ -38,9 +41,11 @@ from .store import Store
 from .tls import context
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_UNENCRYPTED = "unencrypted:"  # what the operator writes before an address that others can reach
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-_NAME = re.compile(r"[A-Za-z0-9:]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9:])?\Z")
 _HOUSEKEEPING_S = 5.0
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,24 @@ class Options:
     names: tuple[str, ...] = ()  # what else the server is called: for its certificate and its addresses
     dev: bool = False
     limits: Limits = field(default_factory=Limits)
+    plain_mqtt_port: int | None = None  # MQTT without TLS, for devices that cannot; None: there is none
+    plain_mqtt_host: str = "127.0.0.1"
 
 
 def check(options: Options) -> None:
     """StartError for options that cannot be meant."""
-    if options.dev and options.host not in _LOOPBACK:
+    if options.plain_mqtt_host not in _LOOPBACK and not options.plain_mqtt_host.startswith(_UNENCRYPTED):
         raise StartError(
             EXIT_CONFIG,
-            f"--dev does not listen on {options.host}",
+            f"--plain-mqtt-host {options.plain_mqtt_host} leaves this machine",
+            "everybody on the way can read and repeat what devices without TLS say, their secrets' proofs included",
+            f"Leave it out, or say that you mean it: --plain-mqtt-host {_UNENCRYPTED}{options.plain_mqtt_host}",
+        )
+    outside = [host for host in (options.host, options.plain_mqtt_host) if host not in _LOOPBACK]
+    if options.dev and outside:
+        raise StartError(
+            EXIT_CONFIG,
+            f"--dev does not listen on {outside[0]}",
             "a development server holds signing keys and registers every device",
             "Leave --host out, or leave --dev out.",
         )
@@ -72,11 +87,11 @@ def check(options: Options) -> None:
             "Give the name by which devices reach this machine.",
         )
     for name in options.names:
-        if not _NAME.match(name):
+        if not is_host(name):
             raise StartError(
                 EXIT_CONFIG, f"--name {name!r} is not usable", "it is no host name", "Give a DNS name or an address."
             )
-    for port in (options.port, options.mqtt_port, options.activate_port):
+    for port in (options.port, options.mqtt_port, options.activate_port, options.plain_mqtt_port or 0):
         if not 0 <= port <= 65535:
             raise StartError(
                 EXIT_CONFIG, f"{port} is no port", "ports are 0 to 65535", "Choose another; 0 takes a free one."
@@ -95,6 +110,7 @@ class Addresses:
     https: str
     mqtt: str
     mqtt_activate: str
+    mqtt_plain: str | None = None
 
 
 class Server:
@@ -109,6 +125,8 @@ class Server:
         self.desk: DecadaDesk
         self.repository: Repository
         self.store: Store
+        self._contexts: list[ssl.SSLContext] = []
+        self._serial = ""  # of the certificate that they present
 
     async def start(self) -> None:
         check(self._options)
@@ -140,30 +158,80 @@ class Server:
         self._open.callback(self.desk.endpoint.close)
         encodings = Encodings(state.encodings, limits, self._log)
         self._open.push_async_callback(encodings.close)
+        asks = FailedProofs(limits.nonce_asks, limits.nonce_asks_window_s, limits.failed_proofs_addresses)
         parts = Parts(
-            self.store, authority, self.credentials, self.desk, self.repository, encodings, proofs, limits, self._log
+            self.store,
+            authority,
+            self.credentials,
+            self.desk,
+            self.repository,
+            encodings,
+            proofs,
+            limits,
+            self._log,
+            Nonces(limits.nonce_life_s, limits.nonces_taken),
+            asks,
+            Sessions(limits.attestation_s, limits.attestations),
+            state.ek_roots,
         )
-        await self._listen(parts, *authority.server_files(), state.ca)
-        self._open.callback(asyncio.create_task(self._keep_house(care)).cancel)
+        await self._listen(parts)
+        self._open.callback(asyncio.create_task(self._keep_house(care, parts)).cancel)
 
-    async def _listen(self, parts: Parts, certificate: Path, key: Path, ca: Path) -> None:
+    async def _listen(self, parts: Parts) -> None:
         options = self._options
-        tls = context(certificate, key, ca, ssl.CERT_OPTIONAL)
-        https_port = await self._bind("--port", options.port, self._listen_https(make_app(parts), tls))
+        anchors = parts.authority.client_anchors()
+        contexts = {verify: context(anchors, verify) for verify in ssl.VerifyMode}
+        self._contexts = list(contexts.values())
+        binding = self._bind_https(make_app(parts), contexts[ssl.CERT_OPTIONAL])
+        server = await self._bind("--port", options.port, binding)
+        https_port = int(server.sockets[0].getsockname()[1])
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
-        self.desk.targets_url = parts.base_url + "/repo/targets"
+        self.desk.base_url = parts.base_url
+        # The certificate says where its CRL is: the address has to be known before, and nobody is heard until it is there.
+        parts.certify_server = lambda: self._certify_server(parts)
+        parts.certify_server()
+        await self._bind("--port", options.port, server.start_serving())
         ports = []
         for flag, port, verify in (
             ("--mqtt-port", options.mqtt_port, ssl.CERT_REQUIRED),
             ("--activate-port", options.activate_port, ssl.CERT_NONE),
         ):
-            tls = context(certificate, key, ca, verify)
+            tls = contexts[verify]
             listening = self.desk.endpoint.listen(options.host, port, tls, verify == ssl.CERT_REQUIRED)
             ports.append(await self._bind(flag, port, listening))
         mqtt, activate = (f"mqtts://{self._authority_name()}:{port}" for port in ports)
-        self.addresses = Addresses(parts.base_url, mqtt, activate)
+        self.addresses = Addresses(parts.base_url, mqtt, activate, await self._listen_plain())
 
-    async def _listen_https(self, app: web.Application, tls: ssl.SSLContext) -> int:
+    async def _listen_plain(self) -> str | None:
+        options = self._options
+        if options.plain_mqtt_port is None:
+            return None
+        host = options.plain_mqtt_host.removeprefix(_UNENCRYPTED)
+        listening = self.desk.endpoint.listen(host, options.plain_mqtt_port, None, False)
+        port = await self._bind("--plain-mqtt-port", options.plain_mqtt_port, listening, host)
+        name = self._authority_name() if host in _WILDCARDS else f"[{host}]" if ":" in host else host
+        return f"mqtt://{name}:{port}"
+
+    def _certify_server(self, parts: Parts) -> None:
+        """Into all contexts, live ones too: a certificate that has life left, is not revoked, and is written down."""
+        certificate, key = parts.authority.server_files(parts.base_url)
+        issued = parts.authority.server_certificate()
+        with self.store.transaction() as t:
+            known = book.own(t, issued.serial)
+            if known is not None and known.revoked_at is not None:
+                certificate, key = parts.authority.server_files(parts.base_url, anew=True)
+                issued, known = parts.authority.server_certificate(), None
+            if known is None:
+                book.note_own(t, issued)
+        if issued.serial == self._serial:
+            return
+        for tls in self._contexts:
+            tls.load_cert_chain(certificate, key)
+        if self._serial:
+            self._log("server.certificate", serial=issued.serial, not_after=iso(issued.not_after_ms))
+        self._serial = issued.serial
+
+    async def _bind_https(self, app: web.Application, tls: ssl.SSLContext) -> asyncio.Server:
         limits = self._options.limits
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=limits.https_idle_s)
         await runner.setup()
@@ -177,26 +245,30 @@ class Server:
             ssl_handshake_timeout=limits.handshake_timeout_s,
             ssl_shutdown_timeout=limits.shutdown_timeout_s,
             backlog=512,
+            start_serving=False,
         )
         self._open.callback(server.close)
-        return int(server.sockets[0].getsockname()[1])
+        return server
 
-    async def _bind(self, flag: str, port: int, listening: Awaitable[int]) -> int:
+    async def _bind(self, flag: str, port: int, listening: Awaitable[_T], host: str = "") -> _T:
         try:
             return await listening
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise StartError(
                 EXIT_UNAVAILABLE,
-                f"cannot listen on {self._options.host}:{port}",
+                f"cannot listen on {host or self._options.host}:{port}",
                 "the port is in use" if taken else (error.strerror or str(error)),
                 f"Stop what uses it, or choose another with {flag} (0 takes a free one).",
             ) from error
 
-    async def _keep_house(self, care: Care) -> None:
+    async def _keep_house(self, care: Care, parts: Parts) -> None:
         while True:
             try:
                 self.desk.expire()
+                parts.certify_server()
+                with self.store.transaction() as t:
+                    parts.crls.refresh(t)
                 self._tell(await asyncio.to_thread(care.turn))
             except Exception as error:  # noqa: BLE001 - a full disk must not end the housekeeping for ever
                 tell_fault(self._log, error)

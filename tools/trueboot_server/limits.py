@@ -45,10 +45,25 @@ class Limits:
     long_poll_s: float = 60.0
     page_rows: int = 1000
 
+    # EnOS's HTTP device protocol, and downloads without a certificate
+    http_sessions: int = 12_000
+    http_session_s: float = 3600.0  # the longest silence that a device may ask for
+    http_command_bytes: int = 4 * 1024  # of a command that rides in a header
+    tickets: int = 12_000
+    ticket_life_s: float = 3600.0
+
     # Proofs
     failed_proofs: int = 20  # per source address and window
     failed_proofs_window_s: float = 60.0
     failed_proofs_addresses: int = 10_000
+    nonce_life_s: float = 300.0
+    nonces_taken: int = 100_000  # remembered until they would have expired
+    nonce_asks: int = 600  # per source address and window: many devices may stand behind one
+    nonce_asks_window_s: float = 60.0
+    status_questions: int = 60  # how a certificate stands, per source address and window
+    status_window_s: float = 60.0
+    attestation_s: float = 60.0  # from the statement to the opened credential
+    attestations: int = 1_000  # under way, one a device
 
     # What is kept
     events: int = 20_000
@@ -56,6 +71,11 @@ class Limits:
     points_per_device: int = 256
     point_bytes: int = 4 * 1024
     points_per_message: int = 256
+    samples_per_batch: int = 256
+    attributes_per_device: int = 256
+    attributes_bytes: int = 16 * 1024  # all of a device's, as JSON
+    tags_per_device: int = 64
+    told_bytes: int = 4 * 1024  # of an event, a log or raw bytes that a device tells
     text_chars: int = 256  # desc, reason, version: whatever a device writes as text
     report_bytes: int = 4 * 1024
 
@@ -68,5 +88,16 @@ class Limits:
     devices_per_product: int = 10_000
 
     # Certificates
+    certificate_life_s: int = 730 * 24 * 3600  # where the product does not say otherwise
+    crl_life_s: int = 24 * 3600  # a new one is made at half of it, and at every revocation
+    ocsp_life_s: int = 3600  # of an answer
+    ocsp_body_bytes: int = 4 * 1024
     certificates_live: int = 2
     certificate_overlap_s: int = 24 * 3600  # a superseded certificate may still log in for this long
+
+    # EnOS's REST interface
+    enos_token_s: int = 7200
+    enos_clock_s: int = 900  # between a caller's clock and ours
+    enos_proofs: int = 4096  # remembered, so that none counts twice
+    enos_document_bytes: int = 8 * 1024  # a device's name in many languages, as JSON
+    enos_csr_chars: int = 16 * 1024

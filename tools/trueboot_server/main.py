@@ -34,6 +34,8 @@ def run(
     host: str = "127.0.0.1",
     names: tuple[str, ...] = (),
     limits: Limits | None = None,
+    plain_mqtt_port: int | None = None,
+    plain_mqtt_host: str = "127.0.0.1",
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
@@ -42,7 +44,18 @@ def run(
     os.umask(0o077)  # whatever is made below belongs to this user alone
     if activate_port is None:
         activate_port = mqtt_port + 1 if mqtt_port else 0
-    options = Options(Path(state), port, mqtt_port, activate_port, host, tuple(names), dev, limits or Limits())
+    options = Options(
+        Path(state),
+        port,
+        mqtt_port,
+        activate_port,
+        host,
+        tuple(names),
+        dev,
+        limits or Limits(),
+        plain_mqtt_port,
+        plain_mqtt_host,
+    )
     log = make_log(as_json=json)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -84,6 +97,7 @@ def _document(options: Options, server: Server) -> dict[str, Any]:
         "https": server.addresses.https,
         "mqtt": server.addresses.mqtt,
         "mqtt_activate": server.addresses.mqtt_activate,
+        "mqtt_plain": server.addresses.mqtt_plain,
         "ca_file": str(state / "ca.pem"),
         "org_id": held.org_id,
         "product_key": held.product_key,
@@ -104,7 +118,8 @@ def _readable(document: dict[str, Any]) -> str:
         f"trueboot server\n"
         f"  https     {document['https']}\n"
         f"  mqtt      {document['mqtt']} (certificates), {document['mqtt_activate']} (activation)\n"
-        f"  product   {document['product_key']}\n"
+        + (f"  mqtt      {document['mqtt_plain']} (no TLS)\n" if document["mqtt_plain"] else "")
+        + f"  product   {document['product_key']}\n"
         f"  operator  {document['state']}/operator.json holds addresses and secrets\n"
     )
 
@@ -138,6 +153,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8443, help="HTTPS; 0 takes a free one")
     parser.add_argument("--mqtt-port", type=int, default=8883, help="MQTT with client certificates; 0 takes a free one")
     parser.add_argument("--activate-port", type=int, help="MQTT for activation; default: the next one")
+    parser.add_argument("--plain-mqtt-port", type=int, help="MQTT without TLS; 0 takes a free one. Default: none")
+    parser.add_argument(
+        "--plain-mqtt-host", default="127.0.0.1", help='its address; "unencrypted:ADDRESS" for one that others reach'
+    )
     parser.add_argument(
         "--dev", action="store_true", help="loopback only, open registration, signing keys in the state folder"
     )
@@ -152,4 +171,6 @@ def main(arguments: list[str] | None = None) -> int:
         json=chosen.json,
         host=chosen.host,
         names=tuple(chosen.name),
+        plain_mqtt_port=chosen.plain_mqtt_port,
+        plain_mqtt_host=chosen.plain_mqtt_host,
     )

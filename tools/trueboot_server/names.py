@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 _KEY = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
+_HOST = re.compile(r"[A-Za-z0-9:]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9:])?\Z")
+
 COMMON_NAME_CHARS = 64  # X.520 ub-common-name: "productKey/deviceKey" has to fit
 
 
@@ -34,3 +36,8 @@ def is_identity(identity: Identity) -> bool:
     return (
         is_key(identity.product_key) and is_key(identity.device_key) and len(identity.common_name) <= COMMON_NAME_CHARS
     )
+
+
+def is_host(text: object) -> bool:
+    """A DNS name or an address, as far as its letters go."""
+    return isinstance(text, str) and _HOST.match(text) is not None

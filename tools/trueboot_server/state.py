@@ -4,8 +4,9 @@
     STATE/lock              held (flock) for as long as the server lives
     STATE/server.db         the database
     STATE/operator.json     addresses and secrets for the operator's tools (0600)
-    STATE/ca.pem            the CA certificate, for everybody
-    STATE/private/          ca-key.pem, server.pem, server-key.pem, online.pem, online-next.pem (0600)
+    STATE/ca.pem            the CA's root, for everybody; what else is the CA's: see `ca.files`
+    STATE/private/          ca-key.pem, issuing.pem, server.pem, server-key.pem, online.pem, online-next.pem (0600)
+    STATE/ek-roots/         certificates of TPM makers that attestation trusts, PEM
     STATE/repo/             the TUF repository
     STATE/encodings/        images as deflate and patches; may be erased at any time
     STATE/dev-keys/         root, targets and release keys, under --dev only
@@ -57,6 +58,7 @@ class State:
         self.operator = self.path / "operator.json"
         self.ca = self.path / "ca.pem"
         self.private = self.path / "private"
+        self.ek_roots = self.path / "ek-roots"
         self.repo = self.path / "repo"
         self.encodings = self.path / "encodings"
         self.dev_keys = self.path / "dev-keys"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..problem import FAILED, Problem
-from . import expect, screen
+from . import chips, expect, screen
+from .chips import Chips
 from .cuts import MAX_CUTS, Cuts
 from .world import World, world
 
@@ -36,17 +37,22 @@ def run(
     as_json: bool,
     cuts: int = 0,
     seed: int | None = None,
+    tpm: bool = False,
 ) -> int:
     if not 0 <= cuts <= MAX_CUTS:
         raise Problem("usage", f"--cut-power {cuts}: a number up to {MAX_CUTS} is wanted.")
     if script not in SCRIPTS:
         raise Problem("usage", f"--script {script}: one of {', '.join(SCRIPTS)} is wanted.")
-    runtimes = runtimes_here(runtime)
+    runtimes = ["cpython"] if tpm and runtime == "both" else runtimes_here(runtime)
+    if tpm and "micropython" in runtimes:
+        raise Problem("usage", "--tpm is for devices with Linux: no board of MicroPython has a TPM.")
     previous = signal.signal(signal.SIGTERM, _interrupt)
     folder = Path(tempfile.mkdtemp(prefix="trueboot-demo-"))
     show = screen.choose(as_json)
     try:
         with world(folder, show.tell) as here:
+            if tpm:
+                here.chips = Chips(folder)
             story = Story(here, script, timeout_s)
             if cuts:
                 seed = random.SystemRandom().randrange(10000) if seed is None else seed
@@ -74,6 +80,8 @@ def run(
         raise Problem("demo_failed", todo=f"Read the logs in {folder}." if keep else "")
     devices_held = f"{story.count} devices" if story.count > 1 else "one device"
     print(f"\nAll expectations held on {devices_held}, in {seconds:.1f} s.")
+    if tpm:
+        print("Each key was made in a TPM, vouched for by its maker, and is on no disk; another TPM does not load it.")
     if here.cuts:
         print(here.cuts.told())
     return 0
@@ -139,6 +147,10 @@ class Story:
         if here.cuts:
             here.cuts.deal([name for name, _ in devices])
         here.start_server()
+        if here.chips:
+            for name, _ in devices:
+                here.chips.give(name)
+            here.chips.trusted(here.folder / "server", here.api, here.server_info["product_key"])
         for name, runtime in devices:
             here.add_device(name, runtime)
         for title, chapter in chapters:
@@ -274,6 +286,8 @@ class Story:
 
     def expected(self) -> list[list[expect.Step]]:
         on_device, at_server = expect.first_boot(FACTORY), expect.server_first_boot()
+        if self.here.chips:
+            on_device, at_server = chips.on_device() + on_device[3:], chips.at_server() + at_server[1:]
         if self.script in ("happy", "all"):
             on_device, at_server = on_device + expect.good_update(GOOD), at_server + expect.server_good_update()
         if self.script in ("rollback", "all"):
@@ -292,6 +306,10 @@ class Story:
             except Problem as problem:
                 found.append(f"{device.name}: {problem.lines()[0]}")
                 continue
+            if self.here.chips:
+                found += [f"{device.name}: {line}" for line in self.here.chips.findings(device.name, device.folder)]
+                if not stored["key"]["attested"]:
+                    found.append(f"{device.name}: the server does not know that its key is in a TPM")
             if stored["proven_version"] != self._stays:
                 found.append(
                     f"{device.name}: the server holds {stored['proven_version']} for proven, {self._stays} runs"

@@ -22,6 +22,7 @@ from typing import Any
 from .. import provision, releases
 from ..api import Api, Server
 from ..problem import Problem
+from .chips import Chips
 from .cuts import Cuts
 from .supervisor import Device, Event, Lines
 
@@ -42,6 +43,7 @@ class World:
         self.heap = MICROPYTHON_HEAP  # of devices that are added from now on
         self.events: list[Event] = []
         self.cuts: Cuts | None = None
+        self.chips: Chips | None = None
         self.devices: list[Device] = []
         self.server_info: dict[str, Any] = {}
         self._tell = tell
@@ -288,6 +290,8 @@ class World:
         """A device that will activate itself: known to the server by its key, holding the product's secret."""
         provision.register(self.api, device.name)
         secret = {"product_secret": self.server_info["product_secret"]}
+        if self.chips:
+            secret |= self.chips.config(device.name)
         provision.write(device.folder, self.server_info, device.name, device.runtime, factory, secret)
 
     # -- the end
@@ -297,6 +301,8 @@ class World:
         self._stopping.set()
         for device in self.devices:
             device.power_off()
+        if self.chips:
+            self.chips.stop()
         if self._server is not None:
             server, self._server = self._server, None
             server.terminate()

@@ -4,7 +4,8 @@
 Listener with certificates: serial -> row -> identity, live and not revoked; user name and client id agree
 with it; and the password proves the device secret.  Listener without: activation by product secret, for
 device keys that are registered and whose secret was never used; sessions by device secret only where the
-product allows them.  See `mqtt.codec` for the codes.
+product allows them.  Where there is no TLS nothing is possible for other products: neither a proof that could be
+repeated nor a secret is worth anything to who listens in.  See `mqtt.codec` for the codes.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from ..mqtt import codec
 from ..mqtt.desk import Admitted, Peer, Refused
 from ..names import Identity
 from ..store import Transaction
-from . import registry
+from . import registry, replacement
 from .login import DYNAMIC, STATIC, Login
 
 _BAD_PROOF = Refused(codec.BAD_CREDENTIALS, "wrong secret")
+_NEEDS_CERTIFICATE = Refused(codec.NOT_AUTHORISED, "the product requires certificates")
 
 
 def activation_topic(identity: Identity) -> str:
@@ -32,14 +34,14 @@ def decide(
     if peer.certified:
         return _with_certificate(t, peer, login, password, limits)
     if login.secure_mode == DYNAMIC:
-        return _activation(t, login, password, limits, open_registration)
+        return _activation(t, peer, login, password, limits, open_registration)
     return _with_password(t, login, password)
 
 
 def _with_certificate(
     t: Transaction, peer: Peer, login: Login, password: bytes | None, limits: Limits
 ) -> Admitted | Refused:
-    certificate = registry.certificate(t, peer.serial) if peer.serial else None
+    certificate = registry.presented(t, peer.serial, peer.der)
     if certificate is None:
         return Refused(codec.NOT_AUTHORISED, "unknown certificate")
     if Identity(certificate.product_key, certificate.device_key) != login.identity:
@@ -51,16 +53,19 @@ def _with_certificate(
         return _BAD_PROOF
     registry.note_proof(t, device)
     registry.note_use(t, certificate)
+    replacement.settle_reflash(t, device)
     return Admitted(login.identity)
 
 
 def _activation(
-    t: Transaction, login: Login, password: bytes | None, limits: Limits, open_registration: bool
+    t: Transaction, peer: Peer, login: Login, password: bytes | None, limits: Limits, open_registration: bool
 ) -> Admitted | Refused:
     identity = login.identity
     product = registry.product(t, identity.product_key)
     if product is None or not login.proven_by(password, product.product_secret):
         return _BAD_PROOF
+    if not peer.encrypted and not product.allow_password_login:
+        return _NEEDS_CERTIFICATE
     device = registry.device(t, identity)
     if device is None:
         if not open_registration:
@@ -71,7 +76,10 @@ def _activation(
     if device.state == "revoked":
         return Refused(codec.NOT_AUTHORISED, "the device is revoked")
     if device.secret_used_at is not None:
-        return Refused(codec.NOT_AUTHORISED, "the device has used its secret; it is not handed out again")
+        replacement.note_reflash(t, identity, "activation")
+        return Refused(
+            codec.NOT_AUTHORISED, "the device has used its secret; it is not handed out again: trueboot device replace"
+        )
     if device.state == "registered":
         registry.update(t, identity, state="activated")
         t.event("device.activated", identity)
@@ -84,9 +92,9 @@ def _with_password(t: Transaction, login: Login, password: bytes | None) -> Admi
     if product is None or not _proves(device, login, password):
         return _BAD_PROOF
     if not product.allow_password_login:
-        return Refused(codec.NOT_AUTHORISED, "the product requires certificates")
+        return _NEEDS_CERTIFICATE
     registry.note_proof(t, device)
-    return Admitted(login.identity)
+    return Admitted(login.identity, by_password=True)
 
 
 def _proves(device: Any | None, login: Login, password: bytes | None) -> bool:

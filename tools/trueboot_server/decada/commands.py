@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A command down to a device, and its reply: `thing.service.{name}` (enos-decada, 5).
 
+A reply without a code, or with 0, which the SDKs' builders write when nobody sets one, means 200.
+
 Nothing of it is durable: who asked is still waiting, or has been told that the device is silent.
 """
 
@@ -65,7 +67,7 @@ class Commands:
             waiting.pop(number, None)
             if not waiting:
                 self._waiting.pop(identity, None)
-        return reply.code if reply.code is not None else 0, reply.data, reply.message
+        return reply.code or envelope.OK, reply.data, reply.message
 
     def answered(self, identity: Identity, reply: envelope.Envelope) -> None:
         """A device's reply; one that nobody waits for is dropped."""

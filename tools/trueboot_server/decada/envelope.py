@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The envelope of every message (enos-decada, 3), and the codes that this server answers with (6).
 
-`id` is echoed as it came; `method` and `version` are not looked at, since real SDKs get them wrong.
+`id` is echoed as it came, and may be missing, as the platform's documents say; `method` and `version` are not looked
+at, since real SDKs get them wrong.  What a message is about is told by its topic alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ BAD_JSON = 1220
 EMPTY = 1251
 REPORT_REJECTED = 1261  # ours
 NO_SUCH_ATTEMPT = 1262  # ours
+UNREADABLE = -1  # a reply's code that is no number
 
 _MAX_ID_CHARS = 64
 
@@ -30,6 +32,7 @@ class Envelope:
     code: int | None  # of a reply
     message: str
     data: Any
+    skip_invalid: bool = False  # of a batch of measure points
 
 
 class BadEnvelope(Exception):
@@ -47,17 +50,26 @@ def parse(payload: bytes) -> Envelope:
         raise BadEnvelope(BAD_JSON, "not JSON") from error
     if not isinstance(body, dict):
         raise BadEnvelope(BAD_JSON, "not a JSON object")
-    number = body.get("id")
+    number = body.get("id", "")
     if isinstance(number, bool) or not isinstance(number, str | int) or len(str(number)) > _MAX_ID_CHARS:
         raise BadEnvelope(BAD_JSON, "id must be a text")
     message = body.get("message")
     return Envelope(
         number,
         body.get("params"),
-        whole_number(body.get("code")),
+        _code(body.get("code")),
         message if isinstance(message, str) else "",
         body.get("data"),
+        body.get("skipInvalidMeasurepoints") is True,
     )
+
+
+def _code(value: Any) -> int | None:
+    """None when there is none; what cannot be read must not pass for that."""
+    if value is None:
+        return None
+    number = whole_number(value)
+    return UNREADABLE if number is None else number
 
 
 def request(number: str, method: str, params: Any) -> bytes:

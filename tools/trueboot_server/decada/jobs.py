@@ -6,7 +6,7 @@ field, and `proven`, a signed boot report that `proof` accepted.  Only the secon
 
     state          means                                            leaves by
     queued         not pushed yet                                   push
-    pushed         handed to the device's session at least once     progress, claim, report
+    pushed         handed to the device at least once               progress, claim, report
     in_progress    the device told a step of 0 to 100               claim, report, negative step, time-out
     on_trial       a report proves that the image runs on trial     claim, report, a step below 90, time-out
     claimed        the device informs of the target version         report; time-out settles it as it is
@@ -33,6 +33,14 @@ from . import registry
 
 FAILURES = ("failed", "rolled_back", "refused", "timed_out")
 TRIAL_STEP = 90  # of the device's progress
+STEPS = {  # what a negative step says by itself (enos-decada, 4.4)
+    -1: "the upgrade failed",
+    -2: "the download failed",
+    -3: "the verification failed",
+    -4: "writing failed",
+    -5: "the device refused the upgrade",
+}
+_REFUSED_STEP = -5  # of the SDKs; EnOS's documents leave it to the device
 WITHDRAWN = "the release was withdrawn"
 BEGUN = ("pushed", "in_progress", "on_trial")
 WAITING = "waiting for "  # how a device begins to say that it may go on only later: that is not late
@@ -125,12 +133,20 @@ def take_for_push(
     return row, its_job
 
 
+def handed(t: Transaction, row: Any) -> None:
+    """The device asked, and gets the offer as an answer: it may begin, as after a push."""
+    if row.state == "queued":
+        _update(t, row, state="pushed")
+        _tell(t, row, "pushed", pushes=row.pushes)
+
+
 def progress(t: Transaction, row: Any, step: int, desc: str) -> None:
     """A step that the device tells: 0 to 100, or a negative one, which fails the attempt."""
     if row.settled:
         return
     if step < 0:
-        settle(t, row, "failed", reason=desc or f"step {step}", step=step, desc=desc)
+        state = "refused" if step == _REFUSED_STEP else "failed"
+        settle(t, row, state, reason=desc or STEPS.get(step, f"step {step}"), step=step, desc=desc)
         return
     back = row.state == "on_trial" and step < TRIAL_STEP  # the image is activated once more
     state = "in_progress" if back or row.state in ("queued", "pushed") else row.state

@@ -18,8 +18,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import reports as jws
-from ..ca import public_point
+from .. import reports as boot_reports
+from ..ca import BadRequest, public_point
 from ..errors import RefusedReport
 from ..limits import Limits
 from ..names import Identity
@@ -32,8 +32,8 @@ _DECIDING = ("updated", "rolled_back", "failed", "refused")
 
 def accept(t: Transaction, identity: Identity, text: object, limits: Limits) -> dict[str, Any]:
     """The claims of a report that holds; its consequences are in the transaction."""
-    report = jws.parse(text, limits.report_bytes)
-    claims = report.verify(_point(t, identity, report.kid))
+    report = boot_reports.parse(text, limits.report_bytes)
+    claims = boot_reports.verify(report, _point(t, identity, report.kid))
     if claims["aud"] != identity.product_key or claims["sub"] != identity.common_name:
         raise RefusedReport("the report is another device's")
     known = t.row(sa.select(reports).where(reports.c.thumbprint == report.kid, reports.c.seq == claims["seq"]))
@@ -69,7 +69,10 @@ def _point(t: Transaction, identity: Identity, kid: str) -> bytes:
     ).first()
     if row is None:
         raise RefusedReport("the key is not one of this device's")
-    return public_point(row.der)
+    try:
+        return public_point(row.der)
+    except BadRequest as error:  # an RSA key of somebody else's client
+        raise RefusedReport("the key is of a kind that signs no reports") from error
 
 
 def _is_late(t: Transaction, identity: Identity, kid: str) -> bool:

@@ -7,6 +7,9 @@ rolled back, so that a declined message changes nothing.
 
 from __future__ import annotations
 
+import base64
+import functools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +17,18 @@ from ..errors import RefusedReport
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
-from . import envelope, jobs, proof, registry, telemetry
+from . import envelope, jobs, proof, registry, shadow, telemetry
 
 Answer = Any
 """The `data` of the reply."""
+
+Offer = Callable[[Transaction, Any, Any], dict[str, Any]]
+
+_TEMPLATE = ("tslAttributeMap", "tslMeasurepointMap", "tslEventMap", "tslServiceMap")  # no models are kept here
+_SHADOWS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., None], str]] = {
+    "attribute": (shadow.attributes, shadow.set_attributes, "attributes"),
+    "tag": (shadow.tags, shadow.set_tags, "tags"),
+}
 
 
 class Declined(Exception):
@@ -35,11 +46,12 @@ def carry_out(
     t: Transaction,
     identity: Identity,
     path: str,
-    params: Any,
-    offer: Callable[[Any, Any], dict[str, Any]],
+    message: envelope.Envelope,
+    offer: Offer,
     limits: Limits,
 ) -> Answer:
-    """`path` is the topic below the device's tree; `offer(attempt, job)` are the params of an upgrade push."""
+    """`path` is the topic below the device's tree; `offer(t, attempt, job)` are the params of an upgrade push."""
+    params = message.params
     match path.split("/"):
         case ["ota", "device", "inform"]:
             return _inform(t, identity, _object(params), limits)
@@ -47,10 +59,25 @@ def carry_out(
             return _progress(t, identity, _object(params), limits)
         case ["ota", "device", "getversion"]:
             return _offers(t, identity, offer)
-        case ["thing", "measurepoint", "post" | "resume"]:
-            return _telemetry(t, identity, params, limits)
+        case ["thing", "measurepoint", "post" | "resume" as how]:
+            return _telemetry(t, identity, message, limits, how, telemetry.store)
+        case ["thing", "measurepoint", "post" | "resume" as how, "batch"]:
+            batch = functools.partial(telemetry.store_batch, skip=message.skip_invalid)
+            return _telemetry(t, identity, message, limits, how, batch)
         case ["thing", "event", name, "post"]:
             return _event(t, identity, name, _object(params), limits)
+        case ["thing", "attribute" | "tag" as what, "update" | "query" | "delete" as verb]:
+            return _shadow(t, identity, what, verb, params, limits)
+        case ["thing", "tsltemplate", "get"]:
+            return {name: {} for name in _TEMPLATE}
+        case ["thing", "topo", "get"]:
+            return []  # no sub-devices
+        case ["thing", "log", "post"]:
+            return _tell(t, identity, "device.log", _object(params).get("logs"), limits)
+        case ["network", "status", "report"]:
+            return _tell(t, identity, "device.network", params, limits)
+        case ["connection", "state", "post"]:
+            return _tell(t, identity, "device.connections", params, limits)
         case _:
             raise Declined(envelope.NO_SUCH_TOPIC, "nothing is done on this topic")
 
@@ -100,17 +127,29 @@ def _progress(t: Transaction, identity: Identity, params: dict[str, Any], limits
     return {}
 
 
-def _offers(t: Transaction, identity: Identity, offer: Callable[[Any, Any], dict[str, Any]]) -> Answer:
+def _offers(t: Transaction, identity: Identity, offer: Offer) -> Answer:
     row = jobs.open_attempt(t, identity)
     if row is None:
         return []
     job = jobs.job_of(t, row)
-    return [offer(row, job)] if job.state == "running" and row.state != "claimed" else []
+    if job.state != "running" or row.state == "claimed":
+        return []
+    jobs.handed(t, row)
+    return [offer(t, row, job)]
 
 
-def _telemetry(t: Transaction, identity: Identity, params: Any, limits: Limits) -> Answer:
+def raw(t: Transaction, identity: Identity, payload: bytes, limits: Limits) -> None:
+    """`thing/model/up_raw`: bytes without an envelope, which some script on EnOS would read; here they are told as they are."""
+    if len(payload) > limits.told_bytes:
+        raise Declined(envelope.BAD_PARAMETER, "the raw message is too large")
+    t.event("device.raw", identity, base64=base64.b64encode(payload).decode())
+
+
+def _telemetry(
+    t: Transaction, identity: Identity, message: envelope.Envelope, limits: Limits, how: str, store: Callable[..., None]
+) -> Answer:
     try:
-        telemetry.store(t, identity, params, limits)
+        store(t, identity, message.params, limits, how == "resume")
     except telemetry.BadPoints as error:
         raise Declined(envelope.BAD_PARAMETER, str(error)) from error
     return {}
@@ -118,9 +157,45 @@ def _telemetry(t: Transaction, identity: Identity, params: Any, limits: Limits) 
 
 def _event(t: Transaction, identity: Identity, name: str, params: dict[str, Any], limits: Limits) -> Answer:
     outputs = params.get("events")
-    if not isinstance(outputs, dict) or len(str(outputs)) > limits.point_bytes or len(name) > 64:
+    if not isinstance(outputs, dict) or len(json.dumps(outputs)) > limits.told_bytes:
         raise Declined(envelope.BAD_PARAMETER, "events must be a small object")
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise Declined(envelope.BAD_PARAMETER, "the name of an event")
     t.event("device.event", identity, name=name, outputs=outputs)
+    return {}
+
+
+def _shadow(t: Transaction, identity: Identity, what: str, verb: str, params: Any, limits: Limits) -> Answer:
+    get, change, member = _SHADOWS[what]
+    try:
+        changes: Any
+        if verb == "query":
+            return shadow.chosen(get(t, identity), _object(params).get(member))
+        if verb == "delete":
+            changes = dict.fromkeys(shadow.names_in(_object(params).get(member)))
+        else:
+            changes = _tag_list(params) if what == "tag" else _object(params).get(member)
+        change(t, identity, changes, limits)
+    except shadow.BadShadow as error:
+        raise Declined(envelope.BAD_PARAMETER, str(error)) from error
+    return {}
+
+
+def _tag_list(params: Any) -> dict[str, Any]:
+    """[{"tagKey", "tagValue"}, ...].  Nothing is deleted by an update."""
+    if not isinstance(params, list) or not all(isinstance(tag, dict) for tag in params):
+        raise shadow.BadShadow("a list of tagKey and tagValue is wanted")
+    pairs = {str(tag.get("tagKey")): tag.get("tagValue") for tag in params}
+    if None in pairs.values():
+        raise shadow.BadShadow("a tag without a value")
+    return pairs
+
+
+def _tell(t: Transaction, identity: Identity, event: str, told: Any, limits: Limits) -> Answer:
+    """What a device says of itself and nothing here depends on."""
+    if not isinstance(told, dict) or len(json.dumps(told)) > limits.told_bytes:
+        raise Declined(envelope.BAD_PARAMETER, "a small object is wanted")
+    t.event(event, identity, told=told)
     return {}
 
 

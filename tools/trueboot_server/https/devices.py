@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import sqlalchemy as sa
 from aiohttp import web
 
 from ..clock import iso
-from ..decada import registry, running, telemetry
+from ..decada import registry, running, shadow, telemetry, tpms
 from ..decada.commands import is_service
 from ..errors import ApiError
 from ..names import Identity, is_identity
 from ..store import Transaction
 from ..store.schema import certificates, devices
+from .certificates import reason_of
 from .parts import Parts
 from .request import only, read_object, require_admin
 
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _ONE = "/api/v1/devices/{product_key}/{device_key}"
 
 
@@ -49,7 +52,10 @@ async def register(request: web.Request) -> web.Response:
     """The answer holds the device's secret, this once: a bench puts it on the board, with no product secret."""
     parts = require_admin(request)
     body = await read_object(request)
-    only(body, "device_key", "product_key")
+    only(body, "device_key", "product_key", "ek")
+    ek = body.get("ek")
+    if ek is not None and not (isinstance(ek, str) and _SHA256.match(ek)):
+        raise ApiError(400, "bad_ek", "ek must be the SHA-256 of the endorsement key (SubjectPublicKeyInfo), in hex")
     identity = Identity(body.get("product_key", parts.credentials.product_key), body.get("device_key", ""))
     if not is_identity(identity):
         raise ApiError(
@@ -65,7 +71,9 @@ async def register(request: web.Request) -> web.Response:
             raise ApiError(409, "device_exists", "the device is registered already")
         if not registry.room_for_another(t, identity.product_key, parts.limits):
             raise ApiError(409, "product_full", f"a product may have {parts.limits.devices_per_product} devices")
-        row = registry.register(t, identity)
+        if ek is not None and tpms.device_of(t, ek) is not None:
+            raise ApiError(409, "foreign_ek", "this TPM is another device's", "One TPM is one device.")
+        row = registry.register(t, identity, ek)
         signed = running.Signed(t)
     return web.json_response({**_shown(parts, row, None, signed), "device_secret": row.device_secret}, status=201)
 
@@ -75,16 +83,18 @@ async def show(request: web.Request) -> web.Response:
     with parts.store.transaction() as t:
         identity, row = find(t, request)
         live = registry.live_certificates(t, identity, parts.limits)
-        points = telemetry.latest(t, identity)
+        more = {"telemetry": telemetry.latest(t, identity), **shadow.shown(t, identity)}
         signed = running.Signed(t)
-    return web.json_response({**_shown(parts, row, live[0] if live else None, signed), "telemetry": points})
+    return web.json_response({**_shown(parts, row, live[0] if live else None, signed), **more})
 
 
 async def revoke(request: web.Request) -> web.Response:
+    """An empty body will do: {"reason": ...} says why."""
     parts = require_admin(request)
+    reason = reason_of(await read_object(request) if request.can_read_body else {})
     with parts.store.transaction() as t:
         identity, _ = find(t, request)
-    parts.desk.revoke(identity)
+    parts.desk.revoke(identity, reason)
     with parts.store.transaction() as t:
         _, row = find(t, request)
         signed = running.Signed(t)
@@ -125,6 +135,23 @@ def find(t: Transaction, request: web.Request) -> tuple[Identity, Any]:
     return identity, row
 
 
+def shown_device(t: Transaction, parts: Parts, identity: Identity) -> dict[str, Any]:
+    live = registry.live_certificates(t, identity, parts.limits)
+    return _shown(parts, registry.known_device(t, identity), live[0] if live else None, running.Signed(t))
+
+
+def _key(row: Any, certificate: Any | None) -> dict[str, Any]:
+    """Where the key in use is, as far as it was proven; `ek`: the TPM that the device is bound to."""
+    attested = bool(certificate is not None and certificate.attested)
+    return {
+        "storage": "tpm" if attested else "unknown",
+        "attested": attested,
+        "attested_at": iso(row.attested_at) if attested else None,
+        "tpm": row.tpm if attested else None,
+        "ek": row.ek,
+    }
+
+
 def _shown(parts: Parts, row: Any, certificate: Any | None, signed: running.Signed) -> dict[str, Any]:
     """Claimed, proven (the last version that ran confirmed), and what runs by the last report, a trial's too."""
     identity = Identity(row.product_key, row.device_key)
@@ -132,13 +159,15 @@ def _shown(parts: Parts, row: Any, certificate: Any | None, signed: running.Sign
         "product_key": row.product_key,
         "device_key": row.device_key,
         "state": row.state,
-        "online": parts.desk.endpoint.online(identity),
+        "online": parts.desk.online(identity),
         "slot": row.slot,
         "claimed_version": row.claimed_version,
         "proven_version": row.proven_version,
         "image": row.image,
         "running": running.shown(row, signed),
         "certificate": {"serial": certificate.serial, "not_after": iso(certificate.not_after)} if certificate else None,
+        "key": _key(row, certificate),
+        "reflashed_at": iso(row.reflashed_at),
         "last_seen": iso(row.last_seen),
         "last_report": row.last_report,
         "created_at": iso(row.created_at),

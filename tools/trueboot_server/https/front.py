@@ -7,9 +7,32 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from ..enos_http import roads
 from ..errors import ApiError
 from ..log import tell_fault
-from . import devices, est, images, jobs, orders, products, repository, status
+from . import (
+    attest,
+    attributes,
+    certificates,
+    devices,
+    downloads,
+    enos,
+    enos_2018,
+    enos_ca,
+    enos_certificates,
+    enos_devices,
+    enos_tokens,
+    est,
+    images,
+    jobs,
+    lifecycle,
+    orders,
+    pki,
+    products,
+    repository,
+    standing,
+    status,
+)
 from .parts import PARTS, Parts
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -19,7 +42,27 @@ def make_app(parts: Parts) -> web.Application:
     # The limits of bodies are kept by `request.read_body`; this one is for what slips by it.
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
-    for road in (status, est, repository, images, products, devices, jobs, orders):
+    enos.open_access(app, parts)
+    for road in (
+        status,
+        standing,
+        est,
+        attest,
+        pki,
+        certificates,
+        repository,
+        images,
+        products,
+        devices,
+        attributes,
+        downloads,
+        lifecycle,
+        jobs,
+        orders,
+        roads,
+    ):
+        app.add_routes(road.routes())
+    for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
         app.add_routes(road.routes())
     return app
 

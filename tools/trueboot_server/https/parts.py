@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiohttp import web
 
+from ..attestation.sessions import Sessions
 from ..ca import Authority
+from ..ca.crl import Crls
+from ..ca.ocsp import Responder
 from ..credentials import Credentials
 from ..decada.desk import DecadaDesk
 from ..limits import Limits
 from ..log import Log
+from ..nonces import Nonces
 from ..proofs import FailedProofs
 from ..repo.encodings import Encodings
 from ..repo.repository import Repository
@@ -29,7 +35,19 @@ class Parts:
     proofs: FailedProofs
     limits: Limits
     log: Log
+    nonces: Nonces
+    nonce_asks: FailedProofs  # how often an address asked for one
+    attestations: Sessions
+    ek_roots: Path  # the folder of makers of TPMs that are trusted
     base_url: str = ""  # known when the port is
+    certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
+    asked: FailedProofs = field(init=False)  # questions for a certificate's standing, per address
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.crls = Crls(self.authority, limits.crl_life_s)
+        self.responder = Responder(self.authority, limits.ocsp_life_s)
+        self.asked = FailedProofs(limits.status_questions, limits.status_window_s, limits.failed_proofs_addresses)
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)

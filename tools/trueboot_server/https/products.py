@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Products over REST: what a job makes of devices that cannot sign."""
+"""Products over REST: what holds for all devices of one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from ..errors import ApiError
 from ..store import Transaction
 from ..store.schema import products
 from .request import only, read_object, require_admin
+
+ATTESTATION = ("none", "optional", "required")
+MIN_LIFE_S, MAX_LIFE_S = 5, 20 * 365 * 24 * 3600
+_SWITCHES = ("claims_count", "allow_password_login")
+_POLICY = (*_SWITCHES, "attestation", "certificate_life_s")
 
 
 def routes() -> list[web.RouteDef]:
@@ -38,21 +43,41 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    """`claims_count`: whether a device's claim of the target version ends its part of a job.  It never says "updated"."""
+    """Members that are left out stay as they are.
+
+    `claims_count`: whether a device's claim of the target version ends its part of a job.  It never says "updated".
+    `allow_password_login`: whether the device secret alone opens a session (EnOS's default scheme).
+    `attestation`: whether a device has to prove that its key is in its TPM: none, optional, required.
+    `certificate_life_s`: of certificates that are issued from now on; null for the CA's own.
+    """
     parts = require_admin(request)
     body = await read_object(request)
-    only(body, "claims_count")
-    counts = body.get("claims_count")
-    if not isinstance(counts, bool):
-        raise ApiError(400, "bad_policy", "claims_count must be true or false")
+    only(body, *_POLICY)
+    _check(body)
     with parts.store.transaction() as t:
         row = _find(t, request)
-        if bool(row.claims_count) != counts:
-            t.execute(products.update().where(products.c.product_key == row.product_key).values(claims_count=counts))
-            t.event("product.policy", product=row.product_key, claims_count=counts)
-        if counts:
+        changed = {name: value for name, value in body.items() if getattr(row, name) != value}
+        if changed:
+            t.execute(products.update().where(products.c.product_key == row.product_key).values(**changed))
+            t.event("product.policy", product=row.product_key, **changed)
+        if body.get("claims_count"):
             jobs.count_claims(t, row.product_key)
-        return web.json_response(_shown(_find(t, request)))
+        shown = _shown(_find(t, request))
+    if changed.get("allow_password_login") is False:
+        parts.desk.forbid_passwords(row.product_key)
+    return web.json_response(shown)
+
+
+def _check(body: dict[str, Any]) -> None:
+    if not body:
+        raise ApiError(400, "bad_policy", "nothing is to be changed", f"Give one of: {', '.join(_POLICY)}.")
+    if not all(isinstance(body.get(name, False), bool) for name in _SWITCHES):
+        raise ApiError(400, "bad_policy", f"{' and '.join(_SWITCHES)} must be true or false")
+    if body.get("attestation", "none") not in ATTESTATION:
+        raise ApiError(400, "bad_policy", f"attestation must be one of {', '.join(ATTESTATION)}")
+    life = body.get("certificate_life_s")
+    if life is not None and (type(life) is not int or not MIN_LIFE_S <= life <= MAX_LIFE_S):
+        raise ApiError(400, "bad_policy", f"certificate_life_s must be {MIN_LIFE_S} to {MAX_LIFE_S}, or null")
 
 
 def _find(t: Transaction, request: web.Request) -> Any:
@@ -66,6 +91,8 @@ def _shown(row: Any) -> dict[str, Any]:
     return {
         "product_key": row.product_key,
         "claims_count": bool(row.claims_count),
+        "attestation": row.attestation,
+        "certificate_life_s": row.certificate_life_s,
         "allow_password_login": bool(row.allow_password_login),
         "created_at": iso(row.created_at),
     }

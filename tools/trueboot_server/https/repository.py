@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -68,7 +69,7 @@ async def target(request: web.Request) -> web.StreamResponse:
     path = request.app[PARTS].repository.target_file(stored)
     if path is None:
         raise ApiError(404, "no_such_target", "there is no such target")
-    return await _send(request, path, f'"{path.name.partition(".")[0]}"')
+    return await send(request, path, f'"{path.name.partition(".")[0]}"')
 
 
 async def list_releases(request: web.Request) -> web.Response:
@@ -191,7 +192,10 @@ def _is_known(request: web.Request, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-async def _send(request: web.Request, path: Path, etag: str) -> web.StreamResponse:
+async def send(
+    request: web.Request, path: Path, etag: str, whole: Callable[[], None] = lambda: None
+) -> web.StreamResponse:
+    """The file or the range of it that is asked for; `whole` is called when its last byte has been sent."""
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
     if _is_known(request, etag):
         return web.Response(status=304, headers=headers)
@@ -216,6 +220,8 @@ async def _send(request: web.Request, path: Path, etag: str) -> web.StreamRespon
         if request.method != "HEAD":
             await copy(file, response, start, end)
         await response.write_eof()
+        if request.method != "HEAD" and end == size:
+            whole()
         return response
 
 

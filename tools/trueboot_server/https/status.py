@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What happens (events, as a long poll), whether the server is well, and which certificates are revoked."""
+"""What happens (events, as a long poll), and whether the server is well."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from ..decada import registry
 from .parts import PARTS
 from .request import query_number, require_admin
 
@@ -13,7 +12,6 @@ from .request import query_number, require_admin
 def routes() -> list[web.RouteDef]:
     return [
         web.get("/healthz", healthz),
-        web.get("/ca/crl", crl),
         web.get("/api/v1/events", events),
     ]
 
@@ -22,15 +20,8 @@ async def healthz(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     with parts.store.transaction():
         pass  # the database lets us begin and commit
-    expiring = sorted(parts.repository.expiring())
+    expiring = sorted(parts.repository.expiring()) + parts.authority.ending()
     return web.json_response({"status": "ok"} | ({"expiring": expiring} if expiring else {}))
-
-
-async def crl(request: web.Request) -> web.Response:
-    parts = request.app[PARTS]
-    with parts.store.transaction() as t:
-        revoked = registry.revoked_serials(t)
-    return web.Response(body=parts.authority.crl(revoked), content_type="application/pkix-crl")
 
 
 async def events(request: web.Request) -> web.Response:

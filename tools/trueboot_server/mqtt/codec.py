@@ -4,6 +4,9 @@
 Source: OASIS MQTT 3.1.1; the clause is named where the reason is not plain.  QoS 2 is not spoken: a
 SUBSCRIBE that asks for it is granted QoS 1, a PUBLISH that uses it ends the connection.
 
+MQTT 3.1 (name "MQIsdp", level 3), which Arm Mbed's examples speak, differs in CONNECT alone as far as it matters here:
+its CONNACK knows no session present.
+
 Whatever breaks the format raises `MalformedError`; the connection is to be closed then (4.8).
 """
 
@@ -40,6 +43,7 @@ class Connect:
     keepalive_s: int
     clean: bool
     will: Will | None
+    level: int = 4  # of the protocol: 4 is MQTT 3.1.1, 3 is MQTT 3.1
 
     def __repr__(self) -> str:  # the password is a proof: keep it out of tracebacks and logs
         return f"Connect(client_id={self.client_id!r}, username={self.username!r})"
@@ -153,7 +157,7 @@ def _decode(first: int, body: bytes) -> Packet:
 
 def _connect(reader: _Reader) -> Connect:
     name, level = reader.data(), reader.byte()
-    if name != b"MQTT" or level != 4:
+    if (name, level) not in ((b"MQTT", 4), (b"MQIsdp", 3)):
         if name in (b"MQTT", b"MQIsdp"):
             raise UnknownProtocolError
         raise MalformedError("protocol name")
@@ -173,6 +177,7 @@ def _connect(reader: _Reader) -> Connect:
         keepalive,
         bool(flags & 2),
         will,
+        level,
     )
 
 

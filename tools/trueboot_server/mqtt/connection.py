@@ -7,9 +7,10 @@ A time limit runs at every moment: for CONNECT, for an activation, then for sile
 from __future__ import annotations
 
 import asyncio
-import ssl
+import socket
 from typing import TYPE_CHECKING, cast
 
+from ..tls import proven_certificate
 from . import codec, topics
 from .desk import Admitted, Message, Peer, Refused
 from .session import Session
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, endpoint: Endpoint, certified: bool):
+    def __init__(self, endpoint: Endpoint, certified: bool, encrypted: bool = True):
         self.admitted: Admitted | None = None
+        self.serial: str | None = None  # of the certificate that it came with
         self._endpoint = endpoint
         self._certified = certified
+        self._encrypted = encrypted
         self._loop = asyncio.get_running_loop()
         self._decoder = codec.Decoder(endpoint.limits.connect_packet_bytes)
         self._transport: asyncio.Transport | None = None
@@ -45,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else "?"
+        _ask_in_silence(transport)
         if not self._endpoint.opened(self):
             self.close("no_room")
             return
@@ -145,7 +149,8 @@ class Connection(asyncio.Protocol):
                 raise codec.MalformedError("a second CONNECT")  # 3.1
 
     def _connect(self, connect: codec.Connect) -> None:
-        peer = Peer(self._address, self._certified, _serial(self._transport) if self._certified else None)
+        self.serial, der = proven_certificate(self._transport) if self._certified else (None, b"")
+        peer = Peer(self._address, self._certified, self.serial, self._encrypted, der)
         answer = self._endpoint.desk.admit(peer, connect)
         if isinstance(answer, Admitted) and connect.will is not None:
             if answer.activation or not topics.is_own(answer.identity, connect.will.topic):
@@ -160,7 +165,7 @@ class Connection(asyncio.Protocol):
         self.admitted, self._will = answer, connect.will
         self._decoder.max_bytes = self._endpoint.limits.packet_bytes
         self._start_watch(connect.keepalive_s)
-        self._write(codec.connack(codec.ACCEPTED, present))
+        self._write(codec.connack(codec.ACCEPTED, present and connect.level > 3))
         for packet in self._session.again():
             self._write(packet)
         self._send_due()
@@ -241,8 +246,11 @@ class Connection(asyncio.Protocol):
             self._work()
 
 
-def _serial(transport: asyncio.Transport | None) -> str | None:
-    """The serial number of the certificate that the handshake proved, as the database spells it."""
-    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport else None
-    certificate = tls.getpeercert() if tls else None
-    return format(int(str(certificate["serialNumber"]), 16), "x") if certificate else None
+def _ask_in_silence(transport: asyncio.Transport) -> None:
+    """TCP's own keep-alive: a device may keep silent for an hour and a half, but one that is gone is found in minutes."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 90), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 4)):
+            if hasattr(socket, option):  # Linux names; elsewhere the system's own times hold
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -22,6 +22,8 @@ class Peer:
     address: str
     certified: bool  # it came in where a client certificate is required
     serial: str | None  # of the certificate that the handshake proved
+    encrypted: bool = True
+    der: bytes = b""  # that certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Admitted:
     identity: Identity
     activation: bool = False  # may do nothing but be activated
     answers_on: str = ""  # the one topic that an activation session may publish to
+    by_password: bool = False  # no certificate stands behind it
+    upgrades: bool = True  # it takes pushes of upgrades; else it asks for them
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,15 +34,15 @@ class Endpoint:
         self._kept: dict[Identity, Session] = {}
         self._servers: list[asyncio.Server] = []
 
-    async def listen(self, host: str, port: int, context: ssl.SSLContext, certified: bool) -> int:
-        """Open a listener; returns its port.  OSError when that is taken."""
+    async def listen(self, host: str, port: int, context: ssl.SSLContext | None, certified: bool) -> int:
+        """Open a listener, without TLS when there is no context; returns its port.  OSError when that is taken."""
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self, certified),
+            lambda: Connection(self, certified, context is not None),
             host,
             port,
             ssl=context,
-            ssl_handshake_timeout=self.limits.handshake_timeout_s,
-            ssl_shutdown_timeout=self.limits.shutdown_timeout_s,
+            ssl_handshake_timeout=self.limits.handshake_timeout_s if context else None,
+            ssl_shutdown_timeout=self.limits.shutdown_timeout_s if context else None,
             backlog=512,
         )
         self._servers.append(server)
@@ -62,11 +62,22 @@ class Endpoint:
         connection = self._live.get(identity)
         return connection is not None and connection.push(topic, payload)
 
-    def kick(self, identity: Identity, reason: str) -> None:
-        """End the session and forget what was kept of it."""
-        self._kept.pop(identity, None)
-        if connection := self._live.get(identity):
+    def kick(self, identity: Identity, reason: str, serial: str | None = None) -> None:
+        """End the session and forget what was kept of it; with `serial`, only one under that certificate."""
+        connection = self._live.get(identity)
+        if serial is None:
+            self._kept.pop(identity, None)
+        elif connection is None or connection.serial != serial:
+            return
+        if connection:
             connection.close(reason)
+
+    def kick_passwords(self, product_key: str, reason: str) -> None:
+        """End the sessions of a product's devices that showed no certificate."""
+        for identity, connection in list(self._live.items()):
+            admitted = connection.admitted
+            if identity.product_key == product_key and admitted is not None and admitted.by_password:
+                self.kick(identity, reason)
 
     # For connections
 

@@ -30,6 +30,8 @@ from .migrations import NewerDatabase, migrate
 
 _TRIM_EVERY = 64  # events between two cuts of the ring
 
+_EVENT = schema.events.insert()
+
 
 class Transaction:
     """What a transaction can do: run statements, and tell what happened."""
@@ -39,14 +41,15 @@ class Transaction:
         self.now = now
         self.told: list[dict[str, Any]] = []
 
-    def execute(self, statement: sa.Executable) -> sa.CursorResult[Any]:
-        return self._connection.execute(statement)
+    def execute(self, statement: sa.Executable, **bound: Any) -> sa.CursorResult[Any]:
+        """`bound`: for a statement with parameters.  Those that are asked all the time are built once."""
+        return self._connection.execute(statement, bound)
 
-    def row(self, statement: sa.Select[Any]) -> Any | None:
-        return self._connection.execute(statement).one_or_none()
+    def row(self, statement: sa.Select[Any], **bound: Any) -> Any | None:
+        return self._connection.execute(statement, bound).one_or_none()
 
-    def rows(self, statement: sa.Select[Any]) -> list[Any]:
-        return list(self._connection.execute(statement))
+    def rows(self, statement: sa.Select[Any], **bound: Any) -> list[Any]:
+        return list(self._connection.execute(statement, bound))
 
     def event(self, name: str, identity: Identity | None = None, /, **fields: Any) -> None:
         """Write an event down.  `fields` must hold no secrets: operators, logs and pages show them."""
@@ -57,7 +60,7 @@ class Transaction:
             "device_key": identity.device_key if identity else None,
             "fields": fields,
         }
-        result = self._connection.execute(schema.events.insert().values(**values))
+        result = self._connection.execute(_EVENT, values)
         self.told.append({"seq": int(result.inserted_primary_key[0]), **values})  # type: ignore[index]
 
 

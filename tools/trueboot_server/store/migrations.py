@@ -106,6 +106,8 @@ ALTER TABLE devices ADD COLUMN ek TEXT;
 ALTER TABLE devices ADD COLUMN attested_at INTEGER;
 ALTER TABLE devices ADD COLUMN tpm JSON;
 ALTER TABLE devices ADD COLUMN reflashed_at INTEGER;
+ALTER TABLE devices ADD COLUMN description TEXT;
+ALTER TABLE devices ADD COLUMN tags JSON;
 ALTER TABLE certificates ADD COLUMN reason INTEGER;
 ALTER TABLE certificates ADD COLUMN handle INTEGER;
 ALTER TABLE certificates ADD COLUMN issuer TEXT;
@@ -114,6 +116,10 @@ UPDATE devices SET asset_id = substr(lower(hex(randomblob(8))), 1, 8) || rowid;
 UPDATE certificates SET handle = rowid;
 CREATE UNIQUE INDEX devices_asset ON devices (asset_id);
 CREATE UNIQUE INDEX certificates_handle ON certificates (handle);
+CREATE INDEX certificates_revoked ON certificates (not_after) WHERE revoked_at IS NOT NULL;
+CREATE TABLE own_certificates (
+    serial TEXT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, issuer TEXT NOT NULL, der BLOB NOT NULL,
+    not_after INTEGER NOT NULL, issued_at INTEGER NOT NULL, revoked_at INTEGER, reason INTEGER);
 """
 
 

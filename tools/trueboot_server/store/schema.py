@@ -71,6 +71,8 @@ devices = Table(
     Column("attested_at", Integer),  # when the key in use was proven to be in that TPM
     Column("tpm", JSON),  # {"manufacturer", "model", "version"} as the EK certificate says
     Column("reflashed_at", Integer),  # somebody with the product secret asked again for a secret that was used
+    Column("description", Text),  # EnOS's deviceDesc
+    Column("tags", JSON),  # EnOS's deviceTags
     ForeignKeyConstraint(["product_key"], ["products.product_key"]),
 )
 
@@ -89,9 +91,22 @@ certificates = Table(
     Column("revoked_at", Integer),
     Column("reason", Integer),  # of the revocation: CRLReason (RFC 5280, 5.3.1)
     Column("handle", Integer, unique=True),  # 31 bits: the serial number of EnOS clients, which hold it in an int
-    Column("issuer", Text),  # SHA-256, hex, of the CA certificate that signed it
+    Column("issuer", Text),  # the CA that signed it, as `ca.profiles.short_id` names it; none: the first root
     Column("attested", Boolean),  # its key was proven to be in the device's TPM
     _device_reference(),
+)
+
+own_certificates = Table(  # the server's
+    "own_certificates",
+    metadata,
+    Column("serial", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+    Column("not_after", Integer, nullable=False),
+    Column("issued_at", Integer, nullable=False),
+    Column("revoked_at", Integer),
+    Column("reason", Integer),
 )
 
 reports = Table(

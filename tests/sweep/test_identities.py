@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""No stranded device: a first boot and renewals with the power cut at every effect, on both interpreters, and planted defects."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "raspberry_pi")]
+import registry  # noqa: E402
+import run  # noqa: E402
+
+SWEEPS = [sweep for sweep in registry.SWEEPS if sweep.name.startswith("identity/")]
+PLANTED = [(sweep.name, name) for sweep in SWEEPS for name in sweep.defects]
+SHOWN: dict[str, dict] = {}  # defect -> what the sweep on CPython found
+
+
+@pytest.mark.parametrize("name", [sweep.name for sweep in SWEEPS])
+def test_no_cut_strands_a_device(here, python, name):
+    (row,) = run.rows(here, registry.named(name), python, registry.SHORT, 0)
+    assert row["problems"] == []
+    assert row["effects"] >= 15 and row["cuts"] > 2.5 * row["effects"] and row["lives"] > 0.9 * row["effects"]
+
+
+@pytest.mark.parametrize(("name", "defect"), PLANTED)
+def test_a_planted_defect_is_caught(here, python, name, defect):
+    """On MicroPython by the very life that shows it on CPython, and of those that are alike there one kind; `make sweep` does all."""
+    if python == "micropython" and name not in ("identity/asleep", "identity/renewed"):
+        return
+    sweep = registry.named(name)
+    row = SHOWN.get(defect) or run.planted(here, sweep, "cpython", defect)
+    SHOWN[defect] = row
+    assert row["caught"], "the sweep did not notice: " + defect
+    if python == "micropython":
+        life = sweep.life(here, row["kind"], row["cuts"])
+        told = here.run(python, "import identity_mutants; identity_mutants.plant(%r)\n%s" % (defect, life))
+        assert told[-1]["problem"], defect
