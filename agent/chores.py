@@ -29,6 +29,8 @@ def trouble(agent, error):
         _refused(agent)
     elif error.code == "clock_unset" and hasattr(agent.platform.clock, "set"):
         agent.begin("clock", False)
+    elif error.code == "crl_stale":
+        agent.begin("lists")
     elif error.code == "tls_untrusted":
         _untrusted(agent)
 
@@ -64,9 +66,12 @@ def due(agent, now):
         return uplink.ask_at
     if not uplink.online or agent._tasks or agent.update_state["phase"] == TRIAL:
         return now + REST_MS
-    if agent.guessed is not None and not agent.module("hold").clock_is_set(agent):
+    if uplink.guessed is not None and not agent.module("hold").clock_is_set(agent):
         agent.begin("clock", True)
         return now + HOUR_MS
+    if now >= uplink.lists_at and getattr(agent.platform, "lists", None):
+        agent.begin("lists")
+        return now + REST_MS
     if not uplink.roots_at:  # spread over a fleet that came up together
         uplink.roots_at = now + 1 + HOUR_MS * agent.platform.chance.random(1)[0] // 255
     elif now >= uplink.roots_at:

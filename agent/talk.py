@@ -43,7 +43,7 @@ def dial(agent, now):
         return 0
     uplink.session, _ = session.step(uplink.session, ("opened", platform.clock.ticks_ms()))
     uplink.waiting, uplink.puback, uplink.informed = None, 0, False
-    uplink.refusals = uplink.questions = 0
+    uplink.refusals = uplink.questions = uplink.chore_at = 0
     uplink.label = label
     platform.log("session.online", {"tls": "mutual"})
     if agent.identity["phase"] == PROBATION:

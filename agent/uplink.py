@@ -49,12 +49,14 @@ class Uplink:
         self.asking = False  # what the cloud offers is to be asked for
         self.contact = False  # the server has answered since this boot, on trial
         self.telemetry = outbox.Telemetry()
+        self.guessed = None  # the clock's offset, where it stands but at its floor; see `hold.clock_is_set`
         # For `chores`
         self.refusals = 0  # in a row, since the last session
         self.questions = 0  # asked because of them
         self.ask_at = 0  # ticks: no question before
         self.roots_at = 0  # ticks: when the CA's roots are asked for next; 0: not yet known
         self.roots_asked = 0  # ticks: when they were last, because a server was not vouched for
+        self.lists_at = 0  # ticks: when the revocation list of the server's CA is asked for next
         self.chore_at = 0  # ticks: when it wants to be called next
 
     @property

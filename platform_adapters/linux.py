@@ -24,6 +24,7 @@ from platform_adapters import anchored, linux_config, linux_notify, linux_reset,
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_http import RequestsHttp
+from platform_adapters.linux_lists import Lists
 from platform_adapters.linux_mqtt import PahoMqtt
 from platform_adapters.linux_net import Net
 from platform_adapters.linux_slots import LinuxSlots
@@ -53,10 +54,13 @@ class Linux:
         if self.config.get("keys") == "tpm":
             self._use_tpm(state)
         self._provisioned()  # wrong, it is the configuration that is wrong: now and not later
-        net = Net(self.anchors, self.keys)
+        self.clock = Clock()
+        self.lists = Lists(self.store, self.clock.wall) if self.config.get("crl", "auto") == "auto" else None
+        net = Net(self.anchors, self.keys, lists=self.lists)
         self.mqtt = PahoMqtt(net)
         self.http = RequestsHttp(net, bandwidth_bytes_s=_number(self.config.get("bandwidth_bytes_s")))
-        self.clock = Clock()
+        if self.lists is not None:
+            self.lists.forget = self.http.forget
         self.power = Power(self.config.get("reset", "exec"))
         self.verify = verify
         self._text = self.config.get("log") == "text"

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from agent.errors import AgentError, MisuseError, RefusedError, UnreachableError
 from platform_adapters.keystores import tls_signer
+from platform_adapters.linux_lists import Lists, checked
 from platform_adapters.ports import Identity, Keys
 
 LIMIT_S = 20  # for one connection: name, TCP, TLS
@@ -34,9 +35,12 @@ _IP_ADDRESS_MISMATCH = 64
 class Net:
     """Makes contexts from the anchors and the key store, and dials with them."""
 
-    def __init__(self, anchors: Callable[[], list[bytes]], keys: Keys, limit_s: float = LIMIT_S):
+    def __init__(
+        self, anchors: Callable[[], list[bytes]], keys: Keys, limit_s: float = LIMIT_S, lists: Lists | None = None
+    ):
         self._anchors = anchors
         self._keys = keys
+        self._lists = lists
         self.limit_s = limit_s
 
     def context(self, identity: Identity | None) -> ssl.SSLContext:
@@ -44,6 +48,8 @@ class Net:
         context.check_hostname = True
         context.verify_mode = ssl.CERT_REQUIRED
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._lists is not None:
+            context.sslsocket_class = checked(self._lists.judge)
         try:
             context.load_verify_locations(cadata=b"".join(self._anchors()))
         except (ssl.SSLError, ValueError) as error:

@@ -265,6 +265,8 @@ class Platform(Protocol):
     # Optional, beside a clock that can be set: def datagram(self, host: str, port: int, data: bytes) -> bytes
     #     Send `data` by UDP; the first datagram that comes back from there within some seconds, else UnreachableError.
 
+    # Optional: lists, where TLS can look at revocation lists of the server's certificate; see linux_lists.Lists
+
     def requested(self) -> bool:
         """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its
         store's record "install".  Cheap: it is asked at every turn."""

@@ -64,6 +64,7 @@ RULES = (
     ("agent/life.py", ("agent.wire",), ("hashlib",)),
     ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
+    ("agent/status.py", (), ()),
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
     ("agent/tasks/standing.py", ("agent",), ("json",)),
     ("agent/tasks/attest.py", ("agent",), ("hashlib", "binascii", "json")),

@@ -10,7 +10,7 @@ Source: ITU-T X.690, clauses 8, 10 and 11.
 
 from agent.errors import RefusedError
 
-MAX_BYTES = 0xFFFF  # of one document; also keeps lengths within two bytes
+MAX_BYTES = 0xFFFF  # of one document, unless the caller knows better; also keeps lengths within two bytes
 
 INTEGER = 0x02
 BIT_STRING = 0x03
@@ -27,12 +27,13 @@ SET = 0x31
 class Reader:
     """Reads the elements of `data` between `start` and `stop`, one after the other, without copying."""
 
-    def __init__(self, data: bytes, start: int = 0, stop: int = -1):
+    def __init__(self, data: bytes, start: int = 0, stop: int = -1, most: int = MAX_BYTES):
         self._data = data
         self._at = start
         self._stop = len(data) if stop < 0 else stop
-        if len(data) > MAX_BYTES:
-            raise refused("more than %d bytes" % MAX_BYTES)
+        self._most = most
+        if len(data) > most:
+            raise refused("more than %d bytes" % most)
 
     def more(self) -> bool:
         return self._at < self._stop
@@ -49,7 +50,11 @@ class Reader:
     def enter(self, tag: int) -> "Reader":
         """A reader of the next element's contents."""
         start, stop = self._next(tag)
-        return Reader(self._data, start, stop)
+        return Reader(self._data, start, stop, self._most)
+
+    def span(self, tag: int) -> tuple:
+        """Where the next element's contents begin and end."""
+        return self._next(tag)
 
     def contents(self, tag: int) -> bytes:
         start, stop = self._next(tag)
@@ -120,10 +125,10 @@ class Reader:
         at += 2
         if length > 127:
             width = length & 127
-            if width not in (1, 2) or at + width > stop:
+            if width not in (1, 2, 3) or at + width > stop:
                 raise refused("length is indefinite, too large or truncated")
             length = int.from_bytes(data[at : at + width], "big")
-            if length < (128 if width == 1 else 256):
+            if length < (128, 256, 65536)[width - 1]:
                 raise refused("length not in the fewest bytes")
             at += width
         if at + length > stop:

@@ -71,8 +71,8 @@ def _read(data: bytes) -> Certificate:
         raise _refused("two signature algorithms")
     certificate.issuer = fields.element()
     validity = fields.enter(der.SEQUENCE)
-    certificate.not_before = _time(validity)
-    certificate.not_after = _time(validity)
+    certificate.not_before = time(validity)
+    certificate.not_after = time(validity)
     validity.end()
     certificate.subject = fields.element()
     certificate.common_name = _common_name(certificate.subject)
@@ -134,7 +134,7 @@ def _common_name(name: bytes):
     return found
 
 
-def _time(validity: der.Reader) -> int:
+def time(validity: der.Reader) -> int:
     """Seconds since 1970 of a UTCTime or GeneralizedTime, in the only forms that 4.1.2.5 allows."""
     tag = validity.peek()
     text = validity.contents(tag)

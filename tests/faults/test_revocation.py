@@ -17,6 +17,8 @@ def test_revoked(rig, runtime):
     device = rig.device(runtime)
     device.power_on()
     rig.wait(device, "version.reported", version="1.0.0")
+    if runtime == "cpython":  # which looks at its server's certificate, too
+        assert rig.wait(device, "crl.fetched")["until"] > 0
     since = len(rig.events)
     rig.api.post(f"/api/v1/devices/{rig.server_info['product_key']}/{device.name}/revoke", {})
     assert rig.wait(device, "identity.revoked", since=since)["reason"] == "unspecified"

@@ -10,6 +10,7 @@ import requests
 import software_tpm as tpm
 from attesting import AttestingDevice
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from server_client import PATIENCE_S, Device, ServerThread, base64url, csr, jws
@@ -287,6 +288,7 @@ WRONG = {
     "another usage": ("ek_untrusted", lambda b: endorsed(b, usage="1.3.6.1.5.5.7.3.2")),
     "a CA as EK": ("ek_untrusted", lambda b: endorsed(b, ca=0)),
     "an unknown critical extension": ("ek_untrusted", lambda b: endorsed(b, extra=[(unknown_critical(), True)])),
+    "a certificate over a short hash": ("ek_untrusted", lambda b: endorsed(b, digest=hashes.SHA224)),
     "a path longer than allowed": ("ek_untrusted", too_deep),
     "an issuer that is no CA": ("ek_untrusted", under_a_leaf),
     "another TPM's EK under this certificate": (
@@ -298,6 +300,7 @@ WRONG = {
     "an EK that can leave": ("ek_refused", lambda b: ek_with(b, tpm.RESTRICTED | tpm.DECRYPT)),
     "an EK without AES": ("ek_refused", lambda b: ek_with(b, symmetric=tpm.NOTHING)),
     "an EK with AES-CBC": ("ek_refused", lambda b: ek_with(b, symmetric=struct.pack(">HHH", 6, 128, 0x42))),
+    "an EK with Camellia": ("ek_refused", lambda b: ek_with(b, symmetric=struct.pack(">HHH", 0x26, 128, 0x43))),
     "an EK with AES of 64 bits": ("ek_refused", lambda b: ek_with(b, symmetric=struct.pack(">HHH", 6, 64, 0x43))),
     "an AK that is not restricted": ("ak_refused", lambda b: ak_with(b, ALL | tpm.SIGN)),
     "an AK that decrypts": ("ak_refused", lambda b: ak_with(b, ALL | tpm.SIGN | tpm.RESTRICTED | tpm.DECRYPT)),

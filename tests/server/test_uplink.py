@@ -229,7 +229,7 @@ def fuzzed(tmp_path_factory):
 
 
 @given(PATHS, ANYTHING | SHAPED | st.lists(SHAPED, max_size=3))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_is_answered_or_declined_and_stays_within_the_limits(fuzzed, path, params):
     try:
         answer = fuzzed.say(path, params)
@@ -247,7 +247,7 @@ def test_any_json_is_answered_or_declined_and_stays_within_the_limits(fuzzed, pa
     st.text(max_size=80) | st.from_regex(r"[a-z.&%]{0,9}\{?[a-z=,.]{0,9}\}?\|[a-z0-9=, ]{0,60}\|?", fullmatch=True),
     st.none() | st.text(max_size=20),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_login_is_read_or_refused(client_id, user):
     try:
         found = login.parse(client_id, user)
@@ -258,7 +258,7 @@ def test_any_login_is_read_or_refused(client_id, user):
 
 
 @given(ANYTHING, ANYTHING, ANYTHING)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_reply_has_a_code_that_is_a_number(number, code, data):
     try:
         found = envelope.parse(json.dumps({"id": number, "code": code, "data": data}).encode())
@@ -287,3 +287,29 @@ def test_a_service_never_has_the_topic_of_an_answer(name):
 def test_services_are_named_so(world):
     assert is_service("measurepoint/set") and is_service("multiply")
     assert not any(map(is_service, ("x_reply", "a/b", "", "+", "#", None, "measurepoint/delete", "x" * 65)))
+
+
+@pytest.mark.parametrize(
+    "step, state, reason",
+    [("-1", "failed", "the upgrade failed"), (-2, "failed", "the download failed"), ("-5", "refused", "the device refused the upgrade"), (-77, "failed", "step -77")],
+)  # fmt: skip
+def test_negative_steps_end_the_attempt_in_words(world, step, state, reason):
+    from trueboot_server.decada import jobs
+    from trueboot_server.store.schema import releases
+
+    release = {
+        "target": "app/x/2/y",
+        "version": "2",
+        "sha256": "0" * 64,
+        "length": 1,
+        "custom": {},
+        "published_at": NOW,
+    }
+    with world.store.transaction() as t:
+        t.execute(releases.insert().values(**release))
+        job_id = jobs.create(t, t.row(releases.select()), world.device.product_key, ["dk"], 5)
+    world.say("ota/device/progress", {"step": "30"})
+    assert world.say("ota/device/progress", {"step": step}) == {}
+    with world.store.transaction() as t:
+        [row] = jobs.attempts_of(t, job_id)
+    assert (row.state, row.reason, bool(row.settled)) == (state, reason, True)

@@ -24,8 +24,9 @@ from ..decada import registry
 from ..errors import ApiError
 from ..names import Identity, is_identity
 from ..store import Transaction
+from ..tls import proven_certificate
 from .parts import PARTS, Parts
-from .request import address, peer_serial, refuse_guessing
+from .request import address, refuse_guessing
 
 
 class BySecret(NamedTuple):
@@ -53,12 +54,12 @@ def by_secret(request: web.Request) -> BySecret:
     parts = request.app[PARTS]
     refuse_guessing(request, parts)
     user, secret = _basic(request)
-    product_key, _, device_key = user.rpartition("/")  # the user may name the product, where no label does
-    product_key = request.match_info.get("label") or product_key or parts.credentials.product_key
-    proof = BySecret(Identity(product_key, device_key), secret)
+    named, _, device_key = user.rpartition("/")  # the user may name the product, where no label does
+    label = request.match_info.get("label") or named
+    proof = BySecret(Identity(label or parts.credentials.product_key, device_key), secret)
     with parts.store.transaction() as t:
         device = proof.device(t)
-    if device is None:
+    if device is None or named not in ("", label):
         parts.proofs.failed(address(request))
         raise unproven()
     return proof
@@ -66,8 +67,7 @@ def by_secret(request: web.Request) -> BySecret:
 
 def by_certificate(t: Transaction, request: web.Request, parts: Parts) -> Any | None:
     """The row of the live certificate that this connection proved."""
-    serial = peer_serial(request)
-    row = registry.certificate(t, serial) if serial else None
+    row = registry.presented(t, *proven_certificate(request.transport))
     if row is None or not registry.is_live(row, t.now, parts.limits):
         return None
     device = registry.known_device(t, Identity(row.product_key, row.device_key))
