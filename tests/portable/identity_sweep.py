@@ -2,7 +2,7 @@
 """The power-cut sweep of identities: a first boot, and renewals, lived again with the power cut at each of their side effects.
 
 first    from nothing but the product secret to a session over mutual TLS
-late     the same, and every cut lasts longer than a certificate
+late     the same without a clock, and every cut lasts longer than a certificate
 renewed  two thirds of the life are over
 expired  the device slept past its certificate's end
 refused  the new certificate is turned down, for good: the old one stays in use
@@ -74,6 +74,8 @@ class Run:
         self.cloud = identity_cloud.Cloud(LIFE_S, chained=kind in ("first", "renewed"), backdate_s=3600)
         if kind in ("first", "late"):
             self.device = blank(self.cloud)
+            if kind == "late":
+                self.device.epoch_s = None
         else:
             self.device = known(self.cloud, LIFE_S + 5 if kind == "expired" else LIFE_S * 7 // 10)
         if kind in ("refused", "hung"):
