@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Certificates of a few seconds, on a real server: ten renewals under random power cuts, and a sleep past the end.
+"""Certificates of a few seconds, on a real server: ten renewals under random power cuts, a sleep past the end, and one on request.
 
 SIGKILL at moments that the seed chooses; TRUEBOOT_TEST_SEED=N repeats them (the moments, not the scheduler's choices).
 """
@@ -66,6 +66,18 @@ def test_ten_renewals_under_power_cuts_and_a_sleep_past_the_end(tmp_path):
             assert len({one["serial"] for one in certificates}) == len(certificates)
             stored = here.api.get(f"/api/v1/devices/{here.server_info['product_key']}/{device.name}")
             assert stored["state"] == "enrolled"
+        here.api.post(policy, {"certificate_life_s": None})
+        for device in devices:
+            assert here.until(lambda device=device: is_long(here, device), PATIENCE_S), told(here, device)
+            before = count(here, device, "identity.renewed")
+            here.api.post(f"/api/v1/devices/{here.server_info['product_key']}/{device.name}/renew", {})
+            again = lambda device=device, before=before: count(here, device, "identity.renewed") > before  # noqa: E731
+            assert here.until(again, PATIENCE_S), told(here, device)
+
+
+def is_long(here, device):
+    lives = [e for e in here.events if e["event"] == "identity.life" and e["device"] == device.name]
+    return bool(lives) and lives[-1]["end"] > time.time() + 86400
 
 
 def next_cut(chance, since):
