@@ -18,6 +18,14 @@ def blank(agent):
     }
 
 
+def fill(agent, record):
+    """What a journal lacks before the first boot.  An identity may be there: see `tasks/bench_identity`."""
+    fresh = blank(agent)
+    for name in fresh:
+        if name not in record:
+            record[name] = fresh[name]
+
+
 def start(agent):
     """The first act of a boot.  One write: both counters rise before anything can be signed with them."""
     record, platform = agent.record, agent.platform

@@ -45,10 +45,7 @@ def accepted(agent, label):
 
 def _rest(agent):
     """Before the next try: of the same certificate while there is a session with the other, or of a renewal."""
-    tries = max(1, agent.identity["tries"])
     if agent.identity["phase"] == ENROLLED:
-        agent.uplink.given_up += 1
-        tries = 3 * agent.uplink.given_up
-    elif not agent.uplink.online:
-        return
-    agent.module("tasks.renew").later(agent, tries, True)
+        agent.module("tasks.renew").given_up(agent)
+    elif agent.uplink.online:
+        agent.module("tasks.renew").later(agent, max(1, agent.identity["tries"]), True)

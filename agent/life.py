@@ -17,6 +17,7 @@ import hashlib
 
 from agent.wire import x509
 
+MAX_PAUSE_MS = 21_600_000
 BEHIND = "the clock is before this certificate's begin"
 AHEAD = "the clock was behind this certificate's end when it was issued"
 
@@ -46,5 +47,5 @@ def plan(leaf, since, now_s, percent):
 def pause_ms(tries, wait_ms, left_ms, patience=6):
     """Between two tries of a renewal: as for any other request (`wait_ms`); later, while there is time, a part of what is left."""
     if tries > patience and left_ms > 0:
-        return max(wait_ms, min(left_ms // 20, 21_600_000))
+        return max(wait_ms, min(left_ms // 20, MAX_PAUSE_MS))
     return wait_ms

@@ -72,7 +72,7 @@ def take(agent):
         offer["file"] = request["file"]
     elif not _back(agent, offer):
         return
-    agent.offered(offer)
+    agent.module("offers").offered(agent, offer)
 
 
 def _back(agent, offer):

@@ -45,7 +45,7 @@ class Agent:
         self._requested = getattr(platform, "requested", None)
         self._record = None
         self._tasks = []  # [generator, due]
-        self._considering = None
+        self.considering = None  # the job or digest of the offer that is looked at
         self.waiting = ""  # what an update waits for, in words
         self.locks = []  # reasons why the device is busy
         self.deferred_ms = None  # ticks at which what the journal says of a deferral was true
@@ -117,23 +117,8 @@ class Agent:
         return self.module("hold").Lock(self, reason)
 
     def status(self):
-        state = self.update_state
-        return {
-            "device": "%s/%s" % (self.config["product_key"], self.config["device_key"]),
-            "version": state["version"],
-            "phase": state["phase"],
-            "waiting": self.waiting,
-            "slot": self.slot,
-            "identity": self.identity["phase"],
-            "revoked": self.identity.get("reason", ""),
-            "online": self.uplink.online,
-            "reports": len(self.reports()),
-            "floor": state["floor"],
-            "freshness": self.record.get("freshness", ""),
-            "image": self.image,
-            "measured": self.when,
-            "below_floor": self.below_floor,
-        }
+        """How the device stands, as a small dict."""
+        return self.module("status").of(self)
 
     # What acts, tasks and the uplink use
 
@@ -158,9 +143,9 @@ class Agent:
         if self._record is None:
             record = self.module("journal").load(self.platform.store)
             if "update" not in record:
-                fresh = self.module("begin").blank(self)
-                fresh.update(record)  # an identity may be there before the first boot: see tasks/bench_identity
-                record = fresh
+                record = dict(
+                    self.module("begin").blank(self), **record
+                )  # which may hold an identity: tasks/bench_identity
             self._record = record
         return self._record
 
@@ -231,28 +216,11 @@ class Agent:
         self.module("begin").started(self)
         yield from ()  # a task is a generator
 
-    def offered_again(self, offer):
-        """The answer to `uplink.asking`: an offer is considered that is for what is being downloaded."""
-        state = self.update_state
-        release = state["release"]
-        if state["phase"] == "fetching" and self._considering is None and len(self._tasks) < MAX_TASKS:
-            if (offer["job"], offer["version"]) == (release.get("job"), release["version"]):
-                self._considering = offer["job"] or offer["digest"]
-                self.begin("consider", dict(offer, fresh=True))
-
-    def offered(self, offer):
-        """An offer came.  It is considered unless it is the one at hand, or its outcome already waits to be told."""
-        state = self.update_state
-        job = offer["job"] or offer["digest"]
-        known = [state["release"].get("job"), state["release"]["sha256"]] if state["release"] else []
-        known += [claims["job"] for claims in self.reports()]
-        if state["phase"] != "trial" and job not in known and job != self._considering:
-            if len(self._tasks) < MAX_TASKS:
-                self._considering = job
-                self.begin("consider", offer)
-
-    def considered(self):
-        self._considering = None
+    def consider(self, offer, job):
+        """An offer is considered, if there is room; `job`: what names it meanwhile."""
+        if len(self._tasks) < MAX_TASKS:
+            self.considering = job
+            self.begin("consider", offer)
 
     def command(self, name, args):
         """(True, reply), (False, None) when the app failed, (None, None) when it takes no commands."""

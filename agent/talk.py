@@ -105,10 +105,10 @@ def hear(agent, event):
             if agent.uplink.waiting and agent.uplink.waiting[:2] == (read[1], "offers"):
                 _replied(agent, *read[1:4])
                 for offer in read[4]:
-                    agent.offered_again(offer)
+                    agent.module("offers").again(agent, offer)
         elif read and read[0] == "offered":
             _answer(agent, read[2], read[3], OK, {}, 0)
-            agent.offered(read[1])
+            agent.module("offers").offered(agent, read[1])
         elif read and read[0] == "command":
             _commanded(agent, *read[1:])
 

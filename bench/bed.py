@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from measure import must
 
+from agent.wire.elements import split
 from trueboot import fleet, images, mpy, releases
 from trueboot.demo.supervisor import Device
 from trueboot.demo.world import HARDWARE, World, world
@@ -117,7 +118,7 @@ class Bed:
         if form == "der":
             return Identity(chain, key, device.folder / "ca.der")
         certificate = self.here.folder / f"{device.name}.pem"
-        certificate.write_text(ssl.DER_cert_to_PEM_cert(chain.read_bytes()))
+        certificate.write_text("".join(map(ssl.DER_cert_to_PEM_cert, split(chain.read_bytes()))))
         return Identity(certificate, key, ca)
 
     # -- what happens

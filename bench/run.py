@@ -21,6 +21,7 @@ from functools import partial
 import allocations
 import deltas
 import enrol
+import first_boot
 import heap
 import imports
 import sizes
@@ -42,6 +43,7 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "trust": trust.trust,
     "deltas": deltas.deltas,
     "enrol": enrol.enrol,
+    "first_boot": first_boot.first_boot,
 }
 ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas")
 ROW = "{:<12} {:<38} {:>16} {:>16} {:>7}  {:<15} {}"

@@ -39,7 +39,7 @@ def stopped(root):
         return True
     except OSError:
         pass
-    window_ms = WINDOW_MS.get(sys.platform, 0)
+    window_ms = 0 if woken() else WINDOW_MS.get(sys.platform, 0)
     try:
         if window_ms:
             print("trueboot: Ctrl-C within %d ms, and nothing is started" % window_ms)
@@ -48,6 +48,13 @@ def stopped(root):
     except KeyboardInterrupt:
         print("trueboot: not started; reset the board to go on")
         return True
+
+
+def woken():
+    """From deep sleep: nobody sits in front of it, and each second counts for a battery."""
+    import machine
+
+    return hasattr(machine, "DEEPSLEEP_RESET") and machine.reset_cause() == machine.DEEPSLEEP_RESET
 
 
 def where(error, slot):

@@ -20,14 +20,14 @@ from platform_adapters.micropython_machine import WATCHDOG_MS, Power, Watchdog
 class ESP32(Board):
     kinds = ("firmware", "app")
 
-    def __init__(self, root=None, slots_kind=None, watchdog_ms=WATCHDOG_MS):
+    def __init__(self, root=None, slots_kind=None, watchdog_ms=WATCHDOG_MS, mqtt_codec=None):
         import machine
 
         causes = {machine.PWRON_RESET: "power", machine.WDT_RESET: "watchdog"}
         for word in (machine.HARD_RESET, machine.SOFT_RESET, machine.DEEPSLEEP_RESET):
             causes[word] = "reset"
         power = Power(machine, causes.get(machine.reset_cause(), "unknown"), Watchdog(machine, watchdog_ms))
-        super().__init__(power, root, slots_kind)
+        super().__init__(power, root, slots_kind, mqtt_codec)
         self.chance = RadioChance()
 
     def _make_slots(self):

@@ -27,9 +27,10 @@ class Board:
         "platform_adapters.files",
     )
 
-    def __init__(self, power, root=None, slots_kind=None):
+    def __init__(self, power, root=None, slots_kind=None, mqtt_codec=None):
         """`root`: the folder of micropython/boot.py, by default the current one.  `slots_kind` goes before the
-        configuration's key of that name.  MisuseError("config"), DeviceError("file_system")."""
+        configuration's key of that name.  `mqtt_codec`: see `micropython_mqtt`.  MisuseError("config"),
+        DeviceError("file_system")."""
         root = os.getcwd().rstrip("/") if root is None else root
         self.config = config = base.read_config(root)
         kind = slots_kind or config.get("slots_kind") or self.kinds[0]
@@ -41,7 +42,7 @@ class Board:
         self.http = base.Late(self._make_http)
         self.store = base.Late(self._make_store)
         self.keys = base.Late(self._make_keys)
-        self.mqtt = Mqtt(self.anchors, self._credentials)
+        self.mqtt = Mqtt(self.anchors, self._credentials, codec=mqtt_codec)
         self.clock = Clock()
         self.power = power
         self.chance = base.Chance()

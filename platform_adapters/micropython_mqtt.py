@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The `mqtt` port over our own codec: keep-alive, packet ids and time-outs of one session.
+"""The `mqtt` port of boards: keep-alive, packet ids and time-outs of one session.
+
+Packets are made and read by our own codec, `agent.wire.mqtt`, or by another of its verbs (`micropython_umqtt`).
 
 An incoming message of QoS 1 is acknowledged when `poll` hands it over.
 Nothing is sent twice: a lost session ends in ("closed", ...), and what to
@@ -9,7 +11,6 @@ repeat is the agent's to know.  Source: MQTT 3.1.1, 3.1.2.10 and 4.4.
 import time
 
 from agent.errors import AgentError, UnreachableError
-from agent.wire import mqtt
 from platform_adapters.micropython_net import LIMIT_MS, Connection
 
 READ_BYTES = 512
@@ -18,7 +19,10 @@ READ_BYTES = 512
 class Mqtt:
     """`credentials(identity)` gives the DER forms for TLS."""
 
-    def __init__(self, anchors, credentials, limit_ms=LIMIT_MS):
+    def __init__(self, anchors, credentials, limit_ms=LIMIT_MS, codec=None):
+        if codec is None:
+            from agent.wire import mqtt as codec
+        self._codec = codec
         self._anchors = anchors
         self._credentials = credentials
         self._limit_ms = limit_ms
@@ -30,9 +34,9 @@ class Mqtt:
         from platform_adapters import micropython_dial
 
         self.close()
-        hello = mqtt.connect(client_id, username, password, keepalive_s)
+        hello = self._codec.connect(client_id, username, password, keepalive_s)
         self._failure = None
-        self._decoder = mqtt.Decoder()
+        self._decoder = self._codec.Decoder()
         self._unacked = set()
         self._pinged = None
         self._keepalive_ms = keepalive_s * 1000
@@ -48,12 +52,12 @@ class Mqtt:
 
     def subscribe(self, topics):
         number = self._next_id()
-        self._send(mqtt.subscribe(number, topics))
+        self._send(self._codec.subscribe(number, topics))
         return number
 
     def publish(self, topic, payload, qos):
         number = self._next_id() if qos else 0
-        packet = mqtt.publish(topic, payload, qos, number)
+        packet = self._codec.publish(topic, payload, qos, number)
         self._send(packet)
         if qos:
             self._unacked.add(number)
@@ -79,7 +83,7 @@ class Mqtt:
         self._failure = None
         if self._connection is not None:
             try:
-                self._connection.send(mqtt.DISCONNECT)
+                self._connection.send(self._codec.DISCONNECT)
             except AgentError:
                 pass  # it is gone already
             self._drop()
@@ -113,7 +117,7 @@ class Mqtt:
         kind = event[0]
         if kind == "publish":
             if event[3]:
-                self._send(mqtt.puback(event[4]))
+                self._send(self._codec.puback(event[4]))
             return "message", event[1], event[2]
         if kind == "puback" and event[1] in self._unacked:
             self._unacked.remove(event[1])
@@ -134,7 +138,7 @@ class Mqtt:
             return left
         left = self._keepalive_ms // 2 - time.ticks_diff(now, self._sent)
         if self._keepalive_ms and left <= 0:
-            self._send(mqtt.PINGREQ)
+            self._send(self._codec.PINGREQ)
             self._pinged = now
             return self._limit_ms
         return left if self._keepalive_ms else self._limit_ms

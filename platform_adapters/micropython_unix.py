@@ -14,8 +14,8 @@ RESET_CODE = 3
 
 
 class MicroPythonUnix(Board):
-    def __init__(self, root=None):
-        super().__init__(Power(), root)
+    def __init__(self, root=None, mqtt_codec=None):
+        super().__init__(Power(), root, mqtt_codec=mqtt_codec)
         self.clock = base.Clock()  # the system looks after its clock
 
 

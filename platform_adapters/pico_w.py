@@ -21,11 +21,11 @@ _ENABLED = 0x6AB73121  # there while a watchdog runs; a reset on purpose clears 
 
 
 class PicoW(Board):
-    def __init__(self, root=None, watchdog_ms=WATCHDOG_MS):
+    def __init__(self, root=None, watchdog_ms=WATCHDOG_MS, mqtt_codec=None):
         import machine
 
         power = Power(machine, _cause(machine), Watchdog(machine, watchdog_ms, MOST_WATCHDOG_MS))
-        super().__init__(power, root)
+        super().__init__(power, root, mqtt_codec=mqtt_codec)
 
 
 def _cause(machine):

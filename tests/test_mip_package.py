@@ -4,6 +4,7 @@
 import hashlib
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,11 @@ def test_the_index_has_all_that_a_board_needs(index):
     assert facts["files"] == len(compiled) and facts["mpy_bytes"] == sum(map(len, compiled.values()))
 
 
+def test_the_codec_over_umqtt_comes_alone(index):
+    assert list(files_of(index[0], "6", "trueboot-umqtt")) == ["lib/platform_adapters/micropython_umqtt.mpy"]
+    assert files_of(index[0], "py", "trueboot-umqtt")["lib/" + mip.UMQTT] == (ROOT / mip.UMQTT).read_bytes()
+
+
 def test_the_example_is_a_whole_image_with_its_note(index):
     files = files_of(index[0], "6", "trueboot-example")
     assert files == files_of(index[0], "py", "trueboot-example")
@@ -87,6 +93,21 @@ def test_the_example_is_a_whole_image_with_its_note(index):
     assert note["sha256"] == hashlib.sha256(image).hexdigest() and note["hardware"] == ["some-board"]
     assert files["slots/a/main.py"] == (ROOT / "micropython" / "example" / "main.py").read_bytes()
     assert image.startswith(files["slots/a/.index"])
+
+
+def test_an_index_goes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
+    from trueboot import cli
+
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for folder, code in (("full", 78), ("file/below", 78)):
+        monkeypatch.setattr(sys, "argv", ["trueboot", "board", "index", str(tmp_path / folder)])
+        with pytest.raises(SystemExit) as end:
+            sys.exit(cli.main())
+        said = capsys.readouterr()
+        assert end.value.code == code and "[file_unusable]" in said.err and said.out == ""
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
 
 
 @pytest.mark.skipif(bool(mpy.unavailable()), reason=mpy.unavailable() or "-")

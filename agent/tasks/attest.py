@@ -55,7 +55,7 @@ def _attested(agent, label, csr, credentials):
     statement["csr"] = _text(csr)
     proof = dict(headers)
     if credentials is None:
-        proof["Authorization"] = est.basic(config["device_key"], agent.device_secret())
+        proof["Authorization"] = est.basic(name, agent.device_secret())  # no label names the product here
     yield 0
     answer = yield from certificate.post(agent, PATH, proof, json.dumps(statement).encode(), credentials)
     session, credential, secret = _challenge(answer)

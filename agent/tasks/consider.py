@@ -52,7 +52,7 @@ def run(agent, offer):
 
 def _end(agent, offer, event):
     # Nothing of this file holds on to the walk, so that it is forgotten before the machine is loaded.
-    agent.considered()
+    agent.considering = None
     if event[0] == "rejected" and offer.get("fresh"):
         return  # that the address of a download could not be replaced is no verdict on the release
     agent.update_event(event)

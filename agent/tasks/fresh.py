@@ -18,7 +18,7 @@ def ask(agent, release):
     end = clock.ticks_ms() + WAIT_MS
     while clock.ticks_ms() < end:
         yield LOOK_MS
-        if agent.update_state["release"] != release or not (uplink.asking or agent._considering):
+        if agent.update_state["release"] != release or not (uplink.asking or agent.considering):
             break
     uplink.asking = False
     return agent.update_state["release"]

@@ -46,6 +46,16 @@ def later(agent, tries, refused, left_ms=0):
     agent.renew_at = agent.platform.clock.ticks_ms() + life.pause_ms(tries, wait_ms, left_ms)
 
 
+def given_up(agent):
+    """Servers refused the new certificate, for good: each such renewal wears the flash, so they are ever rarer while there is time."""
+    uplink, platform = agent.uplink, agent.platform
+    uplink.given_up += 1
+    left_ms = _look(agent)[0]
+    wait_ms = session.wait_ms(3 * uplink.given_up, platform.chance.random(1)[0], True)
+    long_ms = min(60_000 << min(2 * uplink.given_up, 12), life.MAX_PAUSE_MS, left_ms // 4)
+    agent.renew_at = platform.clock.ticks_ms() + max(wait_ms, long_ms)
+
+
 def _again(agent):
     """On probation: a certificate that ended before it was used; or what is in use was dialled for once, now the new one."""
     state, platform = agent.identity, agent.platform

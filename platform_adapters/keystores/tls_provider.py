@@ -55,6 +55,8 @@ def attach(context: ssl.SSLContext, provider: Provider, chain: list[bytes]) -> N
         try:
             context.load_cert_chain(*names)
         except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise  # it took the key well enough to see that the certificate is for another
             raise Unsupported("the provider %s does not take the key: %s" % (provider.name, error)) from None
 
 

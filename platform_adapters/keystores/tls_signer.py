@@ -29,7 +29,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-PYTHONS = ((3, 11), (3, 15))  # from the first, and before the second
+PYTHONS = ((3, 11), (3, 14))  # from the first, and before the second
 OPENSSLS = ((1, 1, 1), (4, 0, 0))
 _P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")  # SubjectPublicKeyInfo, before the point
 _MAX_SIGNATURE_BYTES = 72
@@ -167,7 +167,7 @@ def _head() -> int:
 def library() -> Any:
     """The functions of the libraries behind `ssl`, or Unsupported."""
     if sys.implementation.name != "cpython" or not PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]:
-        raise Unsupported("tried on CPython from 3.11 to 3.14 only")
+        raise Unsupported("tried on CPython from 3.11 to 3.13 only")
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise Unsupported("not tried on free-threaded Python")
     if not OPENSSLS[0] <= ssl.OPENSSL_VERSION_INFO[:3] < OPENSSLS[1] or "OpenSSL" not in ssl.OPENSSL_VERSION:

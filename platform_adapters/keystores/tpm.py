@@ -33,6 +33,7 @@ from platform_adapters.keystores.tls_provider import Provider
 from platform_adapters.keystores.tpm_link import HANDLE, INTEGRITY, Link, base, library, passing
 
 PARENT = 0x81000001  # TCG, "TPM v2.0 Provisioning Guidance", 7.5.1
+PROVIDER = "tpm2"  # of OpenSSL: tpm2-openssl
 BLOB_BYTES = 4096
 _LIBRARY = (7, 8, 9)  # layers of tpm2-tss: ESAPI, SAPI, MU
 _BAD = (0x05, 0x06, 0x0B)  # bad reference, insufficient buffer, bad value: of tss2_common.h
@@ -92,7 +93,7 @@ class TpmBackend:
 
         private, public = _parts(self.blob(label), self.file(label))
         pem = TSSPrivKey(private, public, empty_auth=True, parent=PARENT).to_pem().decode()
-        return Provider("tpm2", {"TPM2OPENSSL_TCTI": self.link.tcti}, pem)
+        return Provider(PROVIDER, {"TPM2OPENSSL_TCTI": self.link.tcti}, pem)
 
     def file(self, label: str) -> Path:
         if not _LABEL.match(label):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Runs checks of the network contract on MicroPython: argv is a JSON file, then the checks' names."""
+"""Runs checks of the network contract on MicroPython: argv is a JSON file, then the checks' names; first among them may be
+"umqtt", with umqtt.simple on the path."""
 
 import json
 import sys
@@ -17,7 +18,7 @@ class Net:
         folder = about["folder"]
         keys = FileKeys(folder)
         anchors = [files.read(folder + "/ca.der", 9999)]
-        self.mqtt = Mqtt(lambda: anchors, keys.credentials, contract_network.LIMIT_MS)
+        self.mqtt = Mqtt(lambda: anchors, keys.credentials, contract_network.LIMIT_MS, about.get("codec"))
         self.http = Http(lambda: anchors, keys.credentials, contract_network.LIMIT_MS)
         self.identity = ("dev", [files.read(folder + "/certificate.der", 9999)])
         self.ports = about["ports"]
@@ -28,7 +29,15 @@ class Net:
 
 with open(sys.argv[1]) as file:
     ABOUT = json.load(file)
-for name in sys.argv[2:]:
+NAMES = sys.argv[2:]
+if NAMES[0] == "umqtt":
+    from platform_adapters.micropython_umqtt import Codec
+
+    ABOUT["codec"] = Codec()
+    NAMES = NAMES[1:]
+for name in NAMES:
     print("begin", name)
     getattr(contract_network, name)(Net(ABOUT))
+if "codec" in ABOUT and "agent.wire.mqtt" in sys.modules:
+    raise AssertionError("our own codec was loaded, too")
 print("all passed")

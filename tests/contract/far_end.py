@@ -258,6 +258,10 @@ class MqttEnd:
             sock.sendall(b"\x30\xff\xff\xff\x7f\x00\x01x" + bytes(1000))
         elif topic == "garbage":
             sock.sendall(b"\xff\x00\x00")
+        elif topic == "half":
+            sock.sendall(b"\x30\x10\x00\x06hal")
+        elif topic == "rest":
+            sock.sendall(b"vesabcdefgh")
         elif topic == "flood":
             for number in range(50):
                 self.publish(sock, b"flood", b"%d" % number)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -63,11 +65,11 @@ def test_linux(about, check):
     check(LinuxNet(about))
 
 
-def run_on_board(about, tmp_path, check, heap="3000k"):
+def run_on_board(about, tmp_path, *checks, library="", heap="3000k"):
     (tmp_path / "about.json").write_text(json.dumps(about))
-    path = ":".join([str(ROOT), str(ROOT / "tests" / "portable"), ".frozen"])
+    path = ":".join([str(ROOT), str(ROOT / "tests" / "portable"), *([library] if library else []), ".frozen"])
     return subprocess.run(
-        [*mpy.interpreter(heap), str(HERE / "board_network.py"), str(tmp_path / "about.json"), check],
+        [*mpy.interpreter(heap), str(HERE / "board_network.py"), str(tmp_path / "about.json"), *checks],
         env={"MICROPYPATH": path},
         capture_output=True,
         text=True,
@@ -80,6 +82,41 @@ def run_on_board(about, tmp_path, check, heap="3000k"):
 def test_micropython(about, tmp_path, check):
     done = run_on_board(about, tmp_path, check)
     assert done.stdout.endswith("all passed\n"), done.stdout + done.stderr
+
+
+UMQTT = os.environ.get("TRUEBOOT_TEST_UMQTT", "")
+MQTT_CHECKS = [
+    name
+    for name in names(contract_network.CHECKS)
+    if "net.mqtt" in inspect.getsource(getattr(contract_network, name))
+    or "connect(net" in inspect.getsource(getattr(contract_network, name))
+]
+
+
+@pytest.mark.skipif(not UMQTT, reason="TRUEBOOT_TEST_UMQTT is not set: the folder that holds umqtt/simple.py")
+@pytest.mark.parametrize("check", MQTT_CHECKS)
+def test_umqtt(about, tmp_path, check):
+    """umqtt.simple as ESP32 firmware has it, by `micropython_umqtt`."""
+    done = run_on_board(about, tmp_path, "umqtt", check, library=UMQTT)
+    assert done.stdout.endswith("all passed\n"), done.stdout + done.stderr
+
+
+def run_umqtt(script, *more):
+    path = ":".join([str(ROOT), *more, ".frozen"])
+    command = [*mpy.interpreter("3M"), *script]
+    return subprocess.run(command, env={"MICROPYPATH": path}, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(not UMQTT, reason="TRUEBOOT_TEST_UMQTT is not set: the folder that holds umqtt/simple.py")
+def test_umqtt_says_what_our_codec_says():
+    done = run_umqtt([str(HERE / "board_umqtt.py")], UMQTT)
+    assert done.stdout == "all passed\n", done.stdout + done.stderr
+
+
+@pytest.mark.skipif(bool(mpy.unavailable()), reason=mpy.unavailable() or "-")
+def test_a_board_without_umqtt_says_so():
+    done = run_umqtt(["-c", "from platform_adapters.micropython_umqtt import Codec; Codec()"])
+    assert "umqtt.simple is not on this board" in done.stdout and "MisuseError" in done.stdout, done.stdout
 
 
 def test_the_environment_has_no_say(about, foreign, monkeypatch, tmp_path):

@@ -238,6 +238,18 @@ def test_a_board_waits_for_ctrl_c(tmp_path, interrupted):
         assert said.startswith(b"slot b") and process.returncode == 3
 
 
+def test_a_board_that_slept_does_not_wait(tmp_path):
+    board = Board(tmp_path)
+    text = (tmp_path / "main.py").read_text().replace('"rp2": 2000', '"linux": 1')
+    for cause, said in ((4, "slot a"), (1, "trueboot: Ctrl-C within 1 ms, and nothing is started")):
+        machine = "type('machine', (), {'DEEPSLEEP_RESET': 4, 'reset_cause': lambda: %d})" % cause
+        (tmp_path / "main.py").write_text("import sys\nsys.modules['machine'] = %s\n%s" % (machine, text))
+        done = subprocess.run(
+            board.command(), cwd=tmp_path, env=board.environment(), capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.splitlines()[0] == said, done.stderr
+
+
 def test_a_trampoline_that_lacks_a_file_ends_in_a_reset(tmp_path):
     """And not at a prompt that nobody sees."""
     board = Board(tmp_path)

@@ -184,6 +184,7 @@ def test_over_tls_with_a_certificate_it_asks_and_fails_honestly(server, operator
     failed = operator.post("/api/v1/jobs", {"target": TARGET, "devices": ["sdk-3"]})
     assert sdk.hear("upgrade")["url"].startswith(first["https"] + "/repo/targets/")
     operator.wait_for("attempt.failed", job=failed["id"], step=-2)
+
     assert operator.device("sdk-3")["claimed_version"] == "1.0.0"
 
 

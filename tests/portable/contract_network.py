@@ -277,6 +277,34 @@ def check_what_is_not_mqtt(net):
         assert event(net)[0] == "closed"
 
 
+def check_half_a_packet_is_waited_for_no_longer(net):
+    """Its other half comes when the server pleases; until then `poll` keeps its time, and all else goes on."""
+    connect(net)
+    net.mqtt.publish("half", b"", 0)
+    started = net.now_ms()
+    for _ in range(3):
+        assert net.mqtt.poll(50) is None
+    assert net.now_ms() - started < 1000
+    net.mqtt.publish("rest", b"", 0)
+    assert event(net) == ("message", "halves", b"abcdefgh")
+    number = net.mqtt.publish("count", b"x", 1)
+    assert event(net) == ("acked", number)
+    net.mqtt.publish("half", b"", 0)
+    net.mqtt.publish("close", b"", 0)
+    closed = event(net)
+    assert closed[0] == "closed" and closed[1] == "closed", closed
+
+
+def check_texts_are_counted_in_bytes(net):
+    connect(net, "ger\u00e4t-\u20ac")
+    net.mqtt.publish("caf\u00e9", b"x", 0)
+    number = net.mqtt.subscribe(["echo/" + "\u00fc" * 100, "x" * 200])
+    assert event(net) == ("subscribed", number, [1, 1])
+    net.mqtt.publish("echo", b"all is well", 0)
+    assert event(net) == ("message", "echo/back", b"all is well")
+    net.mqtt.close()
+
+
 def check_topics(net):
     connect(net)
     for topic in ("a/#", "a/+", ""):
@@ -329,6 +357,8 @@ CHECKS = [
     check_a_refused_login,
     check_no_connack,
     check_what_is_not_mqtt,
+    check_half_a_packet_is_waited_for_no_longer,
+    check_texts_are_counted_in_bytes,
     check_topics,
     check_keep_alive,
     check_mqtt_identity,

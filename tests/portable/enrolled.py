@@ -52,7 +52,7 @@ def settle(made, healthy=True, done=None, approve=None, max_boots=24, max_steps=
                 wait = agent.step(20)
                 status = agent.status()
                 resting = status["phase"] == "idle" and status["online"] and not status["reports"]
-                resting = resting and agent._considering is None and (done is None or done(agent))
+                resting = resting and agent.considering is None and (done is None or done(agent))
                 quiet = quiet + 1 if resting else 0
                 if quiet > 5:
                     return agent

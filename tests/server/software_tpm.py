@@ -2,7 +2,7 @@
 """A TPM's side of an attestation, in software: structures, names, and TPM2_ActivateCredential.
 
 Written from the TPM 2.0 Library and not from the server's code, and stricter than it: it opens nothing whose HMAC,
-name or lengths are wrong.  `test_attestation_swtpm.py` says whether both agree with a TPM that others have written.
+name or lengths are wrong.  `tests/tpm/test_other_device.py` says whether both agree with a TPM that others have written.
 """
 
 from __future__ import annotations

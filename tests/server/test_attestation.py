@@ -298,6 +298,7 @@ WRONG = {
     "an EK that can leave": ("ek_refused", lambda b: ek_with(b, tpm.RESTRICTED | tpm.DECRYPT)),
     "an EK without AES": ("ek_refused", lambda b: ek_with(b, symmetric=tpm.NOTHING)),
     "an EK with AES-CBC": ("ek_refused", lambda b: ek_with(b, symmetric=struct.pack(">HHH", 6, 128, 0x42))),
+    "an EK with Camellia": ("ek_refused", lambda b: ek_with(b, symmetric=struct.pack(">HHH", 0x26, 128, 0x43))),
     "an EK with AES of 64 bits": ("ek_refused", lambda b: ek_with(b, symmetric=struct.pack(">HHH", 6, 64, 0x43))),
     "an AK that is not restricted": ("ak_refused", lambda b: ak_with(b, ALL | tpm.SIGN)),
     "an AK that decrypts": ("ak_refused", lambda b: ak_with(b, ALL | tpm.SIGN | tpm.RESTRICTED | tpm.DECRYPT)),

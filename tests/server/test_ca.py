@@ -4,16 +4,19 @@
 import base64
 import subprocess
 import urllib.parse
+from pathlib import Path
 
 import pytest
 import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs7
 from cryptography.x509 import ocsp
-from server_client import ServerThread
+from server_client import ServerThread, Session
 
 from trueboot_server.ca import files
+from trueboot_server.state import State
 from trueboot_server.store.schema import certificates
 
 NOT_AUTHORISED = 135
@@ -73,7 +76,8 @@ def chain(enrolled, tmp_path):
     openssl("x509", "-inform", "DER", "-in", tmp_path / "issuing.der", "-out", tmp_path / "issuing.pem")
 
     def crl():
-        (tmp_path / "crl.pem").write_bytes(get(enrolled, "/ca/crl.pem").content)
+        lists = get(enrolled, "/ca/crl.pem").content + get(enrolled, "/ca/root.crl").content
+        (tmp_path / "crl.pem").write_bytes(lists)
         return tmp_path / "crl.pem"
 
     return tmp_path / "issuing.pem", crl
@@ -83,9 +87,9 @@ def serial_of(device):
     return format(device.certificate.serial_number, "x")
 
 
-def verify(device, chain, code=0):
+def verify(device, chain, check="-crl_check", code=0):
     issuing, crl = chain
-    more = ("-CAfile", device.ca_file, "-untrusted", issuing, "-crl_check", "-CRLfile", crl())
+    more = ("-CAfile", device.ca_file, "-untrusted", issuing, check, "-CRLfile", crl())
     return openssl("verify", "-purpose", "sslclient", *more, device.identity[0], code=code)
 
 
@@ -103,6 +107,7 @@ def ask(device, chain, *more, about=None, code=0):
 
 def test_openssl_verifies_chain_crl_and_ocsp_before_and_after_a_revocation(operator, enrolled, chain):
     assert ": OK" in verify(enrolled, chain)
+    assert ": OK" in verify(enrolled, chain, check="-crl_check_all")
     said = ask(enrolled, chain)
     assert "Response verify OK" in said and ": good" in said and "WARNING" not in said
     operator.post(f"/api/v1/certificates/{serial_of(enrolled)}/revoke", {"reason": "keyCompromise"})
@@ -281,3 +286,24 @@ def two_requests(one):
     tail = b"\x30" + bytes([2 * len(request)]) + 2 * request
     tbs = b"\x30\x81" + bytes([len(tail)]) + tail if len(tail) > 127 else b"\x30" + bytes([len(tail)]) + tail
     return b"\x30\x81" + bytes([len(tbs)]) + tbs
+
+
+def test_a_certificate_with_the_serial_of_another_is_nobodys(server, enrolled, tmp_path):
+    """Whoever has stolen the issuing CA's key makes one with a device's name and serial, and another key."""
+    thief = ec.generate_private_key(ec.SECP256R1())
+    issuer = files.Files(State(Path(enrolled.first["state"]))).load().issuer
+    real = enrolled.certificate
+    builder = x509.CertificateBuilder(
+        issuer.certificate.subject, real.subject, thief.public_key(), real.serial_number,
+        real.not_valid_before_utc, real.not_valid_after_utc, list(real.extensions),
+    )  # fmt: skip
+    forged = tmp_path / "forged.pem"
+    private = thief.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    forged.write_bytes(builder.sign(issuer.key, hashes.SHA256()).public_bytes(Encoding.PEM) + private)
+    target = "/repo/targets/app/sim/1.0.0/x"
+    real_answer, forged_answer = (
+        get(enrolled, target, cert=cert).status_code for cert in (enrolled.identity, str(forged))
+    )
+    assert (real_answer, forged_answer) == (404, 401)
+    session = Session(enrolled, enrolled.first["mqtt"], 2, enrolled.device_secret, (str(forged),))
+    assert session.code == NOT_AUTHORISED

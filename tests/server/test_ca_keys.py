@@ -3,13 +3,16 @@
 
 import shutil
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from agent.wire import roots
 from trueboot_server.ca import Authority, ceremony, files, lists, profiles
 from trueboot_server.ca.ceremony import Ceremony
 from trueboot_server.ca.files import Unusable
@@ -73,6 +76,15 @@ def openssl_verifies(anchor, leaf, chain, purpose="sslclient"):
     if chain:
         command[-1:-1] = ["-untrusted", folder / "chain.pem"]
     return subprocess.run(list(map(str, command)), capture_output=True, timeout=30).returncode == 0
+
+
+def device_verifies(_kind, _scheme, public, data, signature):
+    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + bytes(public)[-64:])
+    try:
+        key.verify(signature, data, ec.ECDSA(profiles.hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def server_chain(authority):
@@ -366,6 +378,14 @@ def test_a_root_is_replaced_with_both_as_anchors_meanwhile(folder):
         assert openssl_verifies(anchor, *server_chain(during), "sslserver")
     folder.work().finish_root()
     new_only, after = folder.anchor("new.pem"), folder.start()
+    for told in (during, after):  # what a device makes of EST's cacerts
+        known, issuing = [profiles.der(before.roots[0])], before.chain_der()
+        found = roots.linked(told.cacerts(), known, issuing, int(time.time()), device_verifies)
+        assert found == [profiles.der(new)]
+        assert roots.linked(told.cacerts(), [profiles.der(new)], issuing, int(time.time()), device_verifies) in (
+            [],
+            known,
+        )
     assert after.roots == [new] and after.certificate.public_key() == before.certificate.public_key()
     for anchor in (old_only, both, new_only):  # the link leads whoever knows the old root only
         assert openssl_verifies(anchor, *server_chain(after), "sslserver"), anchor

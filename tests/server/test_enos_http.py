@@ -9,6 +9,8 @@ import time
 
 import pytest
 import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from server_client import PATIENCE_S, ROOT, Device, Operator, ServerThread
 
 from trueboot_server.enos_http import login
@@ -17,6 +19,8 @@ from trueboot_server.limits import Limits
 from trueboot_server.names import Identity
 from trueboot_server.tickets import Tickets
 
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=70)
+ANYTHING = SCALARS | st.lists(SCALARS, max_size=3)
 IMAGE = bytes(range(256)) * 40
 TARGET = "app/sim/2.0.0/app.img"
 LIMITS = Limits(packet_bytes=20_000, commands_pending_per_device=3, http_sessions=40, failed_proofs=10_000)
@@ -224,7 +228,15 @@ def test_the_policy_holds_at_login_and_at_every_request(operator, device):
 def test_a_revoked_device_has_no_session_any_more(operator, device):
     device.log_in()
     operator.post(f"/api/v1/devices/{device.product_key}/{device.device_key}/revoke", {})
+    operator.wait_for("device.offline", device_key=device.device_key, reason="revoked")
     assert refused(device.post("ota/device/inform", {"version": "9"})) == (401, 401)
+
+
+def test_a_silent_session_is_found_by_the_housekeeping(server, operator, device):
+    device.log_in()
+    server.call(lambda s: setattr(s.desk.http.find(device.session_id), "heard", -1e9))
+    server.call(lambda s: s.desk.expire())
+    operator.wait_for("device.offline", device_key=device.device_key, reason="silent")
 
 
 def test_another_secret_ends_the_session(server, operator, device):
@@ -384,6 +396,20 @@ def test_no_session_id_ticket_or_secret_is_in_the_log(server, operator, device):
     assert not [word for word in (device.session_id, device.secret, ticket) if word in told]
 
 
+@given(
+    st.dictionaries(st.sampled_from(["signMethod", "sign", "lifetime", "acceptCommandTypes"]), ANYTHING),
+    st.text(max_size=9),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_login_is_read_or_refused(body, key):
+    for chosen in (body, {"signMethod": "sha256", "sign": "0" * 64, **body}):
+        try:
+            found = login.parse(Identity("pk", key), chosen)
+        except login.BadLogin:
+            continue
+        assert len(login.expected(found, "s")) == 64 and int(found.lifetime) >= 0
+
+
 # Sessions and tickets by themselves
 
 
@@ -405,13 +431,14 @@ def test_silence_ends_a_session_and_words_prolong_it():
     sessions = Sessions(Limits(), clock)
     session_id = sessions.open(a_session("a"))
     clock.now = 299
-    assert sessions.heard(sessions.find(session_id)) and sessions.expire() == []
+    assert sessions.heard(sessions.find(session_id)) and sessions.over() == []
     clock.now = 599
     assert sessions.find(session_id)
     clock.now = 600
     assert sessions.find(session_id) is None and not sessions.online(Identity("pk", "a"))
     assert not sessions.push(Identity("pk", "a"), "/sys/pk/a/thing/service/x", b"{}")
-    assert sessions.expire() == [Identity("pk", "a")] and sessions.expire() == []
+    assert sessions.over() == [Identity("pk", "a")]
+    assert sessions.close(Identity("pk", "a")) and not sessions.close(Identity("pk", "a")) and sessions.over() == []
 
 
 def test_sessions_and_what_waits_in_them_are_bounded():

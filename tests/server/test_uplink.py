@@ -287,3 +287,29 @@ def test_a_service_never_has_the_topic_of_an_answer(name):
 def test_services_are_named_so(world):
     assert is_service("measurepoint/set") and is_service("multiply")
     assert not any(map(is_service, ("x_reply", "a/b", "", "+", "#", None, "measurepoint/delete", "x" * 65)))
+
+
+@pytest.mark.parametrize(
+    "step, state, reason",
+    [("-1", "failed", "the upgrade failed"), (-2, "failed", "the download failed"), ("-5", "refused", "the device refused the upgrade"), (-77, "failed", "step -77")],
+)  # fmt: skip
+def test_negative_steps_end_the_attempt_in_words(world, step, state, reason):
+    from trueboot_server.decada import jobs
+    from trueboot_server.store.schema import releases
+
+    release = {
+        "target": "app/x/2/y",
+        "version": "2",
+        "sha256": "0" * 64,
+        "length": 1,
+        "custom": {},
+        "published_at": NOW,
+    }
+    with world.store.transaction() as t:
+        t.execute(releases.insert().values(**release))
+        job_id = jobs.create(t, t.row(releases.select()), world.device.product_key, ["dk"], 5)
+    world.say("ota/device/progress", {"step": "30"})
+    assert world.say("ota/device/progress", {"step": step}) == {}
+    with world.store.transaction() as t:
+        [row] = jobs.attempts_of(t, job_id)
+    assert (row.state, row.reason, bool(row.settled)) == (state, reason, True)

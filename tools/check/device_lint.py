@@ -33,7 +33,7 @@ IMPORTS = frozenset(
     "agent platform_adapters bootrecord "
     "array asyncio binascii builtins collections cryptolib deflate errno gc hashlib heapq io json marshal math os "
     "platform random re select socket ssl struct sys time tls vfs "
-    "app_version wifi esp esp32 machine micropython network ntptime rp2 uctypes _thread".split()
+    "app_version umqtt wifi esp esp32 machine micropython network ntptime rp2 uctypes _thread".split()
 )
 HOST_IMPORTS = {"agent/wire/encoded.py": "zlib"}  # loaded on CPython only; boards have `deflate` for it
 MISSING_NAMES = frozenset(

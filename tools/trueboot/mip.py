@@ -6,8 +6,8 @@
     file/4a/4ac93e...                  the files, by their hash
 
 The package `trueboot` has the trampoline, which belongs into a board's root, and the agent, into its lib; `trueboot-example`
-an app, as a factory would leave it in slot a.  Both are to be installed into the root (`--target /`): a board starts nothing
-else.  A hash names 16 digits of a file's SHA-256; mip compares it with what the board has, and checks nothing else: whoever
+an app, as a factory would leave it in slot a; `trueboot-umqtt` the codec over umqtt.simple.  All are to be installed into the
+root (`--target /`): a board starts nothing else.  A hash names 16 digits of a file's SHA-256; mip compares it with what the board has, and checks nothing else: whoever
 serves the index is trusted.  Source: micropython-lib, `mip`; docs.micropython.org, "Package management".
 
 `package_json` is the same for those who install from a clone or its host: by URLs, of sources.
@@ -30,6 +30,7 @@ from .shorten import words
 MPY_VERSION = "6"
 HASH_DIGITS = 16
 TRAMPOLINE = ("boot.py", "main.py", "wifi.py")
+UMQTT = "platform_adapters/micropython_umqtt.py"
 EXAMPLE_VERSION = "1.0.0"
 
 
@@ -45,13 +46,15 @@ def sources(root: Path) -> dict[str, Path]:
 
 def compiled(root: Path) -> dict[str, bytes]:
     """The same with the agent as `.mpy`; the trampoline stays text, since boards look for boot.py and main.py."""
+    return {name: path.read_bytes() for name, path in trampoline(root).items()} | built(root, needed(root))
+
+
+def built(root: Path, paths: list[str]) -> dict[str, bytes]:
     outside = trampoline(root)
-    paths = needed(root)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         mpy.build(out, files=paths, root=root, keep=words(*(path.read_text("utf-8") for path in outside.values())))
-        built = {"lib/" + mpy_name(path): (out / mpy_name(path)).read_bytes() for path in paths}
-    return {name: path.read_bytes() for name, path in outside.items()} | built
+        return {"lib/" + mpy_name(path): (out / mpy_name(path)).read_bytes() for path in paths}
 
 
 def mpy_name(path: str) -> str:
@@ -70,11 +73,14 @@ def example(hardware: str, version: str = EXAMPLE_VERSION) -> dict[str, bytes]:
 
 def write_index(out: Path, hardware: str, version: str) -> dict[str, Any]:
     """Fill the folder `out`; says how much is in it."""
+    out.mkdir(parents=True, exist_ok=True)
     root = mpy.source_tree()
     plain = {name: path.read_bytes() for name, path in sources(root).items()}
     packages = {
         (MPY_VERSION, "trueboot"): compiled(root),
         ("py", "trueboot"): plain,
+        (MPY_VERSION, "trueboot-umqtt"): built(root, [UMQTT]),
+        ("py", "trueboot-umqtt"): {"lib/" + UMQTT: (root / UMQTT).read_bytes()},
         (MPY_VERSION, "trueboot-example"): example(hardware),
         ("py", "trueboot-example"): example(hardware),
     }

@@ -88,7 +88,7 @@ class Limits:
     devices_per_product: int = 10_000
 
     # Certificates
-    certificate_life_s: int = 730 * 24 * 3600  # `ca.profiles.DEVICE_LIFE`, where the product does not say otherwise
+    certificate_life_s: int = 730 * 24 * 3600  # where the product does not say otherwise
     crl_life_s: int = 24 * 3600  # a new one is made at half of it, and at every revocation
     ocsp_life_s: int = 3600  # of an answer
     ocsp_body_bytes: int = 4 * 1024

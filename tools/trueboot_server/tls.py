@@ -2,11 +2,13 @@
 """The three TLS contexts, which differ in one thing: what they ask of the client.
 
 TLS 1.2 stays allowed, since MicroPython speaks nothing newer.  Revocation is not looked for here: a CRL loaded
-into a live context is ignored, so the serial is looked up in the database at every connection.
+into a live context is ignored, so the certificate is looked up in the database at every connection: by its serial
+number, and it has to be the very one, since whoever steals an issuing CA's key may make others with the same.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 
@@ -18,3 +20,12 @@ def context(anchors: str, client: ssl.VerifyMode) -> ssl.SSLContext:
     if client != ssl.CERT_NONE:
         made.load_verify_locations(cadata=anchors)
     return made
+
+
+def proven_certificate(transport: asyncio.BaseTransport | None) -> tuple[str | None, bytes]:
+    """(serial number as the database spells it, DER) of the certificate whose key the handshake proved."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport else None
+    certificate = tls.getpeercert() if tls else None
+    if tls is None or not certificate:
+        return None, b""
+    return format(int(str(certificate["serialNumber"]), 16), "x"), tls.getpeercert(binary_form=True) or b""

@@ -8,10 +8,8 @@ The CA signs; who may have a certificate is decided by `decada.certify`.
 
 from .authority import Authority, Issued, serial_text
 from .csr import MAX_CSR_DER_BYTES, BadRequest, certs_only, public_point
-from .profiles import DEVICE_LIFE
 
 __all__ = [
-    "DEVICE_LIFE",
     "MAX_CSR_DER_BYTES",
     "Authority",
     "BadRequest",

@@ -73,7 +73,7 @@ class Authority:
     def root_crl(self) -> bytes:
         """PEM; empty where the roots have signed none."""
         crl = files.Files(self._state).read_root_crl()
-        return crl.public_bytes(Encoding.PEM) if crl else b""
+        return b"" if crl is None else crl.public_bytes(Encoding.PEM)  # an empty list is false, and a list
 
     def _tls_chain(self) -> list[x509.Certificate]:
         """What the server sends after its own: with the link from an old root, for clients that know that one only."""
@@ -107,7 +107,7 @@ class Authority:
             "links": len(self._held.links),
             "root_issues": self._held.issuer.is_root,
             "root_key_here": ca.root_key.exists(),
-            "root_crl_until": _moment(crl.next_update_utc) if crl and crl.next_update_utc else None,
+            "root_crl_until": _moment(crl.next_update_utc) if crl is not None and crl.next_update_utc else None,
             "new_root": ca.next_root.exists(),
         }
 

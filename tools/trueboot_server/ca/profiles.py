@@ -23,7 +23,6 @@ from ..names import COMMON_NAME_CHARS, Identity
 
 ROOT_LIFE = timedelta(days=7300)
 ISSUING_LIFE = timedelta(days=1826)
-DEVICE_LIFE = timedelta(days=730)
 SERVER_LIFE = timedelta(days=397)
 BACKDATE = timedelta(hours=1)  # clocks of devices are not exact
 

@@ -17,7 +17,7 @@ from ..mqtt import codec
 from ..mqtt.desk import Admitted, Peer, Refused
 from ..names import Identity
 from ..store import Transaction
-from . import registry
+from . import registry, replacement
 from .login import DYNAMIC, STATIC, Login
 
 _BAD_PROOF = Refused(codec.BAD_CREDENTIALS, "wrong secret")
@@ -41,7 +41,7 @@ def decide(
 def _with_certificate(
     t: Transaction, peer: Peer, login: Login, password: bytes | None, limits: Limits
 ) -> Admitted | Refused:
-    certificate = registry.certificate(t, peer.serial) if peer.serial else None
+    certificate = registry.presented(t, peer.serial, peer.der)
     if certificate is None:
         return Refused(codec.NOT_AUTHORISED, "unknown certificate")
     if Identity(certificate.product_key, certificate.device_key) != login.identity:
@@ -53,7 +53,7 @@ def _with_certificate(
         return _BAD_PROOF
     registry.note_proof(t, device)
     registry.note_use(t, certificate)
-    registry.settle_reflash(t, device)
+    replacement.settle_reflash(t, device)
     return Admitted(login.identity)
 
 
@@ -76,7 +76,7 @@ def _activation(
     if device.state == "revoked":
         return Refused(codec.NOT_AUTHORISED, "the device is revoked")
     if device.secret_used_at is not None:
-        registry.note_reflash(t, identity, "activation")
+        replacement.note_reflash(t, identity, "activation")
         return Refused(
             codec.NOT_AUTHORISED, "the device has used its secret; it is not handed out again: trueboot device replace"
         )

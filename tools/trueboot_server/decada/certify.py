@@ -24,7 +24,7 @@ from ..keyprint import keyprint
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
-from . import registry
+from . import registry, replacement, tpms
 
 
 def certify(
@@ -38,7 +38,7 @@ def certify(
     life_s: int | None = None,
     after: Any | None = None,
     proven_by: Any | None = None,
-    attested: registry.Attested | None = None,
+    attested: tpms.Attested | None = None,
 ) -> Any:
     """The row of the device's certificate for `key`, issued now or before.  ApiError when it may have none.
 
@@ -68,10 +68,10 @@ def certify(
     if lists.REASONS["keyCompromise"] in history.reasons:
         raise ApiError(403, "revoked_key", "this key was compromised", "Make a new one.")
     if attested is not None:
-        registry.bind_tpm(t, identity, attested)
+        tpms.bind(t, identity, attested)
     if proven_by is not None:
         registry.note_use(t, proven_by)
-        registry.settle_reflash(t, device)
+        replacement.settle_reflash(t, device)
     live = registry.live_certificates(t, identity, limits)
     for row in live:
         if row.thumbprint != print_ or row.superseded_at is not None or _ends_soon(row, t.now):

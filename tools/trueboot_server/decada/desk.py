@@ -20,7 +20,7 @@ from ..names import Identity
 from ..proofs import FailedProofs
 from ..store import Store, Transaction
 from ..tickets import Tickets
-from . import admission, envelope, jobs, login, registry, uplink
+from . import admission, envelope, jobs, login, registry, replacement, uplink
 from .commands import Commands
 
 _RAW = "thing/model/up_raw"
@@ -116,7 +116,7 @@ class DecadaDesk:
 
     def replace(self, identity: Identity, tpm_too: bool) -> None:
         with self._store.transaction() as t:
-            registry.replace(t, identity, tpm_too)
+            replacement.replace(t, identity, tpm_too)
         self._end(identity, "replaced")
 
     def revoke_serial(self, serial: str, reason: int = 0) -> None:
@@ -135,21 +135,25 @@ class DecadaDesk:
     def forbid_passwords(self, product_key: str) -> None:
         """The product's policy has changed: who came by device secret alone has to go."""
         self.endpoint.kick_passwords(product_key, "needs_certificate")
-        self.http.close_passwords(product_key)
+        for identity in self.http.by_password(product_key):
+            self.end_http(identity, "needs_certificate")
+
+    def end_http(self, identity: Identity, reason: str) -> None:
+        if self.http.close(identity) and not self.endpoint.online(identity):
+            self.gone(identity, reason)
 
     def expire(self) -> None:
         with self._store.transaction() as t:
             jobs.expire(t, self._limits)
-        for identity in self.http.expire():
-            if not self.endpoint.online(identity):
-                self.gone(identity, "silent")
+        for identity in self.http.over():
+            self.end_http(identity, "silent")
 
     # Inside
 
     def _end(self, identity: Identity, reason: str) -> None:
         """Every session of the device, and what it was promised."""
         self.endpoint.kick(identity, reason)
-        self.http.close(identity)
+        self.end_http(identity, reason)
         self.tickets.forget(identity)
 
     def _raw(self, identity: Identity, topic: str, payload: bytes) -> list[Message]:

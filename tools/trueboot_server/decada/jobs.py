@@ -33,6 +33,14 @@ from . import registry
 
 FAILURES = ("failed", "rolled_back", "refused", "timed_out")
 TRIAL_STEP = 90  # of the device's progress
+STEPS = {  # what a negative step says by itself (enos-decada, 4.4)
+    -1: "the upgrade failed",
+    -2: "the download failed",
+    -3: "the verification failed",
+    -4: "writing failed",
+    -5: "the device refused the upgrade",
+}
+_REFUSED_STEP = -5  # of the SDKs; EnOS's documents leave it to the device
 WITHDRAWN = "the release was withdrawn"
 BEGUN = ("pushed", "in_progress", "on_trial")
 WAITING = "waiting for "  # how a device begins to say that it may go on only later: that is not late
@@ -137,7 +145,8 @@ def progress(t: Transaction, row: Any, step: int, desc: str) -> None:
     if row.settled:
         return
     if step < 0:
-        settle(t, row, "failed", reason=desc or f"step {step}", step=step, desc=desc)
+        state = "refused" if step == _REFUSED_STEP else "failed"
+        settle(t, row, state, reason=desc or STEPS.get(step, f"step {step}"), step=step, desc=desc)
         return
     back = row.state == "on_trial" and step < TRIAL_STEP  # the image is activated once more
     state = "in_progress" if back or row.state in ("queued", "pushed") else row.state

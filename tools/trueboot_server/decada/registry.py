@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ..ca import Issued, book, lists
-from ..errors import ApiError
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
@@ -50,13 +49,6 @@ _OF_KEY = sa.select(certificates.c.product_key, certificates.c.device_key, certi
 )
 _STORE = certificates.insert().returning(certificates)
 _HIGHEST_HANDLE = sa.select(sa.func.max(certificates.c.handle))
-
-
-class Attested(NamedTuple):
-    """What a key was proven to be in."""
-
-    ek: str  # SHA-256, hex, of the endorsement key's SubjectPublicKeyInfo
-    tpm: dict[str, str]  # manufacturer, model, version, as its certificate says
 
 
 def new_secret() -> str:
@@ -120,29 +112,14 @@ def note_proof(t: Transaction, row: Any) -> None:
         update(t, Identity(row.product_key, row.device_key), secret_used_at=t.now)
 
 
-def note_reflash(t: Transaction, identity: Identity, how: str) -> None:
-    """Somebody with the right secret begins anew where a device is known.  Told once, until it is settled."""
-    row = known_device(t, identity)
-    if row.reflashed_at is None:
-        update(t, identity, reflashed_at=t.now)
-        t.event("device.reflashed", identity, how=how)
-
-
-def settle_reflash(t: Transaction, row: Any) -> None:
-    """The device is alive under its old key: nobody has erased it, whoever asked for its secret."""
-    if row.reflashed_at is not None:
-        update(t, Identity(row.product_key, row.device_key), reflashed_at=None)
-        t.event("device.not_reflashed", Identity(row.product_key, row.device_key))
-
-
-def device_of_ek(t: Transaction, ek: str) -> Identity | None:
-    """Whose TPM has this endorsement key."""
-    row = t.execute(sa.select(devices.c.product_key, devices.c.device_key).where(devices.c.ek == ek).limit(1)).first()
-    return Identity(row.product_key, row.device_key) if row is not None else None
-
-
 def certificate(t: Transaction, serial: str) -> Any | None:
     return t.row(_CERTIFICATE, serial=serial)
+
+
+def presented(t: Transaction, serial: str | None, der: bytes) -> Any | None:
+    """The row of a certificate that a peer has shown, if it is the very one that was issued."""
+    row = certificate(t, serial) if serial else None
+    return row if row is not None and bytes(row.der) == der else None
 
 
 def is_live(row: Any, now: int, limits: Limits) -> bool:
@@ -161,10 +138,16 @@ def live_certificates(t: Transaction, identity: Identity, limits: Limits) -> lis
 
 def live_device_of(t: Transaction, serial: str | None, limits: Limits) -> Identity | None:
     """Whose certificate this is, if it is one that may be used."""
-    row = certificate(t, serial) if serial else None
-    if row is None or not is_live(row, t.now, limits):
-        return None
-    return Identity(row.product_key, row.device_key)
+    return _live_device(certificate(t, serial) if serial else None, t.now, limits)
+
+
+def live_device_with(t: Transaction, serial: str | None, der: bytes, limits: Limits) -> Identity | None:
+    """The same for a certificate that a peer has shown."""
+    return _live_device(presented(t, serial, der), t.now, limits)
+
+
+def _live_device(row: Any | None, now: int, limits: Limits) -> Identity | None:
+    return Identity(row.product_key, row.device_key) if row is not None and is_live(row, now, limits) else None
 
 
 class KeyHistory(NamedTuple):
@@ -176,23 +159,6 @@ def key_history(t: Transaction, identity: Identity, thumbprint: str) -> KeyHisto
     rows = t.rows(_OF_KEY, thumbprint=thumbprint)
     others = any((row.product_key, row.device_key) != identity for row in rows)
     return KeyHistory(others, {row.reason for row in rows if row.reason is not None})
-
-
-def bind_tpm(t: Transaction, identity: Identity, attested: Attested) -> None:
-    """The device's TPM is this one, from now on.  ApiError when it is another's, or the device has another."""
-    row = known_device(t, identity)
-    if row.ek not in (None, attested.ek):
-        raise ApiError(
-            403,
-            "another_tpm",
-            "the device has another TPM",
-            "If the board was exchanged on purpose: trueboot device replace --tpm-too.",
-        )
-    if device_of_ek(t, attested.ek) not in (None, identity):
-        raise ApiError(403, "foreign_ek", "this TPM is another device's", "One TPM is one device.")
-    if row.ek is None:
-        t.event("device.tpm_bound", identity, ek=attested.ek)
-    update(t, identity, ek=attested.ek, tpm=attested.tpm, attested_at=t.now)
 
 
 def last_key(t: Transaction, kid: str, limits: Limits) -> Any | None:
@@ -289,39 +255,6 @@ def note_use(t: Transaction, used: Any) -> None:
         )
         .values(superseded_at=t.now)
     )
-
-
-def replace(t: Transaction, identity: Identity, tpm_too: bool) -> None:
-    """Begin the device's life anew, as the same device: a new secret, no key, no certificate.
-
-    Changes nothing when it has begun already, so that a secret that was noted down stays good.  The TPM is forgotten
-    only with `tpm_too`: a board that was erased still has its own.  The caller ends the session after the commit.
-    """
-    row = known_device(t, identity)
-    own = is_device(certificates, identity)
-    left = t.execute(sa.select(certificates.c.serial).where(*own, certificates.c.revoked_at.is_(None)).limit(1)).first()
-    begun = row.state in ("registered", "activated") and row.secret_used_at is None and row.key_thumbprint is None
-    if tpm_too and row.ek is not None:
-        update(t, identity, ek=None, tpm=None)
-    elif begun and left is None:
-        return
-    t.execute(
-        certificates.update()
-        .where(*own, certificates.c.revoked_at.is_(None))
-        .values(revoked_at=t.now, reason=lists.SUPERSEDED)
-    )
-    book.count_revocation(t)
-    update(
-        t,
-        identity,
-        state="registered",
-        device_secret=new_secret(),
-        secret_used_at=None,
-        key_thumbprint=None,
-        attested_at=None,
-        reflashed_at=None,
-    )
-    t.event("device.replaced", identity, tpm_too=tpm_too)
 
 
 def revoke(t: Transaction, identity: Identity, reason: int = 0) -> None:

@@ -119,7 +119,7 @@ def _session(request: web.Request, parts: Parts) -> HttpSession:
     with parts.store.transaction() as t:
         stands = login.still_stands(t, session, certified)
     if not stands:
-        parts.desk.http.close(session.identity)
+        parts.desk.end_http(session.identity, "not_let_in")
         raise NoSession
     return session
 

@@ -93,21 +93,19 @@ class Sessions:
         session.waiting.append(Message(topic, payload))
         return True
 
-    def close(self, identity: Identity) -> None:
-        if key := self._ids.pop(identity, None):
-            del self._by_id[key]
+    def close(self, identity: Identity) -> bool:
+        """False: there was none."""
+        key = self._ids.pop(identity, None)
+        return self._by_id.pop(key, None) is not None if key else False
 
-    def close_passwords(self, product_key: str) -> None:
-        for session in list(self._by_id.values()):
-            if session.identity.product_key == product_key and not session.certified:
-                self.close(session.identity)
+    def by_password(self, product_key: str) -> list[Identity]:
+        """Which devices of a product have a session that stands on no certificate."""
+        sessions = self._by_id.values()
+        return [s.identity for s in sessions if s.identity.product_key == product_key and not s.certified]
 
-    def expire(self) -> list[Identity]:
-        """Forget what is over; whose it was."""
-        over = [session.identity for session in self._by_id.values() if self._is_over(session)]
-        for identity in over:
-            self.close(identity)
-        return over
+    def over(self) -> list[Identity]:
+        """Whose sessions have been silent for too long."""
+        return [session.identity for session in self._by_id.values() if self._is_over(session)]
 
     def _of(self, identity: Identity) -> HttpSession | None:
         key = self._ids.get(identity)

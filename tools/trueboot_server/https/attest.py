@@ -19,7 +19,7 @@ from aiohttp import web
 from .. import csr
 from ..attestation import BadAttestation, endorsement, statement
 from ..attestation.credential import Credential
-from ..decada import registry
+from ..decada import registry, tpms
 from ..decada.certify import certify
 from ..errors import ApiError
 from ..names import Identity
@@ -97,7 +97,7 @@ async def finish(request: web.Request) -> web.Response:
             "the credential was not opened: endorsement and attestation key are not in one TPM",
             "Begin the attestation again.",
         )
-    vouched = registry.Attested(session.endorsement.ek, session.endorsement.facts)
+    vouched = tpms.Attested(session.endorsement.ek, session.endorsement.facts)
     with parts.store.transaction() as t:
         identity, certificate = _proven(t, request, parts, session.proof)
         device = registry.known_device(t, identity)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from ..clock import iso
-from ..decada import registry, running, shadow, telemetry
+from ..decada import registry, running, shadow, telemetry, tpms
 from ..decada.commands import is_service
 from ..errors import ApiError
 from ..names import Identity, is_identity
@@ -71,7 +71,7 @@ async def register(request: web.Request) -> web.Response:
             raise ApiError(409, "device_exists", "the device is registered already")
         if not registry.room_for_another(t, identity.product_key, parts.limits):
             raise ApiError(409, "product_full", f"a product may have {parts.limits.devices_per_product} devices")
-        if ek is not None and registry.device_of_ek(t, ek) is not None:
+        if ek is not None and tpms.device_of(t, ek) is not None:
             raise ApiError(409, "foreign_ek", "this TPM is another device's", "One TPM is one device.")
         row = registry.register(t, identity, ek)
         signed = running.Signed(t)

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from .. import csr
 from ..ca import certs_only
-from ..decada import registry
+from ..decada import replacement
 from ..decada.certify import certify
 from ..errors import ApiError
 from ..names import Identity
@@ -71,7 +71,7 @@ async def simpleenroll(request: web.Request) -> web.Response:
         with parts.store.transaction() as t:  # nothing of the other is left; the secret was used all the same
             proof.noted(t)
             if error.code == "another_key":
-                registry.note_reflash(t, proof.identity, "another key")
+                replacement.note_reflash(t, proof.identity, "another key")
         raise
     return issued(parts, row)
 

@@ -24,8 +24,9 @@ from ..decada import registry
 from ..errors import ApiError
 from ..names import Identity, is_identity
 from ..store import Transaction
+from ..tls import proven_certificate
 from .parts import PARTS, Parts
-from .request import address, peer_serial, refuse_guessing
+from .request import address, refuse_guessing
 
 
 class BySecret(NamedTuple):
@@ -66,8 +67,7 @@ def by_secret(request: web.Request) -> BySecret:
 
 def by_certificate(t: Transaction, request: web.Request, parts: Parts) -> Any | None:
     """The row of the live certificate that this connection proved."""
-    serial = peer_serial(request)
-    row = registry.certificate(t, serial) if serial else None
+    row = registry.presented(t, *proven_certificate(request.transport))
     if row is None or not registry.is_live(row, t.now, parts.limits):
         return None
     device = registry.known_device(t, Identity(row.product_key, row.device_key))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +12,7 @@ from .. import strict_json
 from ..decada import registry
 from ..errors import ApiError
 from ..names import Identity
+from ..tls import proven_certificate
 from .parts import PARTS, Parts
 
 
@@ -43,18 +43,12 @@ def require_admin(request: web.Request) -> Parts:
 
 def device_of(request: web.Request) -> Identity | None:
     """The device whose live certificate this connection proved.  Asked at every request: it may be revoked meanwhile."""
-    serial, parts = peer_serial(request), request.app[PARTS]
+    serial, der = proven_certificate(request.transport)
     if serial is None:
         return None
+    parts = request.app[PARTS]
     with parts.store.transaction() as t:
-        return registry.live_device_of(t, serial, parts.limits)
-
-
-def peer_serial(request: web.Request) -> str | None:
-    """The serial number of the certificate that the handshake proved, as the database spells it."""
-    tls: ssl.SSLObject | None = request.transport.get_extra_info("ssl_object") if request.transport else None
-    certificate = tls.getpeercert() if tls else None
-    return format(int(str(certificate["serialNumber"]), 16), "x") if certificate else None
+        return registry.live_device_with(t, serial, der, parts.limits)
 
 
 def refuse_guessing(request: web.Request, parts: Parts) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from typing import TYPE_CHECKING, cast
 
+from ..tls import proven_certificate
 from . import codec, topics
 from .desk import Admitted, Message, Peer, Refused
 from .session import Session
@@ -149,8 +149,8 @@ class Connection(asyncio.Protocol):
                 raise codec.MalformedError("a second CONNECT")  # 3.1
 
     def _connect(self, connect: codec.Connect) -> None:
-        self.serial = _serial(self._transport) if self._certified else None
-        peer = Peer(self._address, self._certified, self.serial, self._encrypted)
+        self.serial, der = proven_certificate(self._transport) if self._certified else (None, b"")
+        peer = Peer(self._address, self._certified, self.serial, self._encrypted, der)
         answer = self._endpoint.desk.admit(peer, connect)
         if isinstance(answer, Admitted) and connect.will is not None:
             if answer.activation or not topics.is_own(answer.identity, connect.will.topic):
@@ -254,10 +254,3 @@ def _ask_in_silence(transport: asyncio.Transport) -> None:
         for option, value in (("TCP_KEEPIDLE", 90), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 4)):
             if hasattr(socket, option):  # Linux names; elsewhere the system's own times hold
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _serial(transport: asyncio.Transport | None) -> str | None:
-    """The serial number of the certificate that the handshake proved, as the database spells it."""
-    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport else None
-    certificate = tls.getpeercert() if tls else None
-    return format(int(str(certificate["serialNumber"]), 16), "x") if certificate else None

@@ -23,6 +23,7 @@ class Peer:
     certified: bool  # it came in where a client certificate is required
     serial: str | None  # of the certificate that the handshake proved
     encrypted: bool = True
+    der: bytes = b""  # that certificate
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,94 +1,41 @@
 # SPDX-License-Identifier: MIT
-"""Attested enrolment with a TPM that others have written: swtpm, libtpms and tpm2-tss on the device's side.
+"""Attested enrolment of a device with no code of ours: swtpm, libtpms and tpm2-tss on its side.
 
-The server's side and the software TPM of the other tests are both ours; this says that they have understood the
-TPM's structures as its makers do.
+The software TPM of the other tests is ours, as the server is; this says that both have understood the TPM's structures
+as its makers do, and that other people's devices can enrol with the documented requests.
 """
 
 import base64
 import hashlib
-import os
-import shutil
-import socket
-import subprocess
-import time
+import sys
+from pathlib import Path
 
 import pytest
-from attesting import AttestingDevice
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
-from server_client import Operator, ServerThread
 
-os.environ.setdefault("TSS2_LOG", "all+none")  # the library's own lines on stderr
-pytss = pytest.importorskip("tpm2_pytss", reason="tpm2-pytss is not installed")
-tpm_ecc_private_key = pytest.importorskip("tpm2_pytss.cryptography").tpm_ecc_private_key
-BORN = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth"
+sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
+
+from attesting import AttestingDevice  # noqa: E402
+from server_client import Operator, ServerThread  # noqa: E402
+
+from trueboot.demo.swtpm import Swtpm  # noqa: E402
 
 EK = {"rsa": (0x81010001, 0x01C00002), "ecc": (0x81010016, 0x01C00016)}  # handle, and where its certificate lies
-WAIT_S = 20
-
-
-def free_ports():
-    """Two in a row: the TPM's, and its control's."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            try:
-                second.bind(("127.0.0.1", first.getsockname()[1] + 1))
-            except (OSError, OverflowError):
-                continue
-            return first.getsockname()[1]
+BORN = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth"
 
 
 @pytest.fixture(scope="module")
-def maker(tmp_path_factory):
-    """(swtpm's configuration, the folder of its CA)"""
-    folder = tmp_path_factory.mktemp("maker")
-    (folder / "ca").mkdir()
-    names = ("statedir = {0}", "signingkey = {0}/key.pem", "issuercert = {0}/issuer.pem", "certserial = {0}/serial")
-    (folder / "ca.conf").write_text("\n".join(names).format(folder / "ca") + "\n")
-    (folder / "ca.options").write_text("--platform-manufacturer Tests\n--platform-version 1\n--platform-model none\n")
-    (folder / "setup.conf").write_text(
-        f"create_certs_tool = {shutil.which('swtpm_localca')}\ncreate_certs_tool_config = {folder / 'ca.conf'}\n"
-        f"create_certs_tool_options = {folder / 'ca.options'}\n"
-    )
-    return folder
+def esapi(maker, tmp_path_factory):
+    import tpm2_pytss
 
-
-@pytest.fixture(scope="module")
-def esapi(maker):
-    state = maker / "state"
-    state.mkdir()
-    made = subprocess.run(
-        ["swtpm_setup", "--tpm2", "--tpmstate", state, "--create-ek-cert", "--config", maker / "setup.conf"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert made.returncode == 0, made.stdout + made.stderr
-    port = free_ports()
-    command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--flags", "not-need-init,startup-clear"]
-    command += ["--server", f"type=tcp,port={port},disconnect", "--ctrl", f"type=tcp,port={port + 1}"]
-    with (maker / "swtpm.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            wait_for(port, process)
-            with pytss.ESAPI(f"swtpm:host=127.0.0.1,port={port}") as opened:
-                yield opened
-        finally:
-            process.kill()
-
-
-def wait_for(port, process):
-    """Until it listens; it ends by itself when it cannot."""
-    end = time.monotonic() + WAIT_S
-    while process.poll() is None and time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port + 1), WAIT_S).close()
-            return
-        except ConnectionRefusedError:
-            continue
-    raise AssertionError("swtpm does not listen")
+    chip = Swtpm(tmp_path_factory.mktemp("chip") / "chip", maker).start()
+    try:
+        with tpm2_pytss.ESAPI(chip.tcti) as opened:
+            yield opened
+    finally:
+        chip.stop()
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +43,16 @@ def server(tmp_path_factory, maker, esapi):
     running = ServerThread(tmp_path_factory.mktemp("server") / "state")
     folder = running.server._options.state / "ek-roots"
     folder.mkdir()
-    shutil.copy(maker / "ca" / "swtpm-localca-rootca-cert.pem", folder / "maker.pem")
+    root, _ = x509.load_pem_x509_certificates(maker.roots().encode())
+    (folder / "maker.pem").write_bytes(root.public_bytes(Encoding.PEM))
     yield running
     running.stop()
 
 
 def key(esapi, template, attributes):
     """A key under a primary one of the owner's: (handle, TPM2B_PUBLIC)."""
+    import tpm2_pytss as pytss
+
     parent, _, _, _, _ = esapi.create_primary(None, "ecc256")
     with parent:
         public = pytss.TPM2B_PUBLIC.parse(template, objectAttributes=attributes)
@@ -122,6 +72,8 @@ def endorsement_certificate(esapi, index):
 
 def activate(esapi, kind, ak, ek, told):
     """TPM2_ActivateCredential.  The RSA template asks for the endorsement hierarchy's policy, the other for no password."""
+    import tpm2_pytss as pytss
+
     blob, secret = (base64.b64decode(told[name]) for name in ("credential", "secret"))
     blob, _ = pytss.TPM2B_ID_OBJECT.unmarshal(blob)
     secret, _ = pytss.TPM2B_ENCRYPTED_SECRET.unmarshal(secret)
@@ -138,6 +90,9 @@ def activate(esapi, kind, ak, ek, told):
 
 @pytest.mark.parametrize("kind", ["rsa", "ecc"])
 def test_the_key_of_a_tpm_is_attested_and_certified(server, maker, esapi, tmp_path, kind):
+    import tpm2_pytss as pytss
+    from tpm2_pytss.cryptography import tpm_ecc_private_key
+
     board = AttestingDevice(server.first, f"swtpm-{kind}", tmp_path)
     board.activate()
     ak, ak_public = key(esapi, "ecc256:ecdsa-sha256:null", f"{BORN}|restricted|sign")
@@ -162,7 +117,7 @@ def test_the_key_of_a_tpm_is_attested_and_certified(server, maker, esapi, tmp_pa
             "signature": signature.marshal(),
         }
         body = {name: base64.b64encode(value).decode() for name, value in told.items()}
-        issuing = x509.load_pem_x509_certificate((maker / "ca" / "issuer.pem").read_bytes())
+        _, issuing = x509.load_pem_x509_certificates(maker.roots().encode())
         chain = [base64.b64encode(issuing.public_bytes(Encoding.DER)).decode()]
         begun = board.ask("attest", {**body, "nonce": nonce, "ek_chain": chain})
         assert begun.status_code == 200, begun.text

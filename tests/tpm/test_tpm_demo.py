@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`trueboot demo --tpm`, and that what it looks for on the disk would be found."""
+"""`trueboot demo --tpm`: that what it looks for on the disk would be found.  docs/tpm.md is where it is run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.keystores.tpm import TpmBackend
 from platform_adapters.keystores.tpm_link import Link
-from trueboot.demo import chips
+from trueboot.demo import chips, story
+from trueboot.problem import Problem
 
 
 def demo(*arguments, **environment):
@@ -24,28 +25,15 @@ def demo(*arguments, **environment):
     return subprocess.run(command, capture_output=True, text=True, timeout=150, env=os.environ | environment)
 
 
-def test_a_whole_life_with_the_key_in_a_tpm(tmp_path):
-    done = demo("--script", "happy", "--json", "--keep", TMPDIR=str(tmp_path))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    events = [json.loads(line) for line in done.stdout.splitlines()]
-    names = [event["event"] for event in events]
-    road = ["device.tpm_bound", "certificate.issued", "session.online", "update.trial", "attempt.updated"]
-    assert [name for name in names if name in road and names.index(name) < names.index("attempt.updated") + 1][
-        :3
-    ] == road[:3]
-    assert "identity.not_attested" not in names and names.count("identity.attested") == 1
-    keys = next(tmp_path.glob("trueboot-demo-*/devices/*/state/keys"))
-    assert os.listdir(keys) == ["a.tpm"]
-    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout.split()
-    assert left == [], "swtpm ends with the demo"
-
-
 def test_without_a_tpm_in_software_it_says_what_to_install(tmp_path):
     done = demo(PATH=str(tmp_path))
     assert done.returncode == 78 and "tpm_missing" in done.stderr
     assert "apt-get install swtpm swtpm-tools" in done.stderr and "Traceback" not in done.stderr
-    done = demo("--runtime", "micropython")
-    assert done.returncode == 2
+
+
+def test_boards_of_micropython_have_none():
+    with pytest.raises(Problem, match="usage"):
+        story.run("happy", 1, "micropython", False, 10, True, tpm=True)
 
 
 @pytest.mark.parametrize(
