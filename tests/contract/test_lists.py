@@ -182,6 +182,11 @@ def test_a_genuine_list_is_kept(authority):
     assert errors == [] and list(lists.known()[0][1]) == [5]
 
 
+def test_a_genuine_list_of_another_ca_than_the_servers(authority, foreign):
+    errors, lists = kept(authority, {"/ca/crl": made(authority, 5)}, issuer=crl.read(made(foreign)).issuer)
+    assert errors == ["crl"] and lists.known() == []
+
+
 def test_a_list_of_an_issuing_ca_that_an_anchor_signed(authority):
     issuing = Authority("Issuing")
     builder = authority._builder(issuing.name, issuing.key.public_key(), (-1, 30))

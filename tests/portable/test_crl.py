@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Revocation lists: what is read of them, and what is refused."""
 
-import authority
+import certificates_by_hand as authority
 import remembered
 from agent.crypto import p256_sign
 from agent.wire import crl, der
-from authority import ALGORITHM, extension, key, name
+from certificates_by_hand import ALGORITHM, extension, key, name
 from expect import refused
 
 HEAP = "2M"
