@@ -16,8 +16,10 @@ from server_client import thumbprint as thumbprint_of_point
 from software_tpm import mutated
 
 from trueboot_server import csr as requests_read
+from trueboot_server.ca.ceremony import Ceremony
 from trueboot_server.errors import ApiError
 from trueboot_server.limits import Limits
+from trueboot_server.state import State
 from trueboot_server.store.schema import certificates
 
 BAD_CREDENTIALS, NOT_AUTHORISED = 134, 135  # paho's spelling of CONNACK 4 and 5
@@ -497,3 +499,23 @@ def test_a_renewal_that_fails_anywhere_changes_nothing_and_may_be_repeated(serve
         assert error(answer) == (500, "internal") and "disk" not in answer.text
         assert rows(server, enrolled) == before
     assert post(enrolled, "simplereenroll", request, identity=enrolled.identity).status_code == 200
+
+
+def test_after_another_issuing_ca_the_same_request_gets_a_certificate_that_fits_the_chain(tmp_path):
+    state = tmp_path / "state"
+    server = ServerThread(state)
+    device = Device(server.first, "a", tmp_path)
+    device.ready().close()
+    server.stop()
+    Ceremony(State(state)).rotate_issuing()
+    server = ServerThread(state)
+    try:
+        device.first = server.first
+        assert device.connect().online  # the one before is as good as ever
+        chain = pkcs7.load_der_pkcs7_certificates(base64.b64decode(device.post_csr(csr(device.key)).content))
+        leaf, issuing = sorted(chain, key=lambda one: one.public_key() != device.key.public_key())
+        leaf.verify_directly_issued_by(issuing)
+        again = certificate_of(device.post_csr(csr(device.key)))
+        assert again.serial_number == leaf.serial_number != device.certificate.serial_number
+    finally:
+        server.stop()
