@@ -278,6 +278,19 @@ def test_the_key_before_the_last_may_not_speak_after_a_day(server, enrolled):
     assert post(enrolled, "simplereenroll", signed, "application/jose").status_code == 200
 
 
+def test_a_device_that_went_back_may_speak_with_the_key_before_for_a_day_after_its_end_too(server, enrolled):
+    """Certificates of a few seconds: both have ended, and the device stands on the first."""
+    old, new = enrolled.key, new_key()
+    later = certificate_of(post(enrolled, "simplereenroll", csr(new), identity=enrolled.identity))
+    enrolled.keep(later, new)
+    enrolled.connect().close()
+    expire(server, enrolled)
+    third = new_key()
+    got = certificate_of(post(enrolled, "simplereenroll", renewal(enrolled, old, third), "application/jose"))
+    enrolled.keep(got, third)
+    assert enrolled.connect().online
+
+
 BROKEN = {
     "no JWS": lambda d: b"hello",
     "not ASCII": lambda d: b"\xff.\xff.\xff",
