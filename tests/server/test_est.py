@@ -73,7 +73,7 @@ def thumbprint(key):
 def certificate_of(answer):
     assert answer.status_code == 200, answer.text
     chain = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))  # a set: in no order
-    return next(one for one in chain if "/" in one.subject.rfc4514_string())
+    return next(one for one in chain if not one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
 
 
 def nonce(device):
