@@ -172,6 +172,20 @@ def test_a_device_that_begins_its_renewal_anew_keeps_the_certificate_that_works(
     assert enrolled.connect().online
 
 
+def test_a_third_certificate_takes_the_place_of_the_one_that_was_never_used(server, enrolled):
+    assert post(enrolled, "simplereenroll", csr(new_key()), identity=enrolled.identity).status_code == 200
+
+    def near_its_end(s):
+        with s.store.transaction() as t:
+            used = (certificates.c.device_key == enrolled.device_key) & certificates.c.first_used_at.is_not(None)
+            times = {"issued_at": t.now - 900_000, "not_after": t.now + 90_000}
+            t.execute(certificates.update().where(used).values(**times))
+
+    server.call(near_its_end)
+    assert enrolled.post_csr(csr(enrolled.key)).status_code == 200  # by the secret: no certificate asks
+    assert [bool(row.revoked_at) for row in rows(server, enrolled)] == [False, True, False]
+
+
 def test_until_the_new_key_is_used_the_secret_certifies_the_old_one(enrolled):
     new = new_key()
     later = certificate_of(post(enrolled, "simplereenroll", csr(new), identity=enrolled.identity))
