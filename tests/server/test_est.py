@@ -16,8 +16,10 @@ from server_client import thumbprint as thumbprint_of_point
 from software_tpm import mutated
 
 from trueboot_server import csr as requests_read
+from trueboot_server.ca.ceremony import Ceremony
 from trueboot_server.errors import ApiError
 from trueboot_server.limits import Limits
+from trueboot_server.state import State
 from trueboot_server.store.schema import certificates
 
 BAD_CREDENTIALS, NOT_AUTHORISED = 134, 135  # paho's spelling of CONNACK 4 and 5
@@ -170,6 +172,20 @@ def test_a_device_that_begins_its_renewal_anew_keeps_the_certificate_that_works(
     assert enrolled.connect().online
 
 
+def test_a_third_certificate_takes_the_place_of_the_one_that_was_never_used(server, enrolled):
+    assert post(enrolled, "simplereenroll", csr(new_key()), identity=enrolled.identity).status_code == 200
+
+    def near_its_end(s):
+        with s.store.transaction() as t:
+            used = (certificates.c.device_key == enrolled.device_key) & certificates.c.first_used_at.is_not(None)
+            times = {"issued_at": t.now - 900_000, "not_after": t.now + 90_000}
+            t.execute(certificates.update().where(used).values(**times))
+
+    server.call(near_its_end)
+    assert enrolled.post_csr(csr(enrolled.key)).status_code == 200  # by the secret: no certificate asks
+    assert [bool(row.revoked_at) for row in rows(server, enrolled)] == [False, True, False]
+
+
 def test_until_the_new_key_is_used_the_secret_certifies_the_old_one(enrolled):
     new = new_key()
     later = certificate_of(post(enrolled, "simplereenroll", csr(new), identity=enrolled.identity))
@@ -274,6 +290,19 @@ def test_the_key_before_the_last_may_not_speak_after_a_day(server, enrolled):
     assert error(post(enrolled, "simplereenroll", signed, "application/jose")) == (401, "renewal_unproven")
     signed = renewal(enrolled, enrolled.key, new_key())
     assert post(enrolled, "simplereenroll", signed, "application/jose").status_code == 200
+
+
+def test_a_device_that_went_back_may_speak_with_the_key_before_for_a_day_after_its_end_too(server, enrolled):
+    """Certificates of a few seconds: both have ended, and the device stands on the first."""
+    old, new = enrolled.key, new_key()
+    later = certificate_of(post(enrolled, "simplereenroll", csr(new), identity=enrolled.identity))
+    enrolled.keep(later, new)
+    enrolled.connect().close()
+    expire(server, enrolled)
+    third = new_key()
+    got = certificate_of(post(enrolled, "simplereenroll", renewal(enrolled, old, third), "application/jose"))
+    enrolled.keep(got, third)
+    assert enrolled.connect().online
 
 
 BROKEN = {
@@ -497,3 +526,23 @@ def test_a_renewal_that_fails_anywhere_changes_nothing_and_may_be_repeated(serve
         assert error(answer) == (500, "internal") and "disk" not in answer.text
         assert rows(server, enrolled) == before
     assert post(enrolled, "simplereenroll", request, identity=enrolled.identity).status_code == 200
+
+
+def test_after_another_issuing_ca_the_same_request_gets_a_certificate_that_fits_the_chain(tmp_path):
+    state = tmp_path / "state"
+    server = ServerThread(state)
+    device = Device(server.first, "a", tmp_path)
+    device.ready().close()
+    server.stop()
+    Ceremony(State(state)).rotate_issuing()
+    server = ServerThread(state)
+    try:
+        device.first = server.first
+        assert device.connect().online  # the one before is as good as ever
+        chain = pkcs7.load_der_pkcs7_certificates(base64.b64decode(device.post_csr(csr(device.key)).content))
+        leaf, issuing = sorted(chain, key=lambda one: one.public_key() != device.key.public_key())
+        leaf.verify_directly_issued_by(issuing)
+        again = certificate_of(device.post_csr(csr(device.key)))
+        assert again.serial_number == leaf.serial_number != device.certificate.serial_number
+    finally:
+        server.stop()

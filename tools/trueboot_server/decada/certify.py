@@ -77,6 +77,8 @@ def certify(
     for row in live:
         if row.thumbprint != print_ or row.superseded_at is not None or _ends_soon(row, t.now):
             continue
+        if not _is_of(authority, row):
+            continue  # what is answered beside it is the present CA's chain
         if (after is None or row.handle > after.handle) and (attested is None or row.attested):
             return row
     life_s = life_s or product.certificate_life_s or limits.certificate_life_s
@@ -87,6 +89,12 @@ def certify(
 def _must_attest(product: Any, device: Any) -> bool:
     """`optional`: who is known to have a TPM has no way around it any more."""
     return product.attestation == "required" or (product.attestation == "optional" and device.ek is not None)
+
+
+def _is_of(authority: Authority, row: Any) -> bool:
+    """Whether the CA that issues now has signed it.  One of no known issuer is from when the root itself did."""
+    issuer = authority.issuers[0]
+    return bool(row.issuer == issuer.id or (row.issuer is None and issuer.is_root))
 
 
 def _ends_soon(row: Any, now: int) -> bool:
