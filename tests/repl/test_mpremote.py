@@ -9,14 +9,13 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from rig import Rig
 
 from trueboot import __version__, images, mip, mpy, provision, releases
-from trueboot.demo.supervisor import Device, Lines, device_environment
+from trueboot.demo.supervisor import Device
 from trueboot.demo.world import HARDWARE
 
 HERE = Path(__file__).parent
@@ -35,12 +34,6 @@ def index(tmp_path_factory):
     yield from served(folder)
 
 
-@pytest.fixture(scope="module")
-def tree():
-    """The repository itself, as a host of repositories would serve it."""
-    yield from served(ROOT)
-
-
 def served(folder):
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -53,44 +46,8 @@ def served(folder):
     server.server_close()
 
 
-class Board:
-    """A board at a port; `said` is what its programs printed."""
-
-    def __init__(self, flash: Path, heap: str = HEAP):
-        flash.mkdir(exist_ok=True)
-        self.flash = flash
-        self.said: list[str] = []
-        self._process = subprocess.Popen(board_command(flash, heap), env=board_environment(), stdout=subprocess.PIPE)
-        self._lines = Lines(self._process.stdout.fileno())
-        self.port = self.hear(lambda: self.said[0] if self.said else "")
-
-    def hear(self, reached, timeout_s=20):
-        deadline = time.monotonic() + timeout_s
-        while not reached():
-            assert time.monotonic() < deadline and self._process.poll() is None, self.said
-            self.said += [line.decode().strip() for line in self._lines.read()]
-            threading.Event().wait(0.01)
-        return reached()
-
-    def off(self):
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
-
-
-@pytest.fixture
-def board(tmp_path):
-    made = Board(tmp_path / "flash")
-    yield made
-    made.off()
-
-
 def board_command(flash, heap=HEAP):
     return [sys.executable, str(HERE / "pty_board.py"), str(flash), heap]
-
-
-def board_environment():
-    return device_environment() | {"PYTHONPATH": "%s:%s" % (ROOT, ROOT / "tools")}
 
 
 def mpremote(port, *arguments, code=0):
