@@ -51,6 +51,22 @@ def test_missing_and_wrong_values_are_refused():
         misuse("config", config.check, dict(GOOD, **{name: value}))
 
 
+class PlainKeys:
+    pass
+
+
+class TpmKeys:
+    def attest_begin(self):
+        pass
+
+
+def test_a_tpm_that_the_platform_has_not_is_never_passed_over():
+    given = dict(GOOD, keys="tpm")
+    assert config.check(given, TpmKeys())["keys"] == "tpm"
+    assert config.check(GOOD, PlainKeys())["keys"] == "software"
+    misuse("config", config.check, given, PlainKeys())
+
+
 def test_addresses():
     assert config.address("mqtts://[::1]:8883") == ("::1", 8883)
     assert config.address("https://example.org:1/") == ("example.org", 1)

@@ -136,6 +136,11 @@ def test_an_attested_life(board, vouched, api, server, capsys):
     assert device.platform.keys._link.run(tpm_nv.recall, "b") == device.platform.store.load("cert.b")
     assert Operator(server.first).device("attested")["key"]["attested"]
 
+    device.off()
+    assert linux_service.main(["forget-identity", "--yes", "--config", str(device.file)]) == 0
+    assert not list(Path(device.platform.keys.backend.folder).iterdir()) and not (store / "secret").exists()
+    assert device.platform.keys._link.run(tpm_nv.recall, "b") is None, "and the TPM has forgotten it, too"
+
 
 def test_an_endorsement_key_of_the_other_kind(board, vouched, tmp_path, maker, api, server, monkeypatch):
     """RSA, of the low range: its use asks for the endorsement hierarchy's policy."""

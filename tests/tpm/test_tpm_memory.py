@@ -10,7 +10,7 @@ from contract_keys import World
 
 from agent.errors import DeviceError, MisuseError
 from platform_adapters.filestore import FileStore
-from platform_adapters.keystores import tpm_device, tpm_nv
+from platform_adapters.keystores import tpm, tpm_device, tpm_ek, tpm_nv
 from platform_adapters.keystores.tpm_device import TpmChance, TpmKeys, TpmStore
 from platform_adapters.keystores.tpm_link import Link
 from platform_adapters.keystores.tpm_nv import TpmFloor
@@ -114,6 +114,16 @@ def test_cuts_of_the_floor(link):
     told.clear()
     cut_everywhere(link, lambda esapi: tpm_nv._raise(esapi, 9), lambda: told.append(floor.read()))
     assert told == sorted(told) and floor.read() == 9
+
+
+def test_cuts_of_provisioning(link, tmp_path):
+    """Parent and endorsement key come out the same, and a key's blob is all that its making leaves."""
+    seen = []
+    changes = cut_everywhere(link, tpm._create, lambda: seen.append(link.run(lambda esapi: tpm_ek.name(esapi))))
+    assert changes >= 1 and len(set(seen)) <= 1
+    backend = tpm.TpmBackend(tmp_path / "keys", link)
+    backend.make("a")
+    assert backend.sign_digest("a", bytes(32))
 
 
 def test_the_base_cannot_be_written_again(link):

@@ -20,7 +20,8 @@ from ..problem import Problem
 
 APT = "apt-get install swtpm swtpm-tools libtss2-dev pkg-config gcc libc6-dev"
 PIP = "pip install 'trueboot[tpm]'"
-START_S = 10
+START_S = 20
+START_TRIES = 5
 SETUP_S = 60
 
 
@@ -67,8 +68,8 @@ class Swtpm:
         folder.mkdir(parents=True, exist_ok=True)
         if maker is not None and not any(folder.iterdir()):
             self._make(maker)
-        self._port = _two_ports()
-        self.tcti = f"swtpm:host=127.0.0.1,port={self._port}"
+        self._started = False
+        self._place()
 
     def _make(self, maker: Maker) -> None:
         command = ["swtpm_setup", "--tpm2", "--tpmstate", str(self.folder), "--create-ek-cert", "--lock-nvram"]
@@ -83,6 +84,20 @@ class Swtpm:
             raise Problem("demo_failed", "The TPM in software could not be made.", last[0])
 
     def start(self) -> Swtpm:
+        """Its address, `tcti`, is certain from the first start on: until then somebody may take the ports."""
+        for left in reversed(range(1 if self._started else START_TRIES)):
+            if self._run():
+                self._started = True
+                return self
+            if left:
+                self._place()
+        raise Problem("demo_failed", "The TPM in software did not start.", f"see {self.folder}")
+
+    def _place(self) -> None:
+        self._port = _two_ports()
+        self.tcti = f"swtpm:host=127.0.0.1,port={self._port}"
+
+    def _run(self) -> bool:
         ends = [f"type=tcp,port={port},bindaddr=127.0.0.1" for port in (self._port, self._port + 1)]
         command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder}", "--server", ends[0] + ",disconnect"]
         self._process = subprocess.Popen(
@@ -93,11 +108,12 @@ class Swtpm:
             start_new_session=True,
         )
         deadline = time.monotonic() + START_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise Problem("demo_failed", "The TPM in software did not start.", f"see {self.folder}")
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self._answers() and self._process.poll() is None:
+                return True
             time.sleep(0.01)
-        return self
+        self.stop()
+        return False
 
     def _answers(self) -> bool:
         """The control port tells, so that the TPM's own, which has room for one, is left alone."""
