@@ -30,7 +30,11 @@ def installed() -> Path:
     """The Python that has the SDK."""
     home = Path(sys.prefix) / "enos-sdk-0.1.1"
     python = home / "bin" / "python"
-    with home.with_suffix(".lock").open("w") as lock:
+    try:
+        lock = home.with_name(home.name + ".lock").open("w")
+    except OSError as error:
+        raise NotInstalled(f"{home} cannot be made: {error.strerror}") from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "complete").exists():
             shutil.rmtree(home, ignore_errors=True)
