@@ -18,6 +18,14 @@ def blank(agent):
     }
 
 
+def fill(agent, record):
+    """What a journal lacks before the first boot.  An identity may be there: see `tasks/bench_identity`."""
+    fresh = blank(agent)
+    for name in fresh:
+        if name not in record:
+            record[name] = fresh[name]
+
+
 def start(agent):
     """The first act of a boot.  One write: both counters rise before anything can be signed with them."""
     record, platform = agent.record, agent.platform
@@ -25,11 +33,12 @@ def start(agent):
     changes = agent.module("ratchet").start(agent) if hasattr(platform, "floor") else {}
     agent.save(boot=record.get("boot", 0) + 1, seq=record.get("seq", 0) + 1, **changes)
     agent.running_seq = agent.record["seq"]
-    clock, floor = platform.clock, agent.floor()
+    hold = agent.module("hold")
+    clock, floor = platform.clock, hold.floor(agent)
     clock.set_floor(floor)
     if clock.wall() <= floor and hasattr(clock, "set"):
         clock.set(floor)  # TLS looks at the hardware's clock, and not at ours
-        agent.guessed = agent.module("hold").offset(agent)
+        agent.uplink.guessed = hold.offset(agent)
     confirmed = platform.slots.state()["confirmed"]
     boot = {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause(), "confirmed": confirmed}
     platform.log("boot", boot)

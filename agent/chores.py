@@ -66,7 +66,7 @@ def due(agent, now):
         return uplink.ask_at
     if not uplink.online or agent._tasks or agent.update_state["phase"] == TRIAL:
         return now + REST_MS
-    if agent.guessed is not None and not agent.module("hold").clock_is_set(agent):
+    if uplink.guessed is not None and not agent.module("hold").clock_is_set(agent):
         agent.begin("clock", True)
         return now + HOUR_MS
     if now >= uplink.lists_at and getattr(agent.platform, "lists", None):

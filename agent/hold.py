@@ -10,7 +10,7 @@ Part of the shell; loaded when it is needed.  Rules kept:
  * No lock holds a trial's end back: an image that is not well has no say in it.
 """
 
-from agent import window
+from agent import BUILT, window
 from agent.errors import MisuseError
 
 MAX_DEFER_S = 2_592_000  # 30 days
@@ -35,6 +35,11 @@ def held(agent, gate):
     return ""
 
 
+def floor(agent):
+    """Seconds: no clock is believed that is before it."""
+    return max(BUILT, agent.record.get("clock", 0))
+
+
 def offset(agent):
     """Seconds of the wall clock at this boot's beginning; another once somebody has set it."""
     clock = agent.platform.clock
@@ -46,9 +51,9 @@ def clock_is_set(agent):
 
     Nor was one that the agent began with its floor, and that nobody has set since.
     """
-    if agent.guessed is not None and abs(offset(agent) - agent.guessed) < SURE_S:
+    if agent.uplink.guessed is not None and abs(offset(agent) - agent.uplink.guessed) < SURE_S:
         return False
-    return agent.platform.clock.wall() > agent.floor()
+    return agent.platform.clock.wall() > floor(agent)
 
 
 # Deferral.  Journal: "defer", [seconds left when it was saved, time of day at which it ends or 0].

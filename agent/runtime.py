@@ -16,7 +16,7 @@ Rules kept:
 
 import json
 
-from agent import BUILT, outbox
+from agent import outbox
 from agent.clouds.decada import Decada
 from agent.errors import AgentError, DeviceError
 from agent.loaded import Modules
@@ -59,7 +59,6 @@ class Agent:
         self.renew_at = 0  # ticks: when the certificate's life is looked at next
         self.download = None  # what the tries of a download know of each other, see `tasks.fetch`
         self.verified = ""  # hash of the image that was read back from the spare slot since this boot
-        self.guessed = None  # the clock's offset, where it stands but at its floor; see `hold.clock_is_set`
         self.uplink = Uplink(self)
         self.forget()
 
@@ -162,10 +161,6 @@ class Agent:
     def below_floor(self):
         """Whether what runs is below the security floor, as after a boot loader's fallback: then it may only update."""
         return self.security is not None and self.security < self.update_state["floor"]
-
-    def floor(self):
-        """Seconds: no clock is believed that is before it."""
-        return max(BUILT, self.record.get("clock", 0))
 
     def save(self, **changes):
         record = dict(self.record)

@@ -29,6 +29,7 @@ import throughput
 from measure import BenchError, Figure
 
 import crypto
+import tpm
 import trust
 from trueboot.demo.story import micropython_lacks
 
@@ -42,6 +43,7 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "crypto": crypto.crypto,
     "trust": trust.trust,
     "deltas": deltas.deltas,
+    "tpm": tpm.tpm,
     "enrol": enrol.enrol,
     "first_boot": first_boot.first_boot,
 }

@@ -58,7 +58,7 @@ class Looker:
         self.config = schema.check(self.platform.config)
         self.record = journal.load(self.platform.store)
         if "update" not in self.record:
-            self.record = begin.blank(self) | self.record
+            begin.fill(self, self.record)
         self.update_state = self.record["update"]
 
     def log_error(self, error: AgentError) -> None:

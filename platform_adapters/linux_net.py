@@ -36,11 +36,7 @@ class Net:
     """Makes contexts from the anchors and the key store, and dials with them."""
 
     def __init__(
-        self,
-        anchors: Callable[[], list[bytes]],
-        keys: Keys,
-        limit_s: float = LIMIT_S,
-        lists: Lists | None = None,
+        self, anchors: Callable[[], list[bytes]], keys: Keys, limit_s: float = LIMIT_S, lists: Lists | None = None
     ):
         self._anchors = anchors
         self._keys = keys

@@ -31,12 +31,12 @@ def run(agent, online):
 def _set(agent, source, seconds):
     clock = agent.platform.clock
     bound = source == "certificate"
-    if seconds <= (clock.wall() if bound else agent.floor()):
+    if seconds <= (clock.wall() if bound else agent.module("hold").floor(agent)):
         if bound:
             return False  # it knew as much
         raise RefusedError("time_before", source + " tells a time before the one that was proven")
     clock.set(seconds)
-    agent.guessed = agent.module("hold").offset(agent) if bound else None
+    agent.uplink.guessed = agent.module("hold").offset(agent) if bound else None
     agent.platform.log("clock.set", {"source": source, "time": seconds})
     return True
 

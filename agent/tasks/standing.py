@@ -39,6 +39,9 @@ def run(agent):
     agent.forget()
     if status == "revoked":
         agent.identity_event(("revoked", reason))
+    elif status == "expired" and agent.identity["phase"] == "enrolled":
+        agent.identity_event(("asked",))  # whatever the device's own clock says
+        agent.renew_at = 0
 
 
 def _ask(agent):

@@ -37,6 +37,7 @@ PROVIDER = "tpm2"  # of OpenSSL: tpm2-openssl
 BLOB_BYTES = 4096
 _LIBRARY = (7, 8, 9)  # layers of tpm2-tss: ESAPI, SAPI, MU
 _BAD = (0x05, 0x06, 0x0B)  # bad reference, insufficient buffer, bad value: of tss2_common.h
+_KNOWN = "trueboot_parent"  # of a connection: an attribute of its ESAPI
 _LABEL = re.compile(r"[a-z0-9_-]{1,32}\Z")
 _KEY = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign|noda"
 _STORAGE = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt"
@@ -110,8 +111,17 @@ class TpmBackend:
             raise _damaged(self.file(label), error) from None
 
 
-def parent(esapi: Any) -> Any:
-    """The persistent storage key, made if it is not there.  DeviceError when something else sits in its place."""
+def parent(esapi: Any, fresh: bool = False) -> Any:
+    """The persistent storage key, made if it is not there.  DeviceError when something else sits in its place.
+
+    It is looked at once a connection, unless `fresh`: a chip takes its time for each command.
+    """
+    if fresh or getattr(esapi, _KNOWN, None) is None:
+        setattr(esapi, _KNOWN, _parent(esapi))
+    return getattr(esapi, _KNOWN)
+
+
+def _parent(esapi: Any) -> Any:
     from tpm2_pytss import ESYS_TR, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPMA_OBJECT, TPMT_PUBLIC
 
     with passing(HANDLE):
@@ -166,15 +176,14 @@ def load(esapi: Any, blob: dict[str, str], where: object) -> Any:
     from tpm2_pytss import TSS2_Exception
 
     private, public = _parts(blob, where)
-    above = parent(esapi)
     try:
-        return esapi.load(above, private, public)
+        return esapi.load(parent(esapi), private, public)
     except TSS2_Exception as error:
         if not _unfit(int(error.rc)):
             raise
     if tpm_ek.name(esapi).hex() != blob["ek"]:
         raise DeviceError("tpm_swapped", "%s is of another TPM than the one in this device" % where)
-    if tpm_ek.name_of(esapi, above).hex() != blob["parent"]:
+    if tpm_ek.name_of(esapi, parent(esapi, fresh=True)).hex() != blob["parent"]:
         raise DeviceError("tpm_cleared", "%s was lost when this TPM was cleared" % where)
     raise _damaged(where, "the TPM finds it changed")
 

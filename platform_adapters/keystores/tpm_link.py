@@ -79,8 +79,8 @@ class Link:
         except TSS2_Exception as error:
             rc = int(error.rc)
             ours = self._translated(rc)
-            if rc == _BAD_SEQUENCE or rc >> 16 == _TCTI_LAYER:
-                self.close()
+            if rc == _BAD_SEQUENCE or rc >> 16 == _TCTI_LAYER or base(rc) == HANDLE:
+                self.close()  # or what the connection knows of the TPM is no longer so
                 raise _Again(ours) from None
             if base(rc) in _SLOTS:
                 tidy(esapi)

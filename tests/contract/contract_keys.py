@@ -62,12 +62,14 @@ def check_requests(keys, world, version):
     """A handshake of TLS 1.3 succeeds without a certificate: what the server says of us is what counts."""
     keys.make("a")
     identity = ("a", world.chain(keys.public("a")))
-    assert who(RequestsHttp(Net([world.root.der], keys, LIMIT_S), LIMIT_S), world, version, identity) == b"pk/dk"
+    assert (
+        who(RequestsHttp(Net(lambda: [world.root.der], keys, LIMIT_S), LIMIT_S), world, version, identity) == b"pk/dk"
+    )
 
 
 def check_paho(keys, world, version):
     keys.make("a")
-    mqtt = PahoMqtt(Net([world.root.der], keys, LIMIT_S))
+    mqtt = PahoMqtt(Net(lambda: [world.root.der], keys, LIMIT_S))
     port = world.servers["mqtt", version].port
     mqtt.connect("localhost", port, "dev", "u", "p", 60, ("a", world.chain(keys.public("a"))))
     try:
@@ -84,7 +86,7 @@ def check_paho(keys, world, version):
 def check_what_does_not_fit(keys, world, version):
     keys.make("a")
     keys.make("b")
-    net = Net([world.root.der], keys, LIMIT_S)
+    net = Net(lambda: [world.root.der], keys, LIMIT_S)
     chain = world.chain(keys.public("a"))
     with pytest.raises(MisuseError, match="identity"):
         net.context(("b", chain))
@@ -99,7 +101,7 @@ def check_many_sessions_one_key(keys, world, version):
     for label in ("a", "b"):
         keys.make(label)
     chains = {label: world.chain(keys.public(label), "pk/" + label) for label in ("a", "b")}
-    net = Net([world.root.der], keys, LIMIT_S)
+    net = Net(lambda: [world.root.der], keys, LIMIT_S)
     for label in "abab":
         with net.dial("localhost", world.servers["http", version].port, (label, chains[label])) as sock:
             sock.sendall(b"GET /who HTTP/1.1\r\nContent-Length: 0\r\n\r\n")

@@ -72,7 +72,7 @@ def test_a_failing_signer_is_what_the_caller_hears_of(tmp_path, world):
     keys.make("a")
     identity = ("a", world.chain(keys.public("a")))
     for version in contract_keys.VERSIONS:
-        net = Net([world.root.der], keys, 10)
+        net = Net(lambda: [world.root.der], keys, 10)
         keys.backend.broken = DeviceError("tpm_absent", "gone")
         with pytest.raises(DeviceError, match="tpm_absent"):
             net.dial("localhost", world.servers["http", version].port, identity)

@@ -58,7 +58,7 @@ class Side:
         self.now = time.time()
         self.store = Store()
         self.lists = Lists(self.store, lambda: int(self.now))
-        net = Net(lambda: [authority.der], SoftwareKeys(folder).file, 10, self.lists)
+        net = Net(lambda: [authority.der], SoftwareKeys(folder), 10, self.lists)
         self.http, self.mqtt = RequestsHttp(net, 10), PahoMqtt(net)
 
     def get(self):

@@ -69,7 +69,7 @@ class Maker:
         self.root = self.certify(self.root_key, f"{name} root", None, ca=1)
         self.issuing = self.certify(self.issuing_key, f"{name} issuing", (self.root, self.root_key), ca=0)
 
-    def certify(self, key, name, issuer, ca=None, days=(-1, 30), extra=()):
+    def certify(self, key, name, issuer, ca=None, days=(-1, 30), extra=(), digest=hashes.SHA256):
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         above, signer = issuer if issuer else (None, key)
         now = datetime.datetime.now(datetime.UTC)
@@ -86,7 +86,7 @@ class Maker:
             builder = builder.add_extension(x509.BasicConstraints(True, ca), critical=True)
         for extension, critical in extra:
             builder = builder.add_extension(extension, critical)
-        return builder.sign(signer, hashes.SHA256())
+        return builder.sign(signer, digest())
 
     def endorse(self, key, usage=EK_USAGE, issuer=None, **more):
         facts = [("2.23.133.2.1", "id:54455354"), ("2.23.133.2.2", "software"), ("2.23.133.2.3", "id:00000001")]

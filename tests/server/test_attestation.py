@@ -10,6 +10,7 @@ import requests
 import software_tpm as tpm
 from attesting import AttestingDevice
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from server_client import PATIENCE_S, Device, ServerThread, base64url, csr, jws
@@ -287,6 +288,7 @@ WRONG = {
     "another usage": ("ek_untrusted", lambda b: endorsed(b, usage="1.3.6.1.5.5.7.3.2")),
     "a CA as EK": ("ek_untrusted", lambda b: endorsed(b, ca=0)),
     "an unknown critical extension": ("ek_untrusted", lambda b: endorsed(b, extra=[(unknown_critical(), True)])),
+    "a certificate over a short hash": ("ek_untrusted", lambda b: endorsed(b, digest=hashes.SHA224)),
     "a path longer than allowed": ("ek_untrusted", too_deep),
     "an issuer that is no CA": ("ek_untrusted", under_a_leaf),
     "another TPM's EK under this certificate": (

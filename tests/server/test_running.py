@@ -398,7 +398,12 @@ def test_the_command_line_sets_whether_claims_count(operator):
     assert rows(command(operator, "product", "ls")[1])[1:] == [[key, "yes", "no", "none", "default"]]
     shown = json.loads(command(operator, "product", "set", "--claims-count", "no", "--product", key, "--json")[1])
     assert shown["claims_count"] is False
+    for word in ("yes", "no"):
+        shown = json.loads(command(operator, "product", "set", "--password-login", word, "--json")[1])
+        assert shown["allow_password_login"] is (word == "yes") and shown["claims_count"] is False
     assert command(operator, "product", "set", "--claims-count", "maybe")[0] == 2
+    assert command(operator, "product", "set", "--password-login", "maybe")[0] == 2
+    assert command(operator, "product", "set")[0] == 2
     assert command(operator, "product", "set", "--claims-count", "no", "--product", "none")[0] != 0
 
 

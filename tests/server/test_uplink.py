@@ -229,7 +229,7 @@ def fuzzed(tmp_path_factory):
 
 
 @given(PATHS, ANYTHING | SHAPED | st.lists(SHAPED, max_size=3))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_is_answered_or_declined_and_stays_within_the_limits(fuzzed, path, params):
     try:
         answer = fuzzed.say(path, params)
@@ -247,7 +247,7 @@ def test_any_json_is_answered_or_declined_and_stays_within_the_limits(fuzzed, pa
     st.text(max_size=80) | st.from_regex(r"[a-z.&%]{0,9}\{?[a-z=,.]{0,9}\}?\|[a-z0-9=, ]{0,60}\|?", fullmatch=True),
     st.none() | st.text(max_size=20),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_login_is_read_or_refused(client_id, user):
     try:
         found = login.parse(client_id, user)
@@ -258,7 +258,7 @@ def test_any_login_is_read_or_refused(client_id, user):
 
 
 @given(ANYTHING, ANYTHING, ANYTHING)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_reply_has_a_code_that_is_a_number(number, code, data):
     try:
         found = envelope.parse(json.dumps({"id": number, "code": code, "data": data}).encode())

@@ -179,10 +179,19 @@ def test_a_storage_key_of_others_will_do_and_anything_else_is_refused(backend):
 def test_owned_by_somebody(backend):
     from tpm2_pytss import ESYS_TR
 
-    backend.link.run(lambda esapi: esapi.hierarchy_change_auth(ESYS_TR.OWNER, b"secret"))
-    backend.link.close()
+    def own(password):
+        backend.link.run(lambda esapi: esapi.hierarchy_change_auth(ESYS_TR.OWNER, password))
+        backend.link.close()
+
+    own(b"secret")
     refused("tpm_owner", backend.make, "a")
     assert not backend.has("a")
+    backend.link.run(lambda esapi: esapi.tr_set_auth(ESYS_TR.OWNER, b"secret"))
+    own(b"")
+    backend.make("a")
+    own(b"secret")
+    assert backend.sign_digest("a", DIGEST), "what was provisioned beforehand is enough"
+    backend.make("b")
 
 
 def test_full(backend):

@@ -33,7 +33,7 @@ def test_a_tpm_that_went_away_is_named_and_found_again(chip, tmp_path, world):
     keys.make("a")
     identity = ("a", world.chain(keys.public("a")))
     version = contract_keys.VERSIONS[1]
-    net = Net([world.root.der], keys, 10)
+    net = Net(lambda: [world.root.der], keys, 10)
     chip.stop()
     with pytest.raises(DeviceError, match="tpm_absent"):
         net.dial("localhost", world.servers["http", version].port, identity)

@@ -65,7 +65,8 @@ def certify(
     history = registry.key_history(t, identity, print_)
     if history.of_another:
         raise ApiError(403, "foreign_key", "this public key belongs to another device", "Make a key of its own.")
-    if lists.REASONS["keyCompromise"] in history.reasons:
+    proofs = registry.key_history(t, identity, proven_by.thumbprint) if proven_by is not None else history
+    if lists.REASONS["keyCompromise"] in history.reasons | proofs.reasons:
         raise ApiError(403, "revoked_key", "this key was compromised", "Make a new one.")
     if attested is not None:
         tpms.bind(t, identity, attested)

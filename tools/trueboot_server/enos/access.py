@@ -160,7 +160,7 @@ class Access:
         return token
 
     def _left_s(self, token: Token) -> int:
-        return (token.end_ms - self._clock()) // 1000
+        return (token.end_ms - self._clock() + 999) // 1000
 
 
 def _same(one: str, other: str) -> bool:

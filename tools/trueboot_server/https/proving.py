@@ -54,12 +54,12 @@ def by_secret(request: web.Request) -> BySecret:
     parts = request.app[PARTS]
     refuse_guessing(request, parts)
     user, secret = _basic(request)
-    product_key, _, device_key = user.rpartition("/")  # the user may name the product, where no label does
-    product_key = request.match_info.get("label") or product_key or parts.credentials.product_key
-    proof = BySecret(Identity(product_key, device_key), secret)
+    named, _, device_key = user.rpartition("/")  # the user may name the product, where no label does
+    label = request.match_info.get("label") or named
+    proof = BySecret(Identity(label or parts.credentials.product_key, device_key), secret)
     with parts.store.transaction() as t:
         device = proof.device(t)
-    if device is None:
+    if device is None or named not in ("", label):
         parts.proofs.failed(address(request))
         raise unproven()
     return proof
