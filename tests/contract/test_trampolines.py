@@ -333,6 +333,7 @@ def test_status_without_a_running_agent(linux):
         "failure": "",
         "release": {"version": "1.2.3"},
         "identity": "blank",
+        "key": "none yet",
         "freshness": "",
         "journal": {},
     }
