@@ -8,12 +8,16 @@ slots of the file system, so that the trampoline comes along.  tests/test_boards
 adapters import.
 """
 
+import os
+
+HOST_ONLY = ("ratchet.py", "tasks/attest.py")  # of the agent: tools/trueboot/device_files.py says why
 ADAPTERS = {
     "esp32": ("esp32.py", "esp32_flash.py", "esp32_otadata.py", "esp32_slots.py"),
     "pico_w": ("pico_w.py",),
 }
 EVERY_BOARD = (
     "__init__.py",
+    "anchored.py",
     "bootrecord.py",
     "dirslots.py",
     "files.py",
@@ -27,6 +31,7 @@ EVERY_BOARD = (
     "micropython_machine.py",
     "micropython_mqtt.py",
     "micropython_net.py",
+    "micropython_udp.py",
     "pinned.py",
     "slotfiles.py",
     "trusted_file.py",
@@ -34,7 +39,14 @@ EVERY_BOARD = (
 
 options.defaults(adapter="pico_w")
 
-package("agent", base_path="..")
+agent = []
+for folder, _, names in os.walk("../agent"):
+    for name in names:
+        path = os.path.relpath(os.path.join(folder, name), "../agent").replace(os.sep, "/")
+        if path.endswith(".py") and path not in HOST_ONLY:
+            agent.append(path)
+
+package("agent", files=sorted(agent), base_path="..")
 package("platform_adapters", files=EVERY_BOARD + ADAPTERS[options.adapter], base_path="..")
 module("main.py")
 module("wifi.py")

@@ -165,7 +165,8 @@ def test_a_manifest_freezes_what_the_board_needs_and_no_more(name, port):
     manifest = Manifest(BOARDS / name / "manifest.py", PORT_DIR=port)
     assert manifest.required == ["bundle-networking"]
     wanted = board_files.needed(ROOT, [ABOUT[name]["adapter"].split(".")[1]])
-    assert sorted(path for path in manifest.files if "/" in path) == wanted
+    frozen = {path for path in manifest.files if "/" in path}
+    assert frozen == set(wanted), "EVERY_BOARD, ADAPTERS or HOST_ONLY of micropython/manifest.py"
     assert all(manifest.files[path] == ROOT / path for path in wanted)
     tops = {path for path in manifest.files if "/" not in path}
     firmwares = ABOUT[name]["slots"][0]["kind"] == "firmware"
