@@ -63,6 +63,7 @@ class Board:
         self.effects = 0
         self.trace = []
         self.boots = 0
+        self.now_ms = 0
         self.running = None
         self.life = None
 
