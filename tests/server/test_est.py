@@ -172,6 +172,15 @@ def test_a_device_that_begins_its_renewal_anew_keeps_the_certificate_that_works(
     assert enrolled.connect().online
 
 
+def test_a_superseded_certificate_is_not_handed_out_again(enrolled):
+    before, old, first = enrolled.identity, enrolled.key, enrolled.certificate
+    new = new_key()
+    enrolled.keep(certificate_of(post(enrolled, "simplereenroll", csr(new), identity=before)), new)
+    enrolled.connect().close()
+    got = certificate_of(post(enrolled, "simplereenroll", csr(old), identity=before))
+    assert got.public_key() == old.public_key() and got.serial_number != first.serial_number
+
+
 def test_a_third_certificate_takes_the_place_of_the_one_that_was_never_used(server, enrolled):
     assert post(enrolled, "simplereenroll", csr(new_key()), identity=enrolled.identity).status_code == 200
 
