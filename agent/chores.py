@@ -64,7 +64,7 @@ def due(agent, now):
             uplink.ask_at = now + _jittered(agent, DAY_MS)
             agent.begin("standing")
         return uplink.ask_at
-    if not uplink.online or agent._tasks or agent.update_state["phase"] == TRIAL:
+    if not uplink.online or agent.update_state["phase"] == TRIAL:
         return now + REST_MS
     if uplink.guessed is not None and not agent.module("hold").clock_is_set(agent):
         agent.begin("clock", True)

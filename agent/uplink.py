@@ -67,7 +67,7 @@ class Uplink:
         """Dial, look at a message, send what waits; the milliseconds until it wants to be called again."""
         agent = self._agent
         now = agent.platform.clock.ticks_ms()
-        if now >= self.chore_at:
+        if now >= self.chore_at and not agent._tasks:
             self.chore_at = agent.module("chores").due(agent, now)
         if agent.identity["phase"] not in CERTIFIED:
             return NEVER_MS
