@@ -35,8 +35,10 @@ def start(agent):
     agent.running_seq = agent.record["seq"]
     hold = agent.module("hold")
     clock, floor = platform.clock, hold.floor(agent)
+    own = clock.wall()
     clock.set_floor(floor)
-    if clock.wall() <= floor and hasattr(clock, "set"):
+    if own <= floor and hasattr(clock, "set"):
+        agent.uplink.unset = own - clock.ticks_ms() // 1000
         clock.set(floor)  # TLS looks at the hardware's clock, and not at ours
         agent.uplink.guessed = hold.offset(agent)
     confirmed = platform.slots.state()["confirmed"]

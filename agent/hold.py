@@ -51,9 +51,33 @@ def clock_is_set(agent):
 
     Nor was one that the agent began with its floor, and that nobody has set since.
     """
-    if agent.uplink.guessed is not None and abs(offset(agent) - agent.uplink.guessed) < SURE_S:
-        return False
-    return agent.platform.clock.wall() > floor(agent)
+    return not _is_guessed(agent) and agent.platform.clock.wall() > floor(agent)
+
+
+def _is_guessed(agent):
+    return agent.uplink.guessed is not None and abs(offset(agent) - agent.uplink.guessed) < SURE_S
+
+
+def own_time(agent):
+    """Seconds: what the clock says by itself, whatever floor it was held to, or set to at this boot."""
+    clock = agent.platform.clock
+    if _is_guessed(agent):
+        return max(BUILT, agent.uplink.unset + clock.ticks_ms() // 1000)
+    clock.set_floor(BUILT)
+    own = clock.wall()
+    clock.set_floor(floor(agent))
+    return own
+
+
+def drop_floor(agent):
+    """The time that was signed by keys that are void now: it may have been a thief's, of any year."""
+    own, guessed = own_time(agent), _is_guessed(agent)
+    agent.save(clock=0)
+    clock = agent.platform.clock
+    clock.set_floor(BUILT)
+    if guessed:
+        clock.set(own)
+        agent.uplink.guessed = offset(agent) if own <= BUILT else None
 
 
 # Deferral.  Journal: "defer", [seconds left when it was saved, time of day at which it ends or 0].

@@ -50,6 +50,7 @@ class Uplink:
         self.contact = False  # the server has answered since this boot, on trial
         self.telemetry = outbox.Telemetry()
         self.guessed = None  # the clock's offset, where it stands but at its floor; see `hold.clock_is_set`
+        self.unset = 0  # its offset before
         # For `chores`
         self.refusals = 0  # in a row, since the last session
         self.questions = 0  # asked because of them

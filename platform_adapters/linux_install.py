@@ -20,6 +20,7 @@ import pwd
 import secrets
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 from agent import begin, journal, request, update
@@ -60,6 +61,7 @@ class Looker:
         if "update" not in self.record:
             begin.fill(self, self.record)
         self.update_state = self.record["update"]
+        self.uplink = SimpleNamespace(guessed=None)  # Linux's clock is the system's
 
     def log_error(self, error: AgentError) -> None:
         say("the device's own %s" % error)

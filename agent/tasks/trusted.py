@@ -18,7 +18,7 @@ Rules kept:
  * Nothing of this happens on trial: no offer is considered then.
 """
 
-from agent import BUILT
+from agent import BUILT, hold
 from agent.errors import RefusedError
 from agent.trust.walk import Walk
 
@@ -31,9 +31,7 @@ def start(agent, fresh=True):
     platform = agent.platform
     stored = {name: platform.store.load(name) for name in RECORDS}
     now = platform.clock.wall()
-    platform.clock.set_floor(BUILT)
-    base = platform.clock.wall()
-    platform.clock.set_floor(max(BUILT, agent.record.get("clock", 0)))
+    base = hold.own_time(agent)
     if stored["root"]:
         try:
             return Walk(stored, now, platform.verify, fresh, base)
@@ -49,8 +47,7 @@ def keep(agent, walk, freshness=None):
         if name not in RECORDS:
             continue
         if walk.rekeyed and agent.record.get("clock", 0):
-            agent.save(clock=0)
-            agent.platform.clock.set_floor(BUILT)
+            hold.drop_floor(agent)
         if freshness and agent.record.get("freshness") != freshness:
             agent.save(freshness=freshness)
         agent.platform.store.save(name, data)

@@ -34,7 +34,7 @@ OPENSSLS = ((1, 1, 1), (4, 0, 0))
 _P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")  # SubjectPublicKeyInfo, before the point
 _MAX_SIGNATURE_BYTES = 72
 _ADD_CHAIN = 89  # SSL_CTRL_CHAIN_CERT, of ssl.h
-_VERIFY = {ssl.CERT_NONE: 0, ssl.CERT_OPTIONAL: 1, ssl.CERT_REQUIRED: 3}  # SSL_VERIFY_*, of ssl.h
+_VERIFY = (0, 1, 3)  # SSL_VERIFY_* of ssl.h, by the number of ssl.VerifyMode
 
 _SIGN = c.CFUNCTYPE(
     c.c_int,

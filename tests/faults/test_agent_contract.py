@@ -14,7 +14,7 @@ from rig import configuration
 from trueboot.demo.supervisor import device_environment
 
 PROGRAM = Path(sys.executable).with_name("trueboot-agent")
-KEYS = {"running", "pid", "slot", "confirmed", "trial", "failure", "identity", "release", "freshness", "journal"}
+KEYS = {"key", "running", "pid", "slot", "confirmed", "trial", "failure", "identity", "release", "freshness", "journal"}
 TIMEOUT_S = 20
 
 
