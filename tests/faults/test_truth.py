@@ -67,7 +67,12 @@ def life(request, tmp_path_factory):
 
 # The order of things
 
-QUIET = ("update.progress", "command", "identity.enrolled")
+QUIET = (
+    "update.progress",
+    "command",
+    "identity.enrolled",
+    "identity.life",
+)  # the last: whenever there is room for a look
 
 
 def test_the_device_lived_in_exactly_this_order(life):
