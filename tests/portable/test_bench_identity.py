@@ -2,7 +2,6 @@
 """Identity at a bench: a request out, a certificate in, and a power cut anywhere between."""
 
 import json
-import sys
 
 import bench_ca
 import remembered
@@ -24,8 +23,8 @@ CONFIG = {
 }
 TIMEOUT_S = 120
 
-if sys.implementation.name == "micropython":  # a process for each file of tests; on CPython all share one
-    remembered.signatures()
+REMEMBERS = True
+remembered.signatures_of_file()
 
 
 def device(**config):

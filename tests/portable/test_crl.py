@@ -10,7 +10,8 @@ from expect import refused
 
 HEAP = "2M"
 TIMEOUT_S = 60
-remembered.signatures()
+REMEMBERS = True
+remembered.signatures_of_file()
 
 THIS, NEXT = b"261201000000Z", b"261202000000Z"
 REASON, NUMBER = "2.5.29.21", "2.5.29.20"

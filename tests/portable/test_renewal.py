@@ -22,7 +22,8 @@ HEAP = "512k"
 START = identity_cloud.START
 LIFE_S = 1000
 
-remembered.signatures()
+REMEMBERS = True
+remembered.signatures_of_file()
 
 
 def live(device, done, steps=600):

@@ -19,7 +19,8 @@ from test_revocation import events
 
 HEAP = "2M"
 TIMEOUT_S = 120
-remembered.signatures()
+REMEMBERS = True
+remembered.signatures_of_file()
 
 OLD, NEW, THIRD, ISSUING, STRANGER = [key(number) for number in (101, 102, 103, 104, 105)]
 OLD_ROOT = root("Root 1", OLD)

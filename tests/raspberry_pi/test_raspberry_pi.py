@@ -69,7 +69,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    monkeypatch.setattr("platform_adapters.linux.Net", lambda anchors, keys: None)  # tests/contract has it
+    monkeypatch.setattr("platform_adapters.linux.Net", lambda anchors, keys, lists: None)  # tests/contract has it
     return Bench(tmp_path)
 
 

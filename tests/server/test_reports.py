@@ -263,7 +263,12 @@ def test_reports_kept_per_key_are_bounded_and_counters_survive(tmp_path):
         )
         registry.register(t, me)
         registry.store_certificate(
-            t, me, jws_form.thumbprint(POINT), Issued("1", certificate(KEY), 2**50, "ca"), limits
+            t,
+            me,
+            jws_form.thumbprint(POINT),
+            Issued("1", certificate(KEY), 2**50, "ca"),
+            limits,
+            registry.live_certificates(t, me, limits),
         )
     for seq in range(1, 8):
         with store.transaction() as t:
@@ -291,7 +296,12 @@ def test_a_report_that_waited_under_the_last_key_decides_its_attempt_and_changes
         t.execute(products.insert().values(product_key="pk", **product))
         registry.register(t, me)
         registry.store_certificate(
-            t, me, jws_form.thumbprint(POINT), Issued("1", certificate(KEY), 2**50, "ca"), limits
+            t,
+            me,
+            jws_form.thumbprint(POINT),
+            Issued("1", certificate(KEY), 2**50, "ca"),
+            limits,
+            registry.live_certificates(t, me, limits),
         )
         release = {"target": "t", "version": "1.1.0", "sha256": "2" * 64, "length": 1, "custom": {}, "published_at": 0}
         t.execute(releases.insert().values(**release))
@@ -300,7 +310,12 @@ def test_a_report_that_waited_under_the_last_key_decides_its_attempt_and_changes
     now[0] = 2000
     with store.transaction() as t:
         registry.store_certificate(
-            t, me, jws_form.thumbprint(new_point), Issued("2", certificate(new_key), 2**50, "ca"), limits
+            t,
+            me,
+            jws_form.thumbprint(new_point),
+            Issued("2", certificate(new_key), 2**50, "ca"),
+            limits,
+            registry.live_certificates(t, me, limits),
         )
         claims = {**CLAIMS, "version": "1.1.0", "image": "2" * 64, "boot": 9}
         proof.accept(t, me, jws(KEY, {**CLAIMS, "seq": 1}), limits)
