@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: MIT
 """P-256 keys as files, for devices without a secure element.
 
-One PKCS #8 PEM file a label, 0600, in a folder of 0700.  A key appears whole
-or not at all (written aside, synced, then linked: a second `make` cannot
-replace the first one's key).  Whoever reads the folder has the identity:
-docs/threat-model.md says so; `keystores/tpm.py` is the answer.
+One PKCS #8 PEM file a label (see `keyfile`).  Whoever reads the folder has the
+identity: docs/threat-model.md says so; `keystores/tpm.py` is the answer.
 """
 
 from __future__ import annotations
 
-import os
-import re
 import ssl
 import stat
 import tempfile
@@ -21,9 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from agent.errors import DeviceError, MisuseError
-from platform_adapters.files import sync_folder
-
-_LABEL = re.compile(r"[a-z0-9_-]{1,32}\Z")
+from platform_adapters.keystores import keyfile
 
 
 class SoftwareKeys:
@@ -39,22 +33,7 @@ class SoftwareKeys:
         pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        aside = self.folder / (label + ".new")
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            aside.unlink(missing_ok=True)
-            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(aside, self.file(label))
-            except FileExistsError:
-                pass
-            aside.unlink()
-            sync_folder(str(self.folder))
-        except OSError as error:
-            raise DeviceError("key_store", "cannot write %s: %s" % (self.folder, error.strerror)) from None
+        keyfile.put(self.file(label), pem)
 
     def public(self, label: str) -> bytes:
         return (
@@ -68,12 +47,7 @@ class SoftwareKeys:
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
     def drop(self, label: str) -> None:
-        try:
-            self.file(label).unlink(missing_ok=True)
-            if self.folder.exists():
-                sync_folder(str(self.folder))
-        except OSError as error:
-            raise DeviceError("key_store", "cannot remove %s: %s" % (self.file(label), error.strerror)) from None
+        keyfile.remove(self.file(label))
 
     def attach(self, context: ssl.SSLContext, label: str, chain: list[bytes]) -> None:
         key = self.file(label)
@@ -91,9 +65,7 @@ class SoftwareKeys:
 
     def file(self, label: str) -> Path:
         """Where the key is; it need not exist."""
-        if not _LABEL.match(label):
-            raise MisuseError("key_label", repr(label))
-        return self.folder / (label + ".pem")
+        return keyfile.path(self.folder, label, ".pem")
 
     def _private(self, file: Path) -> None:
         """Whoever else could read it may have it already: that is for people to hear of, not to go on with."""

@@ -10,7 +10,7 @@ Rules it keeps
   * Nothing durable in the TPM belongs to one key.  The parent (0x81000001, the
     TCG's ECC template) and the endorsement key are made of the TPM's own seeds:
     made again, they are the same.  So a cut before the blob's file leaves nothing.
-  * A blob appears whole or not at all, and is never replaced (see `software`).
+  * A blob appears whole or not at all, and is never replaced (see `keyfile`).
   * Keys have no password and no dictionary-attack protection: nobody would be
     there to type one, and nobody can lock them.
   * A blob names its parent and its TPM: a blob that does not load is told apart
@@ -21,14 +21,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import re
 from pathlib import Path
 from typing import Any
 
 from agent.errors import DeviceError, MisuseError
-from platform_adapters.files import sync_folder
-from platform_adapters.keystores import tpm_ek
+from platform_adapters.keystores import keyfile, tpm_ek
 from platform_adapters.keystores.tls_provider import Provider
 from platform_adapters.keystores.tpm_link import HANDLE, INTEGRITY, Link, base, library, passing
 
@@ -38,7 +35,6 @@ BLOB_BYTES = 4096
 _LIBRARY = (7, 8, 9)  # layers of tpm2-tss: ESAPI, SAPI, MU
 _BAD = (0x05, 0x06, 0x0B)  # bad reference, insufficient buffer, bad value: of tss2_common.h
 _KNOWN = "trueboot_parent"  # of a connection: an attribute of its ESAPI
-_LABEL = re.compile(r"[a-z0-9_-]{1,32}\Z")
 _KEY = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign|noda"
 _STORAGE = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt"
 
@@ -56,22 +52,7 @@ class TpmBackend:
             return
         blob = self.link.run(_create)
         data = json.dumps(blob).encode()
-        aside = self.folder / (label + ".new")
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            aside.unlink(missing_ok=True)
-            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(aside, self.file(label))
-            except FileExistsError:
-                pass
-            aside.unlink()
-            sync_folder(str(self.folder))
-        except OSError as error:
-            raise DeviceError("key_store", "cannot write %s: %s" % (self.folder, error.strerror)) from None
+        keyfile.put(self.file(label), data)
 
     def public(self, label: str) -> bytes:
         library()
@@ -79,12 +60,7 @@ class TpmBackend:
         return point(public)
 
     def drop(self, label: str) -> None:
-        try:
-            self.file(label).unlink(missing_ok=True)
-            if self.folder.exists():
-                sync_folder(str(self.folder))
-        except OSError as error:
-            raise DeviceError("key_store", "cannot remove %s: %s" % (self.file(label), error.strerror)) from None
+        keyfile.remove(self.file(label))
 
     def sign_digest(self, label: str, digest: bytes) -> bytes:
         return self.link.run(_sign, self.blob(label), self.file(label), digest[:32].rjust(32, b"\x00"))
@@ -97,9 +73,7 @@ class TpmBackend:
         return Provider(PROVIDER, {"TPM2OPENSSL_TCTI": self.link.tcti}, pem)
 
     def file(self, label: str) -> Path:
-        if not _LABEL.match(label):
-            raise MisuseError("key_label", repr(label))
-        return self.folder / (label + ".tpm")
+        return keyfile.path(self.folder, label, ".tpm")
 
     def blob(self, label: str) -> dict[str, str]:
         try:
