@@ -19,6 +19,7 @@ Exit codes of `forget-identity`: 0 done   1 without --yes   2, 69, 75, 78 as abo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import fcntl
 import json
@@ -156,10 +157,16 @@ def run(path: str | None, exit_on_reset: bool) -> int:
     command = [sys.executable, "-P", "-c", AGAIN % ROOT, "run", "--config", name]
     os.environ[linux_reset.TRAMPOLINE] = json.dumps(command)
     os.environ[linux_reset.MODE] = "exit" if exit_on_reset or config.get("reset") == "exit" else "exec"
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps({"pid": os.getpid(), "slot": slot}).encode(), 0)
+    name_holder(lock, slot)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-B", GUARD, folder, name, state])  # noqa: S606
+
+
+def name_holder(lock: int, slot: str) -> None:
+    """For people and `status`; a disk that is full keeps no device from running."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps({"pid": os.getpid(), "slot": slot}).encode(), 0)
 
 
 def name_current(slots: str, slot: str) -> None:
