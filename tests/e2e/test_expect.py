@@ -42,6 +42,17 @@ def test_order_counts():
     assert expect.missing(events, expect.good_update("1.1.0")) != []
 
 
+def test_a_line_that_a_cut_took_is_not_looked_for_in_the_next_update():
+    steps = expect.good_update("1.1.0") + expect.good_update("1.2.0")
+    lost = [event for event in update("1.1.0") if event.get("gate") != "download"]
+    events = [*lost[:1], event("power.cut", "demo"), *lost[1:], *update("1.2.0")]
+    assert expect.missing(events, steps, cut=True) == []
+    assert len(expect.missing(events[1:], steps, cut=True)) == 1
+    assert expect.missing(events, steps) != []
+    without_reset = [one for one in events if one["event"] not in ("power.reset", "power.cut")]
+    assert expect.missing([event("power.cut", "demo"), *without_reset], steps, cut=True) != []
+
+
 def test_a_report_before_confirm_is_a_lie():
     events = [event("version.reported", "server", version="1.1.0"), event("update.confirmed", version="1.1.0")]
     assert expect.lies(events, "d", ("1.1.0",)) != []

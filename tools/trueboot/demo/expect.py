@@ -119,19 +119,51 @@ def missing(events: Iterable[Event], steps: list[Step], cut: bool = False) -> li
     With `cut`, the power of the device went now and then: that is as good as a reset, and with each cut one line of the
     device's may have been lost, which it had not told yet.  What the server knows is never lost.
     """
-    remaining, passed, lacking = list(events), "the start", []
-    losses = sum(event["event"] == "power.cut" for event in remaining) if cut else 0
-    for step in steps:
-        for index, event in enumerate(remaining):
-            if step.fits(event) or (cut and step.event == "power.reset" and event["event"] == "power.cut"):
-                remaining, passed = remaining[index + 1 :], step.words
-                break
+    told = list(events)
+    losses = sum(event["event"] == "power.cut" for event in told) if cut else 0
+    passed, lacking = "the start", []
+    for step, found in zip(steps, _places(told, steps, cut), strict=True):
+        if found:
+            passed = step.words
+        elif losses and step.source == "device":
+            losses -= 1
         else:
-            if losses and step.source == "device":
-                losses -= 1
-                continue
             lacking.append(f"{step.words}, after {passed}")
     return lacking
+
+
+def _places(events: list[Event], steps: list[Step], cut: bool) -> list[bool]:
+    """Which steps have their place among the events, in this order.
+
+    Without cuts each takes the first that fits.  With them a line may be lost, and the next that fits be another release's:
+    so they are laid over the events as most of them fit, those that cannot be lost first.
+    """
+    if not cut:
+        found, at = [], 0
+        for step in steps:
+            index = next((index for index in range(at, len(events)) if step.fits(events[index])), None)
+            found.append(index is not None)
+            at = at if index is None else index + 1
+        return found
+    worth = [1 if step.source == "device" else len(steps) + 1 for step in steps]
+    best = [[0] * (len(events) + 1) for _ in range(len(steps) + 1)]
+    fit = [[_fits_under_cuts(step, event) for event in events] for step in steps]
+    for i in reversed(range(len(steps))):
+        for j in reversed(range(len(events))):
+            taken = worth[i] + best[i + 1][j + 1] if fit[i][j] else 0
+            best[i][j] = max(taken, best[i][j + 1], best[i + 1][j])
+    found, j = [], 0
+    for i in range(len(steps)):
+        while j < len(events) and best[i][j] == best[i][j + 1]:
+            j += 1
+        has = j < len(events) and fit[i][j] and best[i][j] == worth[i] + best[i + 1][j + 1]
+        found.append(has)
+        j += has
+    return found
+
+
+def _fits_under_cuts(step: Step, event: Event) -> bool:
+    return step.fits(event) or (step.event == "power.reset" and event["event"] == "power.cut")
 
 
 class Confirmed:
