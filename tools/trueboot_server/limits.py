@@ -85,6 +85,8 @@ class Limits:
     command_timeout_s: float = 60.0
     commands_pending_per_device: int = 50
     devices_per_job: int = 10_000
+    campaign_body_bytes: int = 1024 * 1024  # it may name its devices
+    campaigns_open: int = 200  # not ended, at once
     devices_per_product: int = 10_000
 
     # Certificates

@@ -13,6 +13,7 @@ from ..log import tell_fault
 from . import (
     attest,
     attributes,
+    campaigns,
     certificates,
     devices,
     downloads,
@@ -58,6 +59,7 @@ def make_app(parts: Parts) -> web.Application:
         downloads,
         lifecycle,
         jobs,
+        campaigns,
         orders,
         roads,
     ):
