@@ -186,6 +186,28 @@ def test_no_more_are_told_at_once_than_may_be(fleet):
     assert len(fleet.tick(job)) == 2
 
 
+def test_room_that_a_failure_makes_is_for_the_next_who_is_told_at_the_next_look(fleet):
+    fleet.release("1.1.0")
+    fleet.add(4)
+    job = fleet.create(at_once=1, max_failures=4, success=0)
+    [first] = fleet.tick(job)
+    fleet.carry_out([first], "failed")
+    [second] = fleet.tick(job)
+    assert first != second and fleet.counts(job) == [{"queued": 1, "failed": 1, "waiting": 2}]
+
+
+def test_who_fails_is_told_again_as_long_as_it_has_a_try_left_and_who_refuses_is_not(fleet):
+    fleet.release("1.1.0")
+    fleet.add(2)
+    job = fleet.create(tries=2, max_failures=4, success=0)
+    one, other = fleet.tick(job)
+    fleet.carry_out([one], "failed")
+    fleet.carry_out([other], "refused")
+    assert fleet.tick(job) == [one]
+    fleet.carry_out([one], "failed")
+    assert fleet.tick(job) == [] and fleet.state(job)[0] == "done"
+
+
 def test_scope_by_key_tag_and_version_and_all_of_it_must_hold(fleet):
     fleet.release("2.0.0")
     west = fleet.add(3, tags={"site": "west"}, proven_version="1.2.0")

@@ -167,7 +167,8 @@ def test_every_campaign_ends_whatever_its_devices_do(made, size, claims_count, c
     rows = [dict.fromkeys(_NAMES, 0) for _ in bounds]
     for row, before, after in zip(rows, [0, *bounds], bounds, strict=False):
         row["waiting"] = after - before
-    course, now, limit = Course(0, 0), 0, 1 + sum(phase.phase_s + phase.soak_s for phase in made.phases)
+    course, now = Course(0, 0), 0
+    limit = sum(phase.phase_s + phase.soak_s + 3 * _PAUSE_S for phase in made.phases)
     failing = chance.random()
     while True:
         assert now <= limit * S
@@ -193,9 +194,10 @@ def test_every_campaign_ends_whatever_its_devices_do(made, size, claims_count, c
             raise AssertionError("one look does not end")
         for row in rows:
             _live(row, chance, failing)
-        now += chance.randint(1, 40) * S
+        now += chance.randint(1, _PAUSE_S) * S
 
 
+_PAUSE_S = 40  # between two looks, at most
 _NAMES = ("waiting", "queued", "begun", "proven", "claimed", "failed", "cancelled")
 
 

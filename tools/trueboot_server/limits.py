@@ -103,3 +103,5 @@ class Limits:
     enos_proofs: int = 4096  # remembered, so that none counts twice
     enos_document_bytes: int = 8 * 1024  # a device's name in many languages, as JSON
     enos_csr_chars: int = 16 * 1024
+    enos_firmware_bytes: int = 32 * 1024 * 1024  # of one upload, in memory; the release itself is uploaded elsewhere
+    enos_firmwares: int = 1000  # of one product

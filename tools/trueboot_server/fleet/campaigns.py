@@ -44,8 +44,12 @@ def create(
     timeout_s: int | None = None,
     retry: bool = False,
     downgrade: bool = False,
+    **enos: Any,
 ) -> int:
-    """`start_at`: milliseconds since 1970; 0: now; None: when it is started by hand.  ApiError."""
+    """`start_at`: milliseconds since 1970; 0: now; None: when it is started by hand.  ApiError.
+
+    `enos`: the columns of a job that is made over EnOS's REST.
+    """
     known = choice.resolve(t, wanted) if "newest" not in wanted or start_at == 0 else None
     if lost := scope.unknown(t, product_key, whom):
         text = f"unknown or revoked: {', '.join(lost)[:200]}"
@@ -69,6 +73,7 @@ def create(
         "timeout_s": timeout_s or limits.attempt_timeout_s,
         "start_at": start_at or (t.now if start_at == 0 else None),
         "phase": 0,
+        **enos,
     }
     job_id = int(t.execute(jobs.insert().values(**values)).inserted_primary_key[0])  # type: ignore[index]
     told = {"target": known.target, "version": known.version} if known else {}
@@ -146,7 +151,7 @@ def retry(t: Transaction, row: Any) -> list[Identity]:
     t.many(
         members.update()
         .where(members.c.job_id == row.id, members.c.device_key == sa.bindparam("key"))
-        .values(attempt_id=None),
+        .values(attempt_id=None, tries=0),
         [{"key": key} for key in again],
     )
     state = "paused" if row.state == "paused" else "running"

@@ -83,21 +83,23 @@ def counts_of(t: Transaction, row: Any, phases: int) -> list[Counts]:
     return [Counts(devices=sum(phase.values()), **phase) for phase in found]
 
 
-def look(t: Transaction, job_id: int) -> list[Identity]:
-    """Do what is due of a job; the devices that are to be told now."""
-    told: list[Identity] = []
+def look(t: Transaction, job_id: int, may_release: bool = True) -> list[Identity]:
+    """Do what is due of a job; the devices that are to be told now.  Without `may_release`, for a caller that pushes to
+    nobody, there are none: their turn comes with the next look."""
     for _ in range(_MOST_STEPS):
         row = job(t, job_id)
         if row is None or row.state != "running":
-            return told
+            return []
         plan = plan_of(row)
+        if plan.tries > 1:
+            _try_again(t, row, plan.tries)
         course = Course(row.phase, row.phase_at or row.created_at, row.reached_at)
         product = registry.product(t, row.product_key)
         counts = counts_of(t, row, len(plan.phases))
         action = decide(row.kind, plan, course, counts, bool(product and product.claims_count), t.now)
         match action:
             case None:
-                return told
+                return []
             case Halt(reason, failures):
                 halt(t, row, reason if row.kind != JOB else None, failures)
             case Reach():
@@ -110,8 +112,8 @@ def look(t: Transaction, job_id: int) -> list[Identity]:
             case End():
                 _end(t, row, counts)
             case Release(number):
-                return told + release(t, row, number)
-    return told
+                return release(t, row, number) if may_release else []
+    return []
 
 
 def standing() -> Any:
@@ -137,6 +139,17 @@ def lost_members(t: Transaction, job_id: int) -> list[str]:
     mine = (members.c.job_id == job_id, members.c.dropped.is_(None), ended, ~busy)
     lost = _STATE.in_(("failed", "fell_back", "cancelled", *FAILURES))
     return [row.device_key for row in t.rows(sa.select(members.c.device_key).select_from(_JOINED).where(*mine, lost))]
+
+
+def _try_again(t: Transaction, row: Any, tries: int) -> None:
+    """Who failed, or was out of time, and has a try left waits for another.  A refusal or a rollback is an answer."""
+    failed = sa.exists().where(
+        attempts.c.id == members.c.attempt_id,
+        attempts.c.settled.is_(True),
+        attempts.c.state.in_(("failed", "timed_out")),
+    )
+    left = (members.c.job_id == row.id, members.c.tries < tries, members.c.dropped.is_(None), failed)
+    t.execute(members.update().where(*left).values(attempt_id=None))
 
 
 def release(t: Transaction, row: Any, number: int) -> list[Identity]:
@@ -181,14 +194,14 @@ def attempt_each(t: Transaction, job_id: int, product_key: str, keys: list[str])
     t.many(
         members.update()
         .where(members.c.job_id == job_id, members.c.device_key == sa.bindparam("key"))
-        .values(attempt_id=newest),
+        .values(attempt_id=newest, tries=members.c.tries + 1),
         [{"key": key} for key in keys],
     )
 
 
 def enlist(t: Transaction, job_id: int, product_key: str, phased: list[tuple[str, int]], first: int = 0) -> None:
     """(device key, phase) of new members, in the order of their turns; `first` is the place of the first."""
-    values = {"job_id": job_id, "product_key": product_key}
+    values = {"job_id": job_id, "product_key": product_key, "tries": 0}
     rows = [
         values | {"device_key": key, "phase": phase, "position": place}
         for place, (key, phase) in enumerate(phased, first)

@@ -262,7 +262,7 @@ def _review(t: Transaction, row: Any, failed: bool = False) -> None:
     """What came of it for its job: a plain job at once.  A crowd's successes are counted together, at the next look."""
     its_job = job(t, row.job_id)
     if failed or (its_job is not None and its_job.kind == JOB):
-        course.look(t, row.job_id)
+        course.look(t, row.job_id, may_release=False)
 
 
 def withdraw(t: Transaction, target: str, sha256: str) -> None:

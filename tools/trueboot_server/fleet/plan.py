@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 JOB, CAMPAIGN, AUTO = "job", "campaign", "auto"
-MAX_PHASES = 20
+MAX_PHASES, MAX_TRIES = 20, 10
 MAX_SECONDS = 366 * 24 * 3600
 DAY_MS = 24 * 3600 * 1000
 
@@ -72,6 +72,7 @@ class Plan:
     window: tuple[int, int] | None = None  # minutes of the day, UTC, from and until
     dynamic: bool = False  # who begins to match later joins the last phase
     on_request: bool = False  # nothing is pushed: devices ask
+    tries: int = 1  # attempts of a device that fails, or is out of time; a refusal or a rollback ends it
 
     def in_window(self, now_ms: int) -> bool:
         if self.window is None:
@@ -105,6 +106,7 @@ class Plan:
             "window": window_text(self.window),
             "dynamic": self.dynamic,
             "on_request": self.on_request,
+            "tries": self.tries,
         }
 
 
@@ -133,7 +135,14 @@ def stored(value: dict[str, Any]) -> Plan:
         )
         for p in value["phases"]
     )
-    return Plan(phases, value["at_once"], window(value["window"]), value["dynamic"], value["on_request"])
+    return Plan(
+        phases,
+        value["at_once"],
+        window(value["window"]),
+        value["dynamic"],
+        value["on_request"],
+        value["tries"],
+    )
 
 
 def read(body: dict[str, Any]) -> Plan:
@@ -156,13 +165,13 @@ def read(body: dict[str, Any]) -> Plan:
     at_once = body.get("at_once")
     if at_once is not None:
         at_once = _number(at_once, 1, 1_000_000, "at_once")
-    return Plan(
-        tuple(phases), at_once, window(body.get("window")), body.get("dynamic", False), body.get("on_request", False)
-    )
+    tries = _number(body.get("tries", 1), 1, MAX_TRIES, "tries")
+    dynamic, on_request = body.get("dynamic", False), body.get("on_request", False)
+    return Plan(tuple(phases), at_once, window(body.get("window")), dynamic, on_request, tries)
 
 
 _OF_A_PHASE = tuple(field.name for field in fields(Phase) if field.name != "size")
-MEMBERS = ("phases", *_OF_A_PHASE, "at_once", "window", "dynamic", "on_request")
+MEMBERS = ("phases", *_OF_A_PHASE, "at_once", "window", "dynamic", "on_request", "tries")
 
 
 def _one(common: Phase, entry: Any, where: str) -> Phase:

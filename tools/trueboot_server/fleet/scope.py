@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Whom a campaign is for: devices of one product by key, by tag, by the version that they have proven or claim.
 
-All that is said must hold.  A version is a range: ">=1.0.0 <2.0.0", "=1.0.9", "!=1.1.0"; a device that has none is in no
-range.  Revoked devices are in no scope.  The order of turns is spread by a hash of job and device key, so that the
+All that is said must hold.  A version is a range: ">=1.0.0 <2.0.0", "=1.0.9", "!=1.1.0", or several, of which one must
+hold: "1.0.0 | 1.1.0"; a device that has none is in no range.  Revoked devices are in no scope.  The order of turns is spread by a hash of job and device key, so that the
 first phase is no neighbourhood of keys, and the same for every look.
 """
 
@@ -32,7 +32,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 _PART = re.compile(r"(>=|<=|!=|>|<|=)?(\S+)\Z")
 _TAG = re.compile(r"[A-Za-z0-9_/-]{1,100}\Z")
-_MAX_TAGS, _MAX_PARTS, _KEYS_AT_ONCE = 16, 8, 500
+_MAX_TAGS, _MAX_PARTS, _MAX_CHOICES, _KEYS_AT_ONCE = 16, 8, 32, 500
 _VERSIONS = ("proven_version", "claimed_version")
 MEMBERS = ("devices", "tags", *_VERSIONS)
 
@@ -69,22 +69,29 @@ def read(value: Any, most: int) -> dict[str, Any]:
 
 def version_range(text: Any, name: str) -> Callable[[str], bool]:
     """Whether a version is in a range."""
-    parts = text.split() if isinstance(text, str) else []
+    choices = text.split("|") if isinstance(text, str) else []
+    if not 1 <= len(choices) <= _MAX_CHOICES:
+        raise BadPlan(f'{name} is a range like ">=1.0.0 <2.0.0"')
+    wanted = [_parts(choice, name) for choice in choices]
+
+    def holds(version: str) -> bool:
+        known = parsed(version)
+        return known is not None and any(all(compare(known, limit) for compare, limit in part) for part in wanted)
+
+    return holds
+
+
+def _parts(text: str, name: str) -> list[tuple[Callable[[Any, Any], bool], Version]]:
+    parts, wanted = text.split(), []
     if not 1 <= len(parts) <= _MAX_PARTS:
         raise BadPlan(f'{name} is a range like ">=1.0.0 <2.0.0"')
-    wanted = []
     for part in parts:
         found = _PART.match(part)
         version = parsed(found[2]) if found else None
         if found is None or version is None:
             raise BadPlan(f'{name}: {part[:40]} is no part of a range like ">=1.0.0 <2.0.0"')
         wanted.append((_OPERATORS[found[1] or "="], version))
-
-    def holds(version: str) -> bool:
-        known = parsed(version)
-        return known is not None and all(compare(known, limit) for compare, limit in wanted)
-
-    return holds
+    return wanted
 
 
 def parsed(version: str | None) -> Version | None:

@@ -185,6 +185,7 @@ def shown_campaign(t: Transaction, row: Any, whole: bool = False) -> dict[str, A
         "scope": _short(row.scope or {}),
         "dynamic": plan.dynamic,
         "on_request": plan.on_request,
+        "tries": plan.tries,
         "at_once": plan.at_once,
         "window": plans.window_text(plan.window),
         "in_window": plan.in_window(t.now),

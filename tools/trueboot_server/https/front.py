@@ -22,6 +22,8 @@ from . import (
     enos_ca,
     enos_certificates,
     enos_devices,
+    enos_firmwares,
+    enos_jobs,
     enos_tokens,
     est,
     images,
@@ -64,7 +66,7 @@ def make_app(parts: Parts) -> web.Application:
         roads,
     ):
         app.add_routes(road.routes())
-    for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
+    for road in (enos_tokens, enos_devices, enos_certificates, enos_firmwares, enos_jobs, enos_2018, enos_ca):
         app.add_routes(road.routes())
     return app
 

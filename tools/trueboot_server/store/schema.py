@@ -155,6 +155,23 @@ jobs = Table(
     Column("phase_at", Integer),
     Column("reached_at", Integer),  # the phase's threshold: the soak begins
     Column("paused_at", Integer),
+    Column("firmware_id", Integer),  # of a job that was made over EnOS's REST
+    Column("enos", JSON),  # what its caller said, to be told again
+    sqlite_autoincrement=True,
+)
+
+firmwares = Table(  # EnOS's name for a published release: see https.enos_firmwares
+    "firmwares",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("product_key", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("told", JSON, nullable=False),  # the metadata that it was made with
+    Column("verification", Boolean, nullable=False),  # no upgrade before a job of the type verify has succeeded
+    Column("created_at", Integer, nullable=False),
+    ForeignKeyConstraint(["product_key"], ["products.product_key"]),
     sqlite_autoincrement=True,
 )
 
@@ -167,6 +184,7 @@ members = Table(  # a job's devices
     Column("phase", Integer, nullable=False),
     Column("position", Integer, nullable=False),  # in the order of their turns
     Column("attempt_id", Integer),  # the last; none: it was not its turn yet
+    Column("tries", Integer, nullable=False),  # attempts so far
     Column("dropped", Text),  # why it does not count any more
     ForeignKeyConstraint(["job_id"], ["jobs.id"]),
     _device_reference(),
