@@ -12,6 +12,7 @@ from . import (
     verbs_ca,
     verbs_ek,
     verbs_enos,
+    verbs_flash,
     verbs_identity,
     verbs_keys,
     verbs_product,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 device = group("Look at devices, and at their identity.")
 verbs_identity.add_to(device)
+verbs_flash.add_to(app)
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
