@@ -51,6 +51,8 @@ SIMULATED_BOARD = "ESP32_GENERIC"
 
 def add_to(app: typer.Typer) -> None:
     app.command("flash")(flash)
+    app.command("bench")(bench)
+    app.command("labels")(labels_of)
 
 
 def flash(
@@ -105,6 +107,117 @@ def flash(
         if simulate and boards.named(board or SIMULATED_BOARD).tool == "uf2":
             where = where._replace(word=boards.MICROPYTHON)
         single.flash(where, wanted, api, name, labels, json)
+
+
+def bench(
+    batch: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[BATCH.CSV]", help="serial,board,group,wifi_ssid,wifi_psk_ref,label_*.", show_default=False
+        ),
+    ] = None,
+    slots: Annotated[
+        str, typer.Option(metavar="auto|PORT,...", help="Every board that is plugged in, or these ports.")
+    ] = "auto",
+    operator: Annotated[str, typer.Option(help="Who does it, for the record.", envvar="USER")] = "",
+    board: BoardOption = "",
+    firmware: FirmwareOption = None,
+    unverified: UnverifiedOption = False,
+    app: AppOption = None,
+    app_version: VersionOption = "1.0.0",
+    config: ConfigOption = None,
+    replace: ReplaceOption = False,
+    baud: BaudOption = 460800,
+    contact: ContactOption = 120,
+    tries: Annotated[int, typer.Option(min=1, max=10, help="For each board, of what may pass by itself.")] = 3,
+    once: Annotated[
+        bool, typer.Option("--once", help="End with the boards that are there. [default: when nobody is at a terminal]")
+    ] = False,
+    volumes: VolumesOption = None,
+    simulate: Annotated[
+        int, typer.Option(min=0, max=64, metavar="N", help="N simulated boards; without a batch, one is made up.")
+    ] = 0,
+    simulate_in: SimulatedOption = "",
+    fault: FaultOption = None,
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Flash many boards, a row of the batch each.  Exit 0 only if every row is a device that has proven itself.
+
+    Given again, it goes on: finished boards are passed over by their chips.  The record is BATCH.ndjson.  What --simulate
+    plays, and what not, is as in `trueboot flash`; its boards fail on demand: --fault 2:silent.
+    """
+    import sys
+
+    from .flash import batch as batches
+    from .flash import batch_run, boards, ports
+
+    if batch is None and not simulate:
+        raise Problem("usage", "Say which batch.", todo="trueboot bench batch.csv; or --simulate N")
+    with ExitStack() as stack:
+        path = batch or _made_up(stack, simulate)
+        rows = batches.read(path)
+        api = _server(stack, bool(simulate), server, ca, token, state)
+        look = _looker(slots)
+        if simulate:
+            from .flash.simulated import bed
+
+            made = boards.named(board or SIMULATED_BOARD)
+            beds, own = stack.enter_context(bed.boards_of(made, simulate, simulate_in, fault or ()))
+            firmware, unverified, volumes = firmware or own, True, volumes or beds.folder / "volumes"
+            word = boards.MICROPYTHON if made.tool == "uf2" else boards.BRIDGE
+
+            def look():
+                return {one.name: ports.Port(str(one), one.name, "", word) for one in beds.ports if one.exists()}
+
+        wanted = _wanted(
+            api, board, firmware, unverified, app, app_version, config, baud, replace, contact, bool(simulate), volumes
+        )
+        stay = not (once or simulate) and sys.stderr.isatty()
+        batch_run.run(path, rows, wanted, api, look, operator, tries, stay, json)
+
+
+def labels_of(
+    source: Annotated[Path, typer.Argument(metavar="RECORD.NDJSON", help="Of `trueboot bench` or `trueboot flash`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The sheet to write, HTML.")],
+    sheet: Annotated[str, typer.Option(help="A4-21, A4-24 or A4-65 labels on a page.")] = "A4-24",
+    json: JsonOption = False,
+) -> None:
+    """Write a sheet of labels for the finished boards of a record.  A QR code leads to the device at its server."""
+    from .flash import labels, record
+    from .tables import show_facts, show_json
+
+    found = [labels.of_line(line) for line in record.finished(record.read(source)).values()]
+    labels.write(output, labels.sheet(found, sheet))
+    facts = {"labels": len(found), "sheet": str(output)}
+    show_json(facts) if json else show_facts(facts.items())
+
+
+def _made_up(stack: ExitStack, count: int) -> Path:
+    import tempfile
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trueboot-bench-")))
+    path = folder / "simulated.csv"
+    path.write_text("serial\n" + "".join(f"SIM-{number:04d}\n" for number in range(1, count + 1)))
+    return path
+
+
+def _looker(slots: str):
+    from .flash import ports
+
+    if slots == "auto":
+        return lambda: {port.slot: port for port in ports.found()}
+    named = [name for name in slots.split(",") if name]
+
+    def look():
+        import os
+
+        return {port.slot: port for port in (ports.named(name) for name in named if os.path.exists(name))}
+
+    return look
 
 
 def _wanted(api, board, firmware, unverified, app, version, config, baud, replace, contact, simulated, volumes):

@@ -7,7 +7,8 @@ import os
 import sys
 
 ROOT = os.getcwd().rstrip("/")
-HALT = ROOT + "/NO_AGENT"  # while it is there, the board starts nothing
+HALT = ROOT + "/NO_AGENT"  # while it is there, the board starts nothing; it holds the digest of what was flashed
+FLASHED = ROOT + "/flashed"  # what it becomes
 
 
 def said(value):
@@ -31,7 +32,7 @@ def who():
         "id": number,
         "machine": getattr(machine, "simulated", "") or getattr(about, "_machine", ""),
         "mpy": getattr(about, "_mpy", 0) & 0xFF,
-        "halt": read(HALT),
+        "plan": read(HALT) or read(FLASHED),
     }
 
 
@@ -51,9 +52,13 @@ def halt(text):
 
 def go():
     try:
-        os.remove(HALT)
+        os.rename(HALT, FLASHED)
     except OSError:
-        pass
+        pass  # it was let go before
+
+
+def stay():
+    halt(read(FLASHED))
 
 
 def digest(path):

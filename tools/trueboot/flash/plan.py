@@ -141,3 +141,12 @@ def _is_network(one: Any) -> bool:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def save(path: Path, files: Mapping[str, bytes]) -> None:
+    """For children that want the same files."""
+    path.write_text(json.dumps({name: data.hex() for name, data in files.items()}))
+
+
+def load(path: Path) -> dict[str, bytes]:
+    return {name: bytes.fromhex(data) for name, data in json.loads(path.read_text()).items()}

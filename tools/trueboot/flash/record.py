@@ -23,9 +23,10 @@ from ..problem import Problem
 
 FIRST = "0" * 64
 MAX_BYTES = 256 * 1024 * 1024
-CLAIMED, WRITTEN, FINISHED, FAILED, RETIRED = (
+CLAIMED, WRITTEN, TRIED, FINISHED, FAILED, RETIRED = (
     "board.claimed",
     "board.written",
+    "board.tried",
     "board.finished",
     "board.failed",
     "board.retired",
@@ -77,18 +78,22 @@ class Record:
     # What it says of boards
 
     def finished(self) -> dict[str, Line]:
-        """chip -> the line of its last good end, but for those that were retired since."""
-        found: dict[str, Line] = {}
-        for line in self.lines:
-            if line["event"] == FINISHED:
-                found[line["chip_id"]] = line
-            elif line["event"] == RETIRED:
-                found = {chip: one for chip, one in found.items() if one["device"] != line["device"]}
-        return found
+        return finished(self.lines)
 
     def latest(self, event: str, member: str) -> dict[str, Any]:
         """chip -> that member of its last line of this event."""
         return {line["chip_id"]: line[member] for line in self.lines if line["event"] == event and "chip_id" in line}
+
+
+def finished(lines: list[Line]) -> dict[str, Line]:
+    """chip -> the line of its last good end, but for those that were retired since."""
+    found: dict[str, Line] = {}
+    for line in lines:
+        if line["event"] == FINISHED:
+            found[line["chip_id"]] = line
+        elif line["event"] == RETIRED:
+            found = {chip: one for chip, one in found.items() if one["device"] != line["device"]}
+    return found
 
 
 def read(path: Path) -> list[Line]:

@@ -12,6 +12,8 @@ same plan comes again.  Nothing but a signed report that the server has accepted
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import tempfile
 import time
@@ -88,6 +90,7 @@ class Work:
         self.port, self.found, self.device_key = port, found, device_key
         self.api, self.wanted, self.tell = api, wanted, tell
         self.product_key = str(wanted.info["product_key"])
+        self.tags = {"chip_id": found.chip_id, "board": found.board.name}
 
     def run(self, same: dict[str, bytes] | None = None, written: str = "") -> Done:
         """`same`: agent and app, if they are compiled already; `written`: the digest of what an earlier try wrote."""
@@ -108,8 +111,10 @@ class Work:
         )
         self._write(made, image, written == made.digest)
         self.tell("write", 1.0, plan=made.digest)
-        certified = self._identity(made)
-        self.tell("identity", 1.0, certificate=certified.fingerprint)
+        with repl.wait_for(self.port, BOOT_S) as there:
+            certified = self._identity(there, made)
+            self.tell("identity", 1.0, certificate=certified.fingerprint)
+            self._start(there)
         self._contact(certified)
         self.tell("contact", 1.0)
         url = f"{wanted.info['https']}/d/{self.product_key}/{self.device_key}#{certified.fingerprint[:16]}"
@@ -118,7 +123,7 @@ class Work:
     # -- write
 
     def _write(self, made: plan.Plan, image: firmware.Firmware | None, earlier: bool) -> None:
-        if earlier and self._halts_with(made.digest):
+        if earlier and self._still_holds(made.digest):
             return
         self.tell("write", 0.0)
         if image is not None and self.found.board.tool == "uf2":
@@ -129,11 +134,11 @@ class Work:
                 return
         self._write_files(made)
 
-    def _halts_with(self, digest: str) -> bool:
+    def _still_holds(self, digest: str) -> bool:
         """Whether the board still is where an earlier try has left it."""
         try:
             with repl.wait_for(self.port, BOOT_S / 4) as board:
-                return bool(board.ask("who")["halt"] == digest)
+                return _holds(board, digest)
         except Problem as problem:
             if problem.code in ("board_silent", "board_refused"):
                 return False
@@ -172,7 +177,7 @@ class Work:
         with repl.wait_for(self.port, BOOT_S) as board:
             if board.ask("who")["mpy"] != 6:
                 raise Problem("board_wrong", "The board's MicroPython loads other .mpy files.", "ours are of version 6")
-            board.ask("halt, ''")
+            board.ask("halt, ''")  # whatever it ran
             if self.wanted.firmware or not board.ask(f"has, 'trueboot.json', {_hash(made.files['trueboot.json'])!r}"):
                 board.ask("wipe, 'state'")  # of another device, or of an earlier life
             for name, data in made.files.items():
@@ -182,42 +187,44 @@ class Work:
 
     # -- identity
 
-    def _identity(self, made: plan.Plan) -> identity.Certified:
+    def _identity(self, board: repl.Repl, made: plan.Plan) -> identity.Certified:
         self.tell("identity", 0.0)
-        with repl.wait_for(self.port, BOOT_S) as board:
-            if board.ask("who")["halt"] != made.digest:
-                raise Problem("board_differs", "The board does not hold what was written.", "NO_AGENT says otherwise")
-            certified = identity.on_board(board, self.api, self.product_key, self.device_key)
-            if certified is None:
-                board.ask("wipe, 'state'")
-                secret = identity.secret_for(self.api, self.product_key, self.device_key, self.wanted.replace)
-                request = board.ask(f"csr, {secrets.token_bytes(32).hex()!r}")
-                self.tell("identity", 0.3)
-                certified = identity.certify(self.api, self.product_key, self.device_key, secret, request)
-                self.tell("identity", 0.6)
-                document = {
-                    "product_key": self.product_key,
-                    "device_key": self.device_key,
-                    "device_secret": secret,
-                    "certificate": certified.chain,
-                }
-                board.ask(f"accept, {_text(document)!r}")
-            self.tell("identity", 0.8)
-            identity.check_read_back(board, certified)
-            identity.prove(board, certified)
+        if not _holds(board, made.digest):
+            raise Problem("board_differs", "The board does not hold what was written.", "its plan is another")
+        certified = identity.on_board(board, self.api, self.product_key, self.device_key)
+        if certified is None:
+            board.ask("wipe, 'state'")
+            secret = identity.secret_for(self.api, self.product_key, self.device_key, self.wanted.replace)
+            request = board.ask(f"csr, {secrets.token_bytes(32).hex()!r}")
+            self.tell("identity", 0.3)
+            certified = identity.certify(self.api, self.product_key, self.device_key, secret, request)
+            self.tell("identity", 0.6)
+            document = {
+                "product_key": self.product_key,
+                "device_key": self.device_key,
+                "device_secret": secret,
+                "certificate": certified.chain,
+            }
+            board.ask(f"accept, {json.dumps(document)!r}")
+        self.tell("identity", 0.8)
+        identity.check_read_back(board, certified)
+        identity.prove(board, certified)
         return certified
 
     # -- contact
 
-    def _contact(self, certified: identity.Certified) -> None:
-        """It starts, and the server tells of a report that was signed by the certified key."""
+    def _start(self, board: repl.Repl) -> None:
         self.tell("contact", 0.0)
-        self._note()
-        _, last = self.api.events(0, 0)
-        with repl.wait_for(self.port, BOOT_S) as board:
-            board.ask("go")
-            board.tell("import machine; machine.reset()")
+        # At the server, so that somebody with a chip in his hand finds its device.
+        path = f"/api/v1/devices/{self.product_key}/{self.device_key}/attributes"
+        self.api.post(path, {"tags": self.tags})
+        board.ask("go")
+        board.tell("import machine; machine.reset()")
+
+    def _contact(self, certified: identity.Certified) -> None:
+        """The server tells of a report that was signed by the certified key."""
         began = time.monotonic()
+        _, last = self.api.events(0, 0)
         while True:
             device = identity.known(self.api, self.product_key, self.device_key) or {}
             mine = (device.get("certificate") or {}).get("serial") == certified.serial
@@ -225,23 +232,22 @@ class Work:
                 return
             left = self.wanted.contact_s - (time.monotonic() - began)
             if left <= 0:
-                self._halt_again(made_digest="")
+                self._halt_again()
                 raise Problem("no_contact", why=f"the server has heard nothing of {self.device_key}")
             self.tell("contact", min(0.9, (time.monotonic() - began) / self.wanted.contact_s))
             _, last = self.api.events(last, min(POLL_S, left))
 
-    def _halt_again(self, made_digest: str) -> None:
+    def _halt_again(self) -> None:
         """A board that nobody has heard of shall not go on by itself, unseen, as if it were good."""
         try:
             with repl.wait_for(self.port, BOOT_S / 4) as board:
-                board.ask(f"halt, {made_digest!r}")
+                board.ask("stay")
         except Problem:
             pass  # the record says that it is not good
 
-    def _note(self) -> None:
-        """At the server, so that somebody with a chip in his hand finds its device."""
-        tags = {"chip_id": self.found.chip_id, "board": self.found.board.name}
-        self.api.post(f"/api/v1/devices/{self.product_key}/{self.device_key}/attributes", {"tags": tags})
+
+def _holds(board: repl.Repl, digest: str) -> bool:
+    return bool(board.ask("who")["plan"] == digest)
 
 
 def everything(board: boards.Board, wanted: Wanted) -> dict[str, bytes]:
@@ -250,12 +256,4 @@ def everything(board: boards.Board, wanted: Wanted) -> dict[str, bytes]:
 
 
 def _hash(data: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()
-
-
-def _text(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
