@@ -126,7 +126,7 @@ def _problem(port: str, text: str, code: int) -> Problem:
     if "permission denied" in low:
         return Problem("board_busy", f"{port} may not be opened.", why, "Join the group that owns it: dialout or uucp.")
     if "could not open" in low or "port is busy" in low or "exclusively lock" in low or "resource temporarily" in low:
-        gone = "no such file" in low or "doesn't exist" in low
+        gone = "no such file" in low
         return Problem("board_gone" if gone else "board_busy", why=why)
     if "failed to connect" in low or "no serial data received" in low:
         return Problem("board_silent", why=why)

@@ -38,12 +38,8 @@ def secret_for(api: Api, product_key: str, device_key: str, replace: bool) -> st
             if problem.server_code != "device_exists":  # or the answer to an earlier try was lost
                 raise
             found = known(api, product_key, device_key) or {}
-    if in_use(found) and not replace:
-        raise Problem(
-            "device_in_use",
-            f"{device_key} is a device in use.",
-            f"the server heard from it last at {found.get('last_seen')}",
-        )
+    if not replace:
+        refuse_in_use(found, device_key)
     return str(api.post(_path(product_key, device_key) + "/replace", {})["device_secret"])
 
 
@@ -57,8 +53,14 @@ def known(api: Api, product_key: str, device_key: str) -> dict[str, Any] | None:
         return None
 
 
-def in_use(device: dict[str, Any]) -> bool:
-    return bool(device.get("last_seen")) and device.get("state") not in ("registered", "revoked")
+def refuse_in_use(device: dict[str, Any] | None, device_key: str) -> None:
+    """One that the server has heard from is not taken over by a board that happens to have its name."""
+    if device and device.get("last_seen") and device.get("state") not in ("registered", "revoked"):
+        raise Problem(
+            "device_in_use",
+            f"{device_key} is a device in use.",
+            f"the server heard from it last at {device['last_seen']}",
+        )
 
 
 def certify(api: Api, product_key: str, device_key: str, secret: str, request: str) -> Certified:

@@ -10,6 +10,7 @@ removed.  One process at a time.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -40,7 +41,7 @@ class Record:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab+")
+            self._file = path.open("ab+", buffering=0)
         except OSError as error:
             raise _unwritable(path, error) from None
         try:
@@ -54,13 +55,14 @@ class Record:
     def append(self, event: str, **facts: Any) -> Line:
         line: Line = {"seq": len(self.lines) + 1, "time": _now(), "event": event, **facts, "prev": self._prev}
         data = json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode()
-        size = os.fstat(self._file.fileno()).st_size
+        rest, size = data + b"\n", os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(data + b"\n")
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            self._file = _reopened(self._file, self.path, size)
+            with contextlib.suppress(OSError):
+                self._file.truncate(size)  # half a line is none
             raise _unwritable(self.path, error) from None
         self.lines.append(line)
         self._prev = hashlib.sha256(data).hexdigest()
@@ -126,22 +128,6 @@ def _read(path: Path, torn: bool) -> tuple[list[Line], str, int]:
         prev = hashlib.sha256(raw.rstrip(b"\n")).hexdigest()
         good += len(raw)
     return lines, prev, good
-
-
-def _reopened(file: Any, path: Path, size: int) -> Any:
-    """After a write that failed: what was buffered is dropped, and what is half on the disk is cut off."""
-    try:
-        os.ftruncate(file.fileno(), size)
-        again = path.open("ab+")
-        fcntl.flock(file, fcntl.LOCK_UN)
-        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return file
-    try:
-        file.close()
-    except OSError:
-        pass
-    return again
 
 
 def _unwritable(path: Path, error: OSError) -> Problem:

@@ -125,6 +125,8 @@ class Work:
     def _write(self, made: plan.Plan, image: firmware.Firmware | None, earlier: bool) -> None:
         if earlier and self._still_holds(made.digest):
             return
+        if not self.wanted.replace:
+            identity.refuse_in_use(identity.known(self.api, self.product_key, self.device_key), self.device_key)
         self.tell("write", 0.0)
         if image is not None and self.found.board.tool == "uf2":
             uf2.write(self.port, image, self.wanted, lambda done: self.tell("write", done * 0.3))

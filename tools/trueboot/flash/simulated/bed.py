@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,55 +45,63 @@ class Bed:
         self._watchers: list[threading.Thread] = []
 
     def start(self) -> None:
-        ready = []
         for number in range(1, len(self.ports) + 1):
-            ready.append(self._plug_in(number, self._faults.get(number, ())))
-        for child in ready:
-            assert child.stdout is not None
-            if not child.stdout.readline():
-                raise Problem(
-                    "simulation_failed", "A simulated board did not start.", todo="See its log in the folder."
-                )
-            watcher = threading.Thread(target=_drain, args=(child,), daemon=True)
-            watcher.start()
+            self._power(number, self._faults.get(number, ()))
+        for number in range(1, len(self.ports) + 1):
+            self._wait(number)
         for number, words in self._faults.items():
             if "--pull" in words:
                 watcher = threading.Thread(target=self._plug_in_again, args=(number,), daemon=True)
                 watcher.start()
                 self._watchers.append(watcher)
 
-    def _plug_in(self, number: int, words: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    def plug_in(self, number: int, fault: str = "") -> None:
+        """A board as it was left, be its cable in or not."""
+        self.pull(number)
+        self._power(number, FAULTS[fault] if fault else ())
+        self._wait(number)
+
+    def pull(self, number: int) -> None:
+        child = self._running.pop(number, None)
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+    def files(self, number: int) -> Path:
+        """What is in its file system."""
+        return self.folder / f"board-{number}" / "root"
+
+    def _power(self, number: int, words: Sequence[str]) -> None:
         chip_id = f"0200c0ff{number:04x}" if self.board.tool == "esptool" else f"e66038b71300{number:04x}"
         command = [sys.executable, "-W", "ignore", "-m", "trueboot.flash.simulated.board"]
         command += [str(self.folder / f"board-{number}"), str(self.ports[number - 1]), self.board.name, chip_id, *words]
         with (self.folder / f"board-{number}.log").open("ab") as log:
-            child = subprocess.Popen(
+            self._running[number] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
-        self._running[number] = child
-        return child
+
+    def _wait(self, number: int) -> None:
+        child = self._running[number]
+        assert child.stdout is not None
+        if not child.stdout.readline():
+            raise Problem("simulation_failed", "A simulated board did not start.", todo="See its log in the folder.")
+        threading.Thread(target=_drain, args=(child,), daemon=True).start()
 
     def _plug_in_again(self, number: int) -> None:
         self._running[number].wait()
-        if self._stopping.wait(PLUGGED_AFTER_S):
-            return
-        child = self._plug_in(number)
-        _drain(child)
+        if not self._stopping.wait(PLUGGED_AFTER_S):
+            self.plug_in(number)
 
     def stop(self) -> None:
-        import os
-        import signal
-
         self._stopping.set()
         for child in list(self._running.values()):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        for child in list(self._running.values()):
-            child.wait()
         for watcher in self._watchers:
             watcher.join(STOP_S)
+        for number in list(self._running):
+            self.pull(number)
 
 
 def _drain(child: subprocess.Popen[bytes]) -> None:

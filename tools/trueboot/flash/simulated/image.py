@@ -19,7 +19,7 @@ from ..firmware import CHIP_IDS, TABLE_AT, UF2_BLOCK, UF2_END, UF2_HAS_FAMILY, U
 
 APP_AT = 0x10000
 MARK = b"trueboot simulated firmware\n"
-NOISE_BYTES = 128 * 1024
+NOISE_BYTES = 32 * 1024
 KINDS = {"app": 0, "data": 1}
 SUBKINDS = {"ota": 0, "phy": 1, "nvs": 2, "fat": 0x81, "factory": 0, "ota_0": 0x10, "ota_1": 0x11}
 UF2_PAYLOAD = 256
