@@ -22,8 +22,8 @@ from .attestation.sessions import Sessions
 from .ca import Authority, book
 from .clock import iso
 from .credentials import Credentials, load_or_make
-from .decada.desk import DecadaDesk
 from .errors import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
+from .fleet.desk import FleetDesk
 from .https.front import make_app
 from .https.parts import Parts
 from .limits import Limits
@@ -122,7 +122,7 @@ class Server:
         self._open = AsyncExitStack()
         self.addresses: Addresses
         self.credentials: Credentials
-        self.desk: DecadaDesk
+        self.desk: FleetDesk
         self.repository: Repository
         self.store: Store
         self._contexts: list[ssl.SSLContext] = []
@@ -154,7 +154,7 @@ class Server:
         with self.store.transaction() as t:
             keep_releases(t, self.repository.published.files)
         proofs = FailedProofs(limits.failed_proofs, limits.failed_proofs_window_s, limits.failed_proofs_addresses)
-        self.desk = DecadaDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
+        self.desk = FleetDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
         self._open.callback(self.desk.endpoint.close)
         encodings = Encodings(state.encodings, limits, self._log)
         self._open.push_async_callback(encodings.close)

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import RefusedReport
+from ..fleet import jobs, proof, registry, shadow, telemetry
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
-from . import envelope, jobs, proof, registry, shadow, telemetry
+from . import envelope
 
 Answer = Any
 """The `data` of the reply."""

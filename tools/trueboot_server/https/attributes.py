@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ..decada import shadow
 from ..errors import ApiError
+from ..fleet import shadow
 from .devices import find
 from .request import only, read_object, require_admin
 

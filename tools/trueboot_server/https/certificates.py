@@ -11,8 +11,8 @@ from aiohttp import web
 
 from ..ca import book, lists
 from ..clock import iso
-from ..decada import registry
 from ..errors import ApiError
+from ..fleet import registry
 from ..store import Transaction
 from ..store.schema import certificates, own_certificates
 from .parts import Parts

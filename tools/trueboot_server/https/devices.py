@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from ..clock import iso
-from ..decada import registry, running, shadow, telemetry, tpms
 from ..decada.commands import is_service
 from ..errors import ApiError
+from ..fleet import registry, running, shadow, telemetry, tpms
 from ..names import Identity, is_identity
 from ..store import Transaction
 from ..store.schema import certificates, devices

@@ -9,11 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from .. import strict_json
-from ..decada import registry
 from ..enos import answers
 from ..enos.access import Access, readings
 from ..enos.answers import EnosError
 from ..errors import ApiError
+from ..fleet import registry
 from ..log import tell_fault
 from ..names import Identity, is_identity
 from ..store import Transaction

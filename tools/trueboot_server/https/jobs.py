@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from ..clock import iso
-from ..decada import jobs as model
-from ..decada import running
 from ..errors import ApiError
+from ..fleet import jobs as model
+from ..fleet import running
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction

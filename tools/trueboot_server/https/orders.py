@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from ..clock import iso
-from ..decada import envelope, registry
-from ..decada import jobs as model
+from ..decada import envelope
 from ..errors import ApiError
+from ..fleet import jobs as model
+from ..fleet import registry
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import attempts, releases, reports

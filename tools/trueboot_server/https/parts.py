@@ -14,7 +14,7 @@ from ..ca import Authority
 from ..ca.crl import Crls
 from ..ca.ocsp import Responder
 from ..credentials import Credentials
-from ..decada.desk import DecadaDesk
+from ..fleet.desk import FleetDesk
 from ..limits import Limits
 from ..log import Log
 from ..nonces import Nonces
@@ -29,7 +29,7 @@ class Parts:
     store: Store
     authority: Authority
     credentials: Credentials
-    desk: DecadaDesk
+    desk: FleetDesk
     repository: Repository
     encodings: Encodings
     proofs: FailedProofs

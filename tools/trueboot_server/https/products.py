@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from ..clock import iso
-from ..decada import jobs, registry
 from ..errors import ApiError
+from ..fleet import jobs, registry
 from ..store import Transaction
 from ..store.schema import products
 from .request import only, read_object, require_admin

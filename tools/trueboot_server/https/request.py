@@ -9,8 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from .. import strict_json
-from ..decada import registry
 from ..errors import ApiError
+from ..fleet import registry
 from ..names import Identity
 from ..tls import proven_certificate
 from .parts import PARTS, Parts

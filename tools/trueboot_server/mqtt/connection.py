@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from ..tls import proven_certificate
-from . import codec, topics
+from . import codec
 from .desk import Admitted, Message, Peer, Refused
 from .session import Session
 
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         peer = Peer(self._address, self._certified, self.serial, self._encrypted, der)
         answer = self._endpoint.desk.admit(peer, connect)
         if isinstance(answer, Admitted) and connect.will is not None:
-            if answer.activation or not topics.is_own(answer.identity, connect.will.topic):
+            if answer.activation or not answer.owns(connect.will.topic):
                 answer = Refused(codec.NOT_AUTHORISED, "will topic")
         if isinstance(answer, Refused):
             self._write(self._endpoint.refuse(self._address, answer.code, answer.reason))
@@ -172,11 +172,7 @@ class Connection(asyncio.Protocol):
         self._say(self._endpoint.desk.connected(answer))
 
     def _publish(self, admitted: Admitted, packet: codec.Publish) -> None:
-        allowed = (
-            packet.topic == admitted.answers_on
-            if admitted.activation
-            else topics.is_own(admitted.identity, packet.topic)
-        )
+        allowed = packet.topic == admitted.answers_on if admitted.activation else admitted.owns(packet.topic)
         if not allowed:
             # 3.3.5 leaves the choice; an honest end is better than an acknowledged loss.
             self._endpoint.log("mqtt.forbidden", address=self._address, device=admitted.identity.common_name)
@@ -190,7 +186,7 @@ class Connection(asyncio.Protocol):
             self.close("activated")
 
     def _subscribe(self, admitted: Admitted, name: str, qos: int) -> int:
-        if not topics.is_own(admitted.identity, name):
+        if not admitted.owns(name):
             return codec.SUBSCRIBE_FAILED
         return self._session.subscribe(name, qos)
 

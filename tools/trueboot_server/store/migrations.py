@@ -127,12 +127,17 @@ def _identity_for_life(connection: Connection) -> None:
     _run(connection, _IDENTITY_FOR_LIFE)
 
 
+def _dialects(connection: Connection) -> None:
+    _run(connection, "ALTER TABLE products ADD COLUMN dialect TEXT NOT NULL DEFAULT 'decada';")
+
+
 STEPS: list[Callable[[Connection], None]] = [
     _first,
     _reason_of_a_halt,
     _what_runs,
     _orders_of_a_job,
     _identity_for_life,
+    _dialects,
 ]
 
 

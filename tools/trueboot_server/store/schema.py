@@ -40,6 +40,7 @@ products = Table(
     Column("created_at", Integer, nullable=False),
     Column("attestation", Text, nullable=False),  # of a key in a TPM: none, optional, required
     Column("certificate_life_s", Integer),  # of devices' certificates; else the CA's profile
+    Column("dialect", Text, nullable=False),  # decada or esthesis: see fleet.dialect
 )
 
 devices = Table(
@@ -61,7 +62,7 @@ devices = Table(
     Column("last_report", JSON),  # of any outcome; the four above are of the last that was not a trial's
     Column("created_at", Integer, nullable=False),
     Column("reported_at", Integer),
-    Column("fell_back", JSON),  # {"version", "image"} of what was proven before, "reason", "at"; see decada.running
+    Column("fell_back", JSON),  # {"version", "image"} of what was proven before, "reason", "at"; see fleet.running
     Column("asset_id", Text, unique=True),  # what EnOS calls the device in REST; made at registration
     Column("name", JSON),  # EnOS's deviceName: {"defaultValue", "i18nValue"}
     Column("timezone", Text),
