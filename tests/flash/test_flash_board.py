@@ -185,6 +185,12 @@ def test_a_pico_by_its_drive_and_its_repl(bench, tmp_path):
         line = bench.flash(board.ports[0], **wanted)
         assert line["device"] == "rp2040-e66038b713000001" and line["board"] == "RPI_PICO_W"
         assert flashed.read_bytes() == firmware.read_bytes() and flashed.stat().st_mtime_ns == before
+        # As another device, and with the firmware that it has: files alone, a new key, a new certificate.
+        key = (board.files(1) / "state" / "keys" / "a.der").read_bytes()
+        again = bench.flash(board.ports[0], name="pico", replace=True, **wanted | {"firmware": ""})
+        assert again["device"] == "pico" and again["fw"] == "" and flashed.stat().st_mtime_ns == before
+        assert (board.files(1) / "state" / "keys" / "a.der").read_bytes() != key
+        assert again["cert_sha256"] != line["cert_sha256"]
 
 
 def test_from_the_command_line_to_the_label(server, tmp_path):

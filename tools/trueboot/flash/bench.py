@@ -235,7 +235,7 @@ class Bench:
         except Problem as problem:
             return self._refuse(slot, problem)
         tags = {"group": row.group} if row.group else {}
-        written = self.kept.latest(record.WRITTEN, "plan").get(chip_id, "")
+        written = "" if earlier else self.kept.latest(record.WRITTEN, "plan").get(chip_id, "")
         self._say(
             slot,
             {"device": row.serial, "wifi": row.wifi, "same": str(same), "tags": tags, "written": written},

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from ..problem import Problem
 IDENTIFY_S = 60
 LEAST_RATE = 4000  # bytes a second; slower than that and something is broken
 CONNECT_TRIES = 3
+LOOK_S = 0.25  # between looks at the port
 _CHIP = re.compile(r"^Detecting chip type\.*\s*(ESP[\w-]+)|^Chip type:\s+(ESP32(?:-[A-Z]\d+)?)", re.M)
 _MAC = re.compile(r"^(?:BASE )?MAC:\s+([0-9a-f:]{17})", re.M)
 _FLASH = re.compile(r"^Detected flash size:\s+(\d+)([KM])B", re.M)
@@ -95,8 +97,9 @@ def _run(
         text=True,
         errors="replace",
     )
-    overdue = threading.Timer(limit_s, child.kill)
-    overdue.start()
+    ended, gone = threading.Event(), threading.Event()
+    watch = threading.Thread(target=_watch, args=(child, port, limit_s, ended, gone), daemon=True)
+    watch.start()
     said = []
     try:
         assert child.stdout is not None
@@ -105,20 +108,37 @@ def _run(
             heard(line)
         code = child.wait()
     finally:
-        overdue.cancel()
+        ended.set()
+        watch.join()
         if child.poll() is None:
             child.kill()
             child.wait()
     text = "".join(said)
+    if gone.is_set():
+        raise Problem("board_gone", why=f"{port} went away while esptool worked")
     if code:
         raise _problem(port, text, code)
     return text
 
 
+def _watch(
+    child: subprocess.Popen[str], port: str, limit_s: float, ended: threading.Event, gone: threading.Event
+) -> None:
+    """End it when its time is over, and when its port has gone: by itself it would wait for a dead one for long."""
+    end = time.monotonic() + limit_s
+    there = os.path.exists(port)
+    while not ended.wait(LOOK_S):
+        if there and not os.path.exists(port):
+            gone.set()
+        if gone.is_set() or time.monotonic() > end:
+            child.kill()
+            return
+
+
 def _problem(port: str, text: str, code: int) -> Problem:
     """esptool has one exit code for all; what went wrong is in its words."""
     found = _FATAL.search(text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "troubleshooting" not in line]
     why = " ".join((found[1] if found else lines[-1] if lines else "it said nothing").split())[:200]
     low = text.lower()
     if code == -signal.SIGKILL:

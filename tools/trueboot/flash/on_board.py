@@ -79,6 +79,10 @@ def has(path, wanted):
         return False
 
 
+def lacks(files):
+    return [name for name, wanted in files if not has(name, wanted)]
+
+
 def part(path, first, text):
     path = ROOT + "/" + path
     if first:

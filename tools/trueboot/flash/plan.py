@@ -8,6 +8,7 @@ middle is recognised and gone on with, and can never pass for a good one.  It is
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import ssl
 from collections.abc import Mapping
@@ -84,15 +85,19 @@ def make(
     more: Mapping[str, Any],
     wifi: Mapping[str, Any] | None,
     firmware: str,
+    salt: str,
 ) -> Plan:
-    """`same`: agent and app; `firmware`: its SHA-256, "" when the board keeps its own."""
+    """`same`: agent and app; `firmware`: its SHA-256, "" when the board keeps its own.
+
+    `salt`: known to the operator alone.  The digest stands in a record, and nobody shall try Wi-Fi passwords against it.
+    """
     files = dict(same)
     files["trueboot.json"] = _json(config(info, board, device_key, more))
     files["ca.der"] = ssl.PEM_cert_to_DER_cert(Path(info["ca_file"]).read_text("utf-8"))
     files["root.json"] = Path(info["root_file"]).read_bytes()
     if wifi:
         files["wifi.json"] = _json(wifi)
-    total = hashlib.sha256(firmware.encode())
+    total = hmac.new(salt.encode(), firmware.encode(), "sha256")
     for name in sorted(files):
         total.update(_json([name, hashlib.sha256(files[name]).hexdigest()]))
     digest = total.hexdigest()

@@ -8,21 +8,31 @@ the board is replaced whole, or not at all (aside, hash read back, rename), and 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import io
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..problem import Problem
 
+try:
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
+
 BAUD = 115200
 ANSWER_S = 30
 ENTER_S = 10
 PART_BYTES = 3072  # of a file, in one line of a REPL: a small heap has room for it
+NAMES = 16  # of files that are asked for at once
 MARK = b"\x1e"
+# What pyserial lets through of a port that has gone, and which is no OSError.
+_TERMINAL: tuple[type[Exception], ...] = (termios.error,) if termios else ()
 SCRIPT = Path(__file__).parent / "on_board.py"
 
 
@@ -32,7 +42,7 @@ class Repl:
         from mpremote.transport_serial import SerialTransport
 
         self._port = port
-        self._errors = (OSError, TransportError)
+        self._errors: tuple[type[Exception], ...] = (OSError, TransportError, *_TERMINAL)
         try:
             self._board = SerialTransport(os.path.realpath(port), BAUD, timeout=1)
         except self._errors as error:
@@ -61,19 +71,22 @@ class Repl:
                 )
         raise Problem("board_silent", why="its answer was not whole")
 
-    def put(self, path: str, data: bytes, sent: Callable[[int], None] = lambda size: None) -> bool:
-        """Whether it was sent; False when it was there."""
+    def lacks(self, files: Mapping[str, bytes]) -> list[str]:
+        """Those of the files that it has not, or not so."""
+        found: list[str] = []
+        wanted = [(name, hashlib.sha256(data).hexdigest()) for name, data in files.items()]
+        for at in range(0, len(wanted), NAMES):
+            found += self.ask(f"lacks, {wanted[at : at + NAMES]!r}")
+        return found
+
+    def put(self, path: str, data: bytes, sent: Callable[[int], None] = lambda size: None) -> None:
         digest = hashlib.sha256(data).hexdigest()
-        if self.ask(f"has, {path!r}, {digest!r}"):
-            sent(len(data))
-            return False
         for at in range(0, max(1, len(data)), PART_BYTES):
             piece = data[at : at + PART_BYTES]
             self.ask(f"part, {path!r}, {at == 0}, {base64.b64encode(piece).decode()!r}")
             sent(len(piece))
         if not self.ask(f"whole, {path!r}, {digest!r}"):
             raise Problem("board_differs", f"{path} does not come back from the board as it was sent.")
-        return True
 
     def tell(self, code: str) -> None:
         """Code that ends the conversation: a reset."""
@@ -103,7 +116,8 @@ class Repl:
 
     def _guarded(self, act: Callable[[], Any]) -> Any:
         try:
-            return act()
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it did not expect
+                return act()
         except self._errors as error:
             raise _lost(self._port, error) from None
 

@@ -41,7 +41,8 @@ def flash(
                 kept.append(record.WRITTEN, **facts, plan=more["plan"])
             progress(step, done)
 
-        written = kept.latest(record.WRITTEN, "plan").get(found.chip_id, "")
+        # What is finished begins anew; what is not goes on.
+        written = "" if earlier else kept.latest(record.WRITTEN, "plan").get(found.chip_id, "")
         try:
             done = steps.Work(port.device, found, device, api, wanted, tell).run(written=written)
         except Problem as problem:

@@ -12,7 +12,6 @@ same plan comes again.  Nothing but a signed report that the server has accepted
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import tempfile
@@ -108,6 +107,7 @@ class Work:
             wanted.config,
             wanted.wifi,
             image.sha256 if image else "",
+            self.api.server.token,
         )
         self._write(made, image, written == made.digest)
         self.tell("write", 1.0, plan=made.digest)
@@ -180,11 +180,14 @@ class Work:
             if board.ask("who")["mpy"] != 6:
                 raise Problem("board_wrong", "The board's MicroPython loads other .mpy files.", "ours are of version 6")
             board.ask("halt, ''")  # whatever it ran
-            if self.wanted.firmware or not board.ask(f"has, 'trueboot.json', {_hash(made.files['trueboot.json'])!r}"):
+            own = {"trueboot.json": made.files["trueboot.json"]}
+            if self.wanted.firmware or self.wanted.replace or board.lacks(own):
                 board.ask("wipe, 'state'")  # of another device, or of an earlier life
-            for name, data in made.files.items():
-                if name != plan.HALT:
-                    board.put(name, data, count)
+            files = {name: data for name, data in made.files.items() if name != plan.HALT}
+            lacking = board.lacks(files)
+            count(sum(len(data) for name, data in files.items() if name not in lacking))
+            for name in lacking:
+                board.put(name, files[name], count)
             board.ask(f"halt, {made.digest!r}")
 
     # -- identity
@@ -255,7 +258,3 @@ def _holds(board: repl.Repl, digest: str) -> bool:
 def everything(board: boards.Board, wanted: Wanted) -> dict[str, bytes]:
     source = Path(wanted.app) if wanted.app else None
     return plan.agent_files(board, wanted.simulated) | plan.app_files(source, board.name, wanted.version)
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
