@@ -231,7 +231,7 @@ class Bench:
         slot.row = row
         self.kept.append(record.CLAIMED, **self._facts(slot), slot=slot.name)
         try:
-            same = self._shared(board)
+            same = self.shared(board)
         except Problem as problem:
             return self._refuse(slot, problem)
         tags = {"group": row.group} if row.group else {}
@@ -250,7 +250,7 @@ class Bench:
         free.sort(key=lambda row: (row.serial != own, row.serial in claimed))
         return free[0] if free else None
 
-    def _shared(self, board: str) -> Path:
+    def shared(self, board: str) -> Path:
         """Agent and app for this board, compiled once."""
         if board not in self._same:
             made = boards.named(self.wanted.board or board)

@@ -123,7 +123,11 @@ def _read_faults(faults: Sequence[str], count: int) -> dict[int, tuple[str, ...]
 
 @contextmanager
 def boards_of(
-    board: boards.Board, count: int, folder: str = "", faults: Sequence[str] = ()
+    board: boards.Board,
+    count: int,
+    folder: str = "",
+    faults: Sequence[str] = (),
+    firmware_bytes: int = image.NOISE_BYTES,
 ) -> Iterator[tuple[Bed, Path]]:
     """(the boards, a firmware for them).  Without `folder`, nothing is left of them."""
     _check_installed(board)
@@ -131,7 +135,7 @@ def boards_of(
         place = Path(folder) if folder else Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         firmware = place / f"simulated-{board.name}.{'bin' if board.tool == 'esptool' else 'uf2'}"
-        firmware.write_bytes(image.make(board))
+        firmware.write_bytes(image.make(board, firmware_bytes))
         bed = Bed(place, board, count, faults)
         try:
             bed.start()
