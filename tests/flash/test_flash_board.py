@@ -15,8 +15,8 @@ from door import Door
 
 from trueboot import mpy
 from trueboot.api import Api
-from trueboot.flash import boards, identity, ports, record, single, steps
-from trueboot.flash.simulated import bed
+from trueboot.flash import boards, identity, ports, record, single, steps, uf2
+from trueboot.flash.simulated import bed, image
 from trueboot.problem import Problem
 
 BAUD = 3_000_000
@@ -166,8 +166,6 @@ def test_no_board_a_busy_one_and_the_wrong_firmware(bench, esp, tmp_path):
     esp[0].plug_in(3)
     with serial.Serial(os.path.realpath(esp[0].ports[2]), exclusive=True):
         assert bench.flash(esp[0].ports[2]) == "board_busy"
-    from trueboot.flash.simulated import image
-
     other = tmp_path / "c3.bin"
     other.write_bytes(image.make(boards.named("ESP32_GENERIC_C3"), 4096))
     assert bench.flash(esp[0].ports[2], firmware=str(other)) == "firmware_wrong"
@@ -191,6 +189,41 @@ def test_a_pico_by_its_drive_and_its_repl(bench, tmp_path):
         assert again["device"] == "pico" and again["fw"] == "" and flashed.stat().st_mtime_ns == before
         assert (board.files(1) / "state" / "keys" / "a.der").read_bytes() != key
         assert again["cert_sha256"] != line["cert_sha256"]
+
+
+def test_a_new_pico_has_a_drive_and_no_port(bench, tmp_path):
+    """Nothing is written to it but what is for it, and its port is the one that comes."""
+    with bed.boards_of(PICO, 1, str(tmp_path / "picos"), ["1:bootsel"]) as (board, firmware):
+        [drive] = uf2.volumes(str(board.folder / "volumes"))
+        wanted = steps.Wanted(bench.server.info, firmware=str(firmware), unverified=True)
+        port = ports.Port(str(board.ports[0]), "sim-1", "", boards.MICROPYTHON)
+
+        def look():
+            return [port] if (board.folder / "board-1" / "firmware.uf2").exists() else []
+
+        other = tmp_path / "other.uf2"
+        other.write_bytes(image.make(boards.named("RPI_PICO2_W"), 4096))
+        for change in ({"firmware": str(other)}, {"firmware": ""}, {"board": "RPI_PICO2_W"}):
+            with pytest.raises(Problem) as told:
+                uf2.first(drive, wanted._replace(**change), look, lambda done: None)
+            assert told.value.code in ("firmware_wrong", "usage", "board_wrong")
+            assert sorted(path.name for path in drive.iterdir()) == ["INFO_UF2.TXT"]
+        assert uf2.first(drive, wanted, look, lambda done: None) == port
+        line = bench.flash(
+            board.ports[0], word=boards.MICROPYTHON, firmware=str(firmware), fresh=True, volumes="/nowhere"
+        )
+        assert line["board"] == "RPI_PICO_W" and line["event"] == record.FINISHED
+
+
+def test_a_board_that_nobody_hears_of_is_not_good(bench, esp):
+    """It is written and certified, but its server is elsewhere: it stands still again, and goes on once that is mended."""
+    esp[0].plug_in(3)
+    lost = {"config": {"mqtt": "mqtts://127.0.0.1:9"}, "contact_s": 2}
+    assert bench.flash(esp[0].ports[2], name="lost", replace=True, **lost) == "no_contact"
+    assert (esp[0].files(3) / "NO_AGENT").exists()
+    assert not record.finished(record.read(bench.folder / single.RECORD))
+    line = bench.flash(esp[0].ports[2], name="lost")
+    assert line["event"] == record.FINISHED and not (esp[0].files(3) / "NO_AGENT").exists()
 
 
 def test_from_the_command_line_to_the_label(server, tmp_path):

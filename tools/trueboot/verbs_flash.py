@@ -86,7 +86,7 @@ def flash(
     Pulled or cut off, the same command goes on.  With --simulate esptool, REPL, server and identity are real; the ROM loader
     is a mock, MicroPython its unix port, and USB is not played.
     """
-    from .flash import boards, ports, single
+    from .flash import boards, ports, single, uf2
 
     if list_ports:
         return _list(json)
@@ -103,7 +103,12 @@ def flash(
         wanted = _wanted(
             api, board, firmware, unverified, app, app_version, config, baud, replace, contact, simulate, volumes
         )
-        where = ports.named(str(place)) if place else ports.chosen(port)
+        drives = [] if place or port != "auto" or ports.found() else uf2.volumes(str(volumes or ""))
+        if len(drives) == 1:
+            where = uf2.first(drives[0], wanted, ports.found, lambda done: None)
+            wanted = wanted._replace(fresh=True)
+        else:
+            where = ports.named(str(place)) if place else ports.chosen(port)
         if simulate and boards.named(board or SIMULATED_BOARD).tool == "uf2":
             where = where._replace(word=boards.MICROPYTHON)
         single.flash(where, wanted, api, name, labels, json)

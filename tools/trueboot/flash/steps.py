@@ -47,6 +47,7 @@ class Wanted(NamedTuple):
     replace: bool = False
     contact_s: float = CONTACT_S
     simulated: bool = False
+    fresh: bool = False  # the firmware has just been written (a board that had no port before)
     volumes: str = ""  # where drives of boards in BOOTSEL mode appear
 
 
@@ -129,7 +130,8 @@ class Work:
             identity.refuse_in_use(identity.known(self.api, self.product_key, self.device_key), self.device_key)
         self.tell("write", 0.0)
         if image is not None and self.found.board.tool == "uf2":
-            uf2.write(self.port, image, self.wanted, lambda done: self.tell("write", done * 0.3))
+            if not self.wanted.fresh:
+                uf2.write(self.port, image, self.wanted, lambda done: self.tell("write", done * 0.3))
         elif image is not None:
             self._write_flash(made, image)
             if image.vfs is not None:

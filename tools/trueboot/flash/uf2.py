@@ -8,6 +8,7 @@ goes then, often before the copying program hears that all is well.  Source: RP2
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from ..problem import Problem
 from . import boards, repl
-from .firmware import Firmware
+from .firmware import Firmware, must_fit, read
 
 if TYPE_CHECKING:
+    from .ports import Port
     from .steps import Found, Wanted
 
 INFO = "INFO_UF2.TXT"
@@ -25,10 +27,39 @@ VOLUME_S = 20
 POLL_S = 0.1
 PIECE_BYTES = 64 * 1024
 MACHINES = {"RP2040": "rp2040", "RP2350": "rp2350"}
+BOARD_IDS = {"RPI-RP2": "rp2040", "RP2350": "rp2350"}
+
+
+def first(volume: Path, wanted: Wanted, look: Callable[[], list[Port]], progress: Callable[[float], None]) -> Port:
+    """A board in BOOTSEL mode, as a new one is, has a drive and no port: it is given its firmware, and its port comes."""
+    if not wanted.firmware:
+        raise Problem("usage", "A board in BOOTSEL mode needs a firmware.", todo="Name it: --firmware FILE.uf2")
+    board = boards.named(wanted.board) if wanted.board else boards.of_chip(_chip_of(volume))
+    if board.tool != "uf2" or board.chip != _chip_of(volume):
+        raise Problem("board_wrong", f"This is no {board.name}.", f"its drive says {_chip_of(volume)}")
+    image = read(Path(wanted.firmware), board, wanted.unverified)
+    must_fit(image, board.flash_bytes)
+    before = {port.device for port in look()}
+    copy(image, volume, progress)
+    end = time.monotonic() + VOLUME_S
+    while time.monotonic() < end:
+        new = [port for port in look() if port.device not in before]
+        if len(new) == 1:
+            return new[0]
+        time.sleep(POLL_S)
+    raise Problem("board_silent", "The board did not come back with its firmware.")
+
+
+def _chip_of(volume: Path) -> str:
+    try:
+        text = (volume / INFO).read_text("ascii", "replace")[:1000]
+    except OSError as error:
+        raise Problem("volume_failed", why=error.strerror or str(error)) from None
+    named = re.search(r"^Board-ID: *(\S+)", text, re.M)
+    return BOARD_IDS.get(named[1] if named else "", "of another kind")
 
 
 def identify(port: str, board: boards.Board | None, wanted: Wanted) -> Found:
-    """A board in BOOTSEL mode has no port and no number yet: it is given firmware first (`first`)."""
     from .steps import Found
 
     with repl.wait_for(port, VOLUME_S) as there:

@@ -29,6 +29,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "silent": ("--silent",),
     "small-flash": ("--flash-kb", "2048"),
     "wrong-chip": ("--chip", "esp32c3"),
+    "bootsel": ("--bootsel",),
     **{f"pull-{when}": ("--pull", when) for when in ("write", *one.CALLS)},
 }
 

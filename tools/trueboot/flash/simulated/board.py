@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One simulated board behind one port, as a process:
 
-    python -m trueboot.flash.simulated.board FOLDER LINK BOARD ID [--flash-kb N] [--chip C] [--silent] [--pull WHEN]
+    python -m trueboot.flash.simulated.board FOLDER LINK BOARD ID [--flash-kb N] [--chip C] [--silent] [--bootsel] [--pull WHEN]
 
 FOLDER is all of the board: what is in its flash stays there when its cable is pulled and plugged in again.  LINK is made to
 point to the port, and its name is the slot.  ESP32: whoever synchronises with the ROM loader gets it; who types anything else
@@ -27,6 +27,7 @@ DRIVE_POLL_S = 0.05
 CALLS = {"request": b"asked(csr", "certificate": b"asked(accept", "proof": b"asked(prove", "start": b"asked(go"}
 LONGEST_CALL = max(map(len, CALLS.values()))
 WRITE_BYTES = 40_000
+BOARD_IDS = {"rp2040": "RPI-RP2", "rp2350": "RP2350"}
 
 
 class Pulled(Terminal):
@@ -91,19 +92,27 @@ class Esp(Pulled):
 
 
 class Rp2(Pulled):
-    def __init__(self, folder: Path, board: boards.Board, number: str, chip: str, pull: str):
+    def __init__(self, folder: Path, board: boards.Board, number: str, chip: str, pull: str, bootsel: bool):
         root = folder / "root"
         root.mkdir(parents=True, exist_ok=True)
         machine = f"{board.product} with {chip.upper()}"
         super().__init__(root, HEAP, {"SIMULATED_ID": number, "SIMULATED_MACHINE": machine}, pull)
         self.board = board
+        self.bootsel = bootsel
         self.firmware = folder / "firmware.uf2"
         self.drive = folder.parent / "volumes" / f"RPI-RP2-{folder.name}"
+
+    def power_on(self) -> None:
+        if self.bootsel:
+            self.bootsel = False
+            self.ended(0)
+        else:
+            super().power_on()
 
     def ended(self, code: int) -> None:
         self.drive.mkdir(parents=True, exist_ok=True)
         (self.drive / "INFO_UF2.TXT").write_text(
-            f"UF2 Bootloader v3.0\nModel: {self.board.product}\nBoard-ID: RPI-RP2\n"
+            f"UF2 Bootloader v3.0\nModel: {self.board.product}\nBoard-ID: {BOARD_IDS[self.board.chip]}\n"
         )
 
     def turn(self) -> float | None:
@@ -137,6 +146,7 @@ def main() -> None:
     parser.add_argument("--flash-kb", type=int, default=0)
     parser.add_argument("--chip", default="")
     parser.add_argument("--silent", action="store_true")
+    parser.add_argument("--bootsel", action="store_true", help="RP2: its button is held, so that it begins as a drive")
     parser.add_argument("--pull", default="", choices=["", "write", *CALLS])
     given = parser.parse_args()
     board = boards.named(given.board)
@@ -148,7 +158,7 @@ def main() -> None:
     elif board.tool == "esptool":
         made = Esp(given.folder, board, given.id, flash_bytes, chip, given.pull)
     else:
-        made = Rp2(given.folder, board, given.id, chip, given.pull)
+        made = Rp2(given.folder, board, given.id, chip, given.pull, given.bootsel)
     new = given.link.with_name(given.link.name + ".new")
     new.unlink(missing_ok=True)
     new.symlink_to(made.name)
