@@ -27,6 +27,7 @@ class Screen:
         self._live: Any = None
         self._said: dict[str, str] = {}
         self._drawn = 0.0
+        self._bench: Bench | None = None
         self._plain = plain or not sys.stderr.isatty()
 
     def __enter__(self) -> Screen:
@@ -40,11 +41,14 @@ class Screen:
 
     def __exit__(self, *_exc: object) -> None:
         if self._live is not None:
+            if self._bench is not None:
+                self._live.update(self._table(self._bench), refresh=True)
             self._live.stop()
 
     def __call__(self, bench: Bench, _slot: Slot | None) -> None:
         if self._live is None:
             return self._lines(bench)
+        self._bench = bench
         if time.monotonic() - self._drawn >= REDRAW_S:
             self._drawn = time.monotonic()
             self._live.update(self._table(bench), refresh=True)
@@ -59,6 +63,7 @@ class Screen:
 
     def _table(self, bench: Bench) -> Any:
         from rich.table import Table
+        from rich.text import Text  # plain: a code in brackets is no markup
 
         counts = head(bench)
         table = Table(title=counts, title_justify="left")
@@ -72,11 +77,14 @@ class Screen:
             style = {FAILED: "red", DONE: "green", WAITING: "yellow"}.get(slot.state, "")
             serial = slot.row.serial if slot.row else "–"
             step = slot.step if slot.state == WORKING else WORDS[slot.state]
-            table.add_row(slot.name, serial, step, bar if slot.state in (WORKING, WAITING) else "", took, style=style)
+            table.add_row(
+                Text(slot.name), Text(serial), step, bar if slot.state in (WORKING, WAITING) else "", took, style=style
+            )
             if slot.lines and slot.state in (FAILED, WAITING):
-                problems.append(f"✗ {slot.name} {serial}: {printable(slot.lines[0])}")
+                problems.append(f"✗ {slot.name} {serial}: {words(slot)}")
+                problems += [printable(line) for line in slot.lines if line.startswith("  do:")]
         if problems:
-            table.caption = "\n".join(problems)
+            table.caption = Text("\n".join(problems))
             table.caption_justify = "left"
         return table
 
@@ -104,4 +112,6 @@ def head(bench: Bench) -> str:
     if done:
         took = time.monotonic() - bench.began
         text += f"  {took:.0f} s"
+        if left:
+            text += f"  ETA {took / done * left / 60:.0f} min"
     return text
