@@ -13,6 +13,7 @@ from . import (
     verbs_campaign,
     verbs_ek,
     verbs_enos,
+    verbs_flash,
     verbs_identity,
     verbs_keys,
     verbs_product,
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 device = group("Look at devices, and at their identity.")
 verbs_identity.add_to(device)
+verbs_flash.add_to(app)
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
