@@ -13,7 +13,9 @@ changes; the verb may be given again.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -80,7 +82,7 @@ class Plan:
                     pass  # what cannot be taken back is still said below
             if isinstance(error, OSError):
                 text = "%s: %s; nothing was changed" % (error.filename or "the system", error.strerror)
-                raise Stop(UNAVAILABLE, text) from None
+                raise Stop(UNAVAILABLE, text, "service_failed") from None
             raise
 
     # What is done, and how it is undone
@@ -145,7 +147,7 @@ class Plan:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Stop(UNAVAILABLE, "cannot read %s: %s" % (path, error.strerror)) from None
+            raise Stop(UNAVAILABLE, "cannot read %s: %s" % (path, error.strerror), "service_failed") from None
 
 
 def put(place: str, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
@@ -170,6 +172,22 @@ def own(place: str, owner: tuple[int, int]) -> None:
         os.lchown(place, *owner)
 
 
+def account(root: str, name: str) -> tuple[int, int] | None:
+    """(uid, gid) of a user of this system, or of the image in the folder `root`."""
+    if not root:
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        return found.pw_uid, found.pw_gid
+    with contextlib.suppress(FileNotFoundError), open(root + "/etc/passwd", encoding="utf-8") as file:
+        for line in file:
+            words = line.split(":")
+            if words[0] == name:
+                return int(words[2]), int(words[3])
+    return None
+
+
 def call(words: list[str]) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PATH": os.environ.get("PATH", "/usr/bin:/bin") + SYSTEM_PATHS}
     program = shutil.which(words[0], path=environment["PATH"]) or words[0]
@@ -181,10 +199,14 @@ def run(words: list[str]) -> None:
     try:
         done = call(words)
     except FileNotFoundError:
-        raise Stop(UNAVAILABLE, "%s is not installed: this needs systemd; nothing was changed" % words[0]) from None
+        raise Stop(
+            UNAVAILABLE, "%s is not installed: this needs systemd; nothing was changed" % words[0], "service_failed"
+        ) from None
     except subprocess.TimeoutExpired:
-        raise Stop(UNAVAILABLE, "%s did not end in %d s; nothing was changed" % (words[0], COMMAND_S)) from None
+        raise Stop(
+            UNAVAILABLE, "%s did not end in %d s; nothing was changed" % (words[0], COMMAND_S), "service_failed"
+        ) from None
     if done.returncode:
         why = (done.stderr or done.stdout).strip().splitlines()
         told = why[-1][:200] if why else "exit code %d" % done.returncode
-        raise Stop(UNAVAILABLE, "%s: %s; nothing was changed" % (" ".join(words[:3]), told)) from None
+        raise Stop(UNAVAILABLE, "%s: %s; nothing was changed" % (" ".join(words[:3]), told), "service_failed") from None

@@ -44,12 +44,12 @@ AGAIN = "import sys; sys.path.append(%r); from platform_adapters.linux_service i
 
 
 class Stop(Exception):
-    """One line for people and one code for programs."""
+    """One line for people and one code for programs; `name`: what `trueboot explain` says more of."""
 
-    def __init__(self, code: int, line: str):
+    def __init__(self, code: int, line: str, name: str = ""):
         super().__init__(code, line)
         self.code = code
-        self.line = line
+        self.line = line + (" [%s]" % name if name else "")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,9 +89,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Stop as stop:
         return complain(stop.code, stop.line)
     except MisuseError as error:
-        return complain(CONFIG, error.detail)
+        return complain(CONFIG, "%s [%s]" % (error.detail, error.code))
     except AgentError as error:
-        return complain(UNAVAILABLE, error.detail)
+        return complain(UNAVAILABLE, "%s [%s]" % (error.detail, error.code))
 
 
 def complain(code: int, line: str) -> int:

@@ -17,7 +17,6 @@ written, and what was written is taken back when a later step fails (`linux_plan
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 
 from agent import config as schema
 from platform_adapters import linux_config, linux_unit, raspberry_pi
-from platform_adapters.linux_plan import Plan, call
+from platform_adapters.linux_plan import Plan, account, call
 from platform_adapters.linux_service import CONFIG, SYSTEM, UNAVAILABLE, USAGE, Stop, holder
 
 NOT_PERMITTED = 77
@@ -82,7 +81,11 @@ def _plan_apps(plan: Plan, options: Any, given: dict[str, Any] | None) -> dict[s
         )
     text = _text(options.config) if given is not None else ""
     if there is not None and given is not None and tomllib.loads(text) != there:
-        raise Stop(CONFIG, "%s is there, and not the same: it is kept; leave --config out, or remove it first" % FILE)
+        raise Stop(
+            CONFIG,
+            "%s is there, and not the same: it is kept; leave --config out, or remove it first" % FILE,
+            "service_config",
+        )
     checked = schema.check(there if there is not None else tomllib.loads(text))
     in_tpm = checked["keys"] == "tpm"
     _check_flags(options, False, in_tpm)
@@ -109,7 +112,11 @@ def _plan_system(plan: Plan, options: Any, given: dict[str, Any]) -> dict[str, A
     _check_flags(options, True, checked["keys"] == "tpm")
     app = options.app
     if not os.path.isabs(app) or not os.path.isfile(plan.place(app)):
-        raise Stop(CONFIG, "--app %s: no such file; its path begins with / and is that of the running system" % app)
+        raise Stop(
+            CONFIG,
+            "--app %s: no such file; its path begins with / and is that of the running system" % app,
+            "service_config",
+        )
     own = [given[key].removeprefix(plan.root) for key in ("state", "slots")]
     writable = [os.path.dirname(table["autoboot"]), *table["mounts"], *own]
     command = [sys.executable, "-P", "-B", app]
@@ -164,9 +171,11 @@ def _purge(plan: Plan, root: str) -> list[str]:
             try:
                 shutil.rmtree(plan.place(path))
             except OSError as error:
-                raise Stop(UNAVAILABLE, "cannot remove %s: %s" % (error.filename or path, error.strerror)) from None
+                raise Stop(
+                    UNAVAILABLE, "cannot remove %s: %s" % (error.filename or path, error.strerror), "service_failed"
+                ) from None
             told.append("remove %s" % path)
-    if _user(root) is not None:
+    if account(root, linux_unit.USER) is not None:
         words = ["userdel", *(["--prefix", root] if root else []), linux_unit.USER]
         try:
             gone = call(words).returncode == 0
@@ -185,10 +194,12 @@ def _check_surroundings(root: str) -> None:
             raise Stop(USAGE, "--root %s is no folder" % root)
         return
     if os.geteuid() != 0:
-        raise Stop(NOT_PERMITTED, "a service is installed and removed by root: say sudo before it")
+        raise Stop(NOT_PERMITTED, "a service is installed and removed by root: say sudo before it", "not_root")
     if not os.path.isdir(RUNS):
         text = "systemd does not run here, so there is nothing to install into; for an image give --root DIR, "
-        raise Stop(UNAVAILABLE, text + "elsewhere start `trueboot-agent run` by what supervises your processes")
+        raise Stop(
+            UNAVAILABLE, text + "elsewhere start `trueboot-agent run` by what supervises your processes", "no_systemd"
+        )
 
 
 def program(root: str) -> list[str]:
@@ -197,13 +208,19 @@ def program(root: str) -> list[str]:
         return [os.path.join(os.path.dirname(sys.executable), "trueboot-agent")]  # this runs inside the image's own
     found = os.path.join(os.path.dirname(sys.executable), "trueboot-agent")
     if not os.access(found, os.X_OK):
-        raise Stop(UNAVAILABLE, "%s is not there: install the package trueboot first, with pipx or pip" % found)
+        raise Stop(
+            UNAVAILABLE,
+            "%s is not there: install the package trueboot first, with pipx or pip" % found,
+            "service_hidden",
+        )
     if root:
         return [found]
     for place in (found, os.path.realpath(sys.executable)):
         if place.startswith(tuple(folder + "/" for folder in PRIVATE)):
             text = "%s is in a folder that a service does not see: install trueboot for all users, "
-            raise Stop(CONFIG, (text + "`pipx install --global trueboot`, or into a venv below /opt") % place)
+            raise Stop(
+                CONFIG, (text + "`pipx install --global trueboot`, or into a venv below /opt") % place, "service_hidden"
+            )
         _check_reach(place)
     return [found]
 
@@ -214,7 +231,7 @@ def _check_reach(place: str) -> None:
     while True:
         if not os.stat(above).st_mode & 0o001:
             text = "the service's user may not enter %s, on the way to %s: chmod o+x, or install trueboot elsewhere"
-            raise Stop(CONFIG, text % (above, place))
+            raise Stop(CONFIG, text % (above, place), "service_hidden")
         if above == "/":
             return
         above = os.path.dirname(above)
@@ -250,7 +267,11 @@ def _text(source: str) -> str:
             return text
     except tomllib.TOMLDecodeError:
         pass
-    raise Stop(CONFIG, "%s: write ca_file, root_file, state and slots as one line each, before any table" % source)
+    raise Stop(
+        CONFIG,
+        "%s: write ca_file, root_file, state and slots as one line each, before any table" % source,
+        "service_config",
+    )
 
 
 def _bytes(name: str) -> bytes:
@@ -267,13 +288,17 @@ def _plan_slots(plan: Plan, given: dict[str, Any] | None, owner: Any) -> None:
         source = given["slots"] if given is not None else ""
         if not any(os.path.isfile(os.path.join(source, slot, "main.py")) for slot in "ab"):
             text = "no slot has a main.py (%s): an app image belongs there first, see `trueboot device make --image`"
-            raise Stop(CONFIG, text % (source or plan.place(SLOTS)))
+            raise Stop(CONFIG, text % (source or plan.place(SLOTS)), "service_config")
         plan.tree(SLOTS, source, owner)
     else:
         plan.told.append("keep   %s" % SLOTS)
     if given is not None and os.path.isdir(given["state"]) and not os.path.isdir(plan.place(STATE)):
         if holder(given["state"]):
-            raise Stop(CONFIG, "an agent runs on %s: stop it first, its identity moves along" % given["state"])
+            raise Stop(
+                CONFIG,
+                "an agent runs on %s: stop it first, its identity moves along" % given["state"],
+                "service_config",
+            )
         plan.tree(STATE, given["state"], owner)
     else:
         plan.folder(STATE, 0o700, owner)
@@ -282,29 +307,13 @@ def _plan_slots(plan: Plan, given: dict[str, Any] | None, owner: Any) -> None:
 # Who owns it
 
 
-def _user(root: str) -> tuple[int, int] | None:
-    if not root:
-        try:
-            found = pwd.getpwnam(linux_unit.USER)
-        except KeyError:
-            return None
-        return found.pw_uid, found.pw_gid
-    try:
-        with open(root + "/etc/passwd", encoding="utf-8") as file:
-            for line in file:
-                words = line.split(":")
-                if words[0] == linux_unit.USER:
-                    return int(words[2]), int(words[3])
-    except FileNotFoundError:
-        pass
-    return None
-
-
 def _owner(root: str) -> Any:
     def found() -> tuple[int, int]:
-        user = _user(root)
+        user = account(root, linux_unit.USER)
         if user is None:
-            raise Stop(UNAVAILABLE, "systemd-sysusers made no user %s; nothing was changed" % linux_unit.USER)
+            raise Stop(
+                UNAVAILABLE, "systemd-sysusers made no user %s; nothing was changed" % linux_unit.USER, "service_failed"
+            )
         return user
 
     return found

@@ -95,6 +95,7 @@ RULES = (
         ("agent.errors", "platform_adapters.keystores", "trueboot"),
         None,
     ),  # it tries blobs
+    ("tools/trueboot/doctor.py", ("agent.BUILT", "trueboot"), None),
     (
         "tools/trueboot*/*.py",
         ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")
