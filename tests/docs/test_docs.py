@@ -11,6 +11,7 @@ from transcripts import ROOT, Shell, commands, differs
 from trueboot.demo import swtpm
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [ROOT / "examples" / "README.md"]
 NAME = lambda page: page.relative_to(ROOT).as_posix()  # noqa: E731
 FENCES = re.compile(r"^```(\w*)$", re.M)
 
