@@ -374,6 +374,29 @@ def _show_image(facts: dict, json: bool) -> None:
 
 
 @app.command()
+def doctor(
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Say what is wrong with this machine's set-up, and what to do about it.  Exit 1 when something does not work."""
+    from .doctor import FAIL, examine, line
+    from .tables import printable, show_json
+
+    checks = []
+    for check in examine(server, ca, token, state):
+        checks.append(check)
+        if not json:
+            typer.echo(printable(line(check)))
+    good = all(check.verdict != FAIL for check in checks)
+    if json:
+        show_json({"ok": good, "checks": [check._asdict() for check in checks]})
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
 def explain(
     code: Annotated[
         str, typer.Argument(metavar="CODE", help="A code from an error message, such as server_unreachable.")
