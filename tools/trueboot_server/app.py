@@ -121,6 +121,7 @@ class Server:
         self._log = log
         self._open = AsyncExitStack()
         self.addresses: Addresses
+        self.app: web.Application
         self.credentials: Credentials
         self.desk: FleetDesk
         self.repository: Repository
@@ -182,7 +183,8 @@ class Server:
         anchors = parts.authority.client_anchors()
         contexts = {verify: context(anchors, verify) for verify in ssl.VerifyMode}
         self._contexts = list(contexts.values())
-        binding = self._bind_https(make_app(parts), contexts[ssl.CERT_OPTIONAL])
+        self.app = make_app(parts)
+        binding = self._bind_https(self.app, contexts[ssl.CERT_OPTIONAL])
         server = await self._bind("--port", options.port, binding)
         https_port = int(server.sockets[0].getsockname()[1])
         parts.base_url = f"https://{self._authority_name()}:{https_port}"

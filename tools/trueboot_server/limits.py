@@ -101,3 +101,8 @@ class Limits:
     enos_proofs: int = 4096  # remembered, so that none counts twice
     enos_document_bytes: int = 8 * 1024  # a device's name in many languages, as JSON
     enos_csr_chars: int = 16 * 1024
+
+    # Operators
+    operator_tokens: int = 1_000  # revoked ones included
+    token_life_max_s: int = 10 * 365 * 24 * 3600
+    audit_rows: int = 100_000

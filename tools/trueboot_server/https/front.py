@@ -26,14 +26,17 @@ from . import (
     images,
     jobs,
     lifecycle,
+    openapi,
     orders,
     pki,
     products,
     repository,
     standing,
     status,
+    tokens,
 )
 from .parts import PARTS, Parts
+from .request import close_audit
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,6 +62,8 @@ def make_app(parts: Parts) -> web.Application:
         lifecycle,
         jobs,
         orders,
+        tokens,
+        openapi,
         roads,
     ):
         app.add_routes(road.routes())
@@ -70,8 +75,11 @@ def make_app(parts: Parts) -> web.Application:
 @web.middleware
 async def _answer_errors(request: web.Request, handler: _Next) -> web.StreamResponse:
     try:
-        return await handler(request)
+        response = await handler(request)
+        close_audit(request)
+        return response
     except ApiError as error:
+        close_audit(request, error.code)
         return _error(error.status, error.code, error.message, error.hint, error.headers)
     except web.HTTPException as error:
         if error.status < 400:

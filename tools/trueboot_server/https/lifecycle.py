@@ -6,7 +6,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..errors import ApiError
+from . import schemas as s
 from .devices import find, shown_device
+from .operations import OPERATE, operation
 from .request import only, read_object, require_admin
 
 _ONE = "/api/v1/devices/{product_key}/{device_key}"
@@ -18,6 +20,13 @@ def routes() -> list[web.RouteDef]:
     return [web.post(_ONE + "/replace", replace), web.post(_ONE + "/renew", renew)]
 
 
+@operation(
+    OPERATE,
+    "Begin a device's identity anew",
+    s.both("Device", device_secret=s.text("told this once")),
+    body=s.obj("", tpm_too=s.FLAG),
+    refusals=(409,),
+)
 async def replace(request: web.Request) -> web.Response:
     """A board was erased or exchanged: the same device, with a new secret.  The answer holds it, for a bench.
 
@@ -37,6 +46,13 @@ async def replace(request: web.Request) -> web.Response:
         return web.json_response({**shown_device(t, parts, identity), "device_secret": row.device_secret})
 
 
+@operation(
+    OPERATE,
+    "Ask a device to renew its certificate",
+    s.ref("Device"),
+    body=s.obj(),
+    refusals=(409, 503, 504),
+)
 async def renew(request: web.Request) -> web.Response:
     """Ask a connected device to renew its certificate: it says yes at once, and begins when no update is under way."""
     parts = require_admin(request)

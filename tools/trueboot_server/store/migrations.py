@@ -131,6 +131,22 @@ def _dialects(connection: Connection) -> None:
     _run(connection, "ALTER TABLE products ADD COLUMN dialect TEXT NOT NULL DEFAULT 'decada';")
 
 
+_OPERATORS = """
+CREATE TABLE operator_tokens (
+    name TEXT NOT NULL PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, scope TEXT NOT NULL, created_at INTEGER NOT NULL,
+    expires_at INTEGER, used_at INTEGER, revoked_at INTEGER);
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, who TEXT NOT NULL, via TEXT NOT NULL,
+    what TEXT NOT NULL, subject TEXT NOT NULL, result TEXT NOT NULL, code TEXT, detail TEXT);
+CREATE INDEX audit_denied ON audit (id) WHERE result = 'not_permitted';
+CREATE TABLE version_samples (time INTEGER NOT NULL PRIMARY KEY, counts JSON NOT NULL);
+"""
+
+
+def _operators(connection: Connection) -> None:
+    _run(connection, _OPERATORS)
+
+
 STEPS: list[Callable[[Connection], None]] = [
     _first,
     _reason_of_a_halt,
@@ -138,6 +154,7 @@ STEPS: list[Callable[[Connection], None]] = [
     _orders_of_a_job,
     _identity_for_life,
     _dialects,
+    _operators,
 ]
 
 
