@@ -23,6 +23,7 @@ from .ca import Authority, book
 from .clock import iso
 from .credentials import Credentials, load_or_make
 from .errors import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
+from .fleet import samples
 from .fleet.desk import FleetDesk
 from .https.front import make_app
 from .https.parts import Parts
@@ -268,6 +269,8 @@ class Server:
         while True:
             try:
                 self.desk.expire()
+                with self.store.transaction() as t:
+                    samples.take(t, self._options.limits)
                 parts.certify_server()
                 with self.store.transaction() as t:
                     parts.crls.refresh(t)

@@ -10,6 +10,9 @@ from aiohttp import web
 from ..enos_http import roads
 from ..errors import ApiError
 from ..log import tell_fault
+from ..page import app as page
+from ..page import live
+from ..page.roads import open_sessions
 from . import (
     attest,
     attributes,
@@ -46,6 +49,8 @@ def make_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
     enos.open_access(app, parts)
+    open_sessions(app, parts)
+    app[live.OPEN] = set()
     for road in (
         status,
         standing,
@@ -64,6 +69,7 @@ def make_app(parts: Parts) -> web.Application:
         orders,
         tokens,
         openapi,
+        page,
         roads,
     ):
         app.add_routes(road.routes())

@@ -6,9 +6,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..errors import ApiError
+from ..names import Identity
 from . import schemas as s
 from .devices import find, shown_device
 from .operations import OPERATE, operation
+from .parts import Parts
 from .request import only, read_object, require_admin
 
 _ONE = "/api/v1/devices/{product_key}/{device_key}"
@@ -59,9 +61,15 @@ async def renew(request: web.Request) -> web.Response:
     only(await read_object(request))
     with parts.store.transaction() as t:
         identity, _ = find(t, request)
+    await ask_to_renew(parts, identity)
+    with parts.store.transaction() as t:
+        return web.json_response(shown_device(t, parts, identity))
+
+
+async def ask_to_renew(parts: Parts, identity: Identity) -> None:
+    """ApiError when the device is not there, or says no."""
     code, _, message = await parts.desk.commands.invoke(identity, RENEW_SERVICE, {}, _RENEW_TIMEOUT_S)
     if code != 200:
         raise ApiError(409, "renewal_declined", f"the device answered {code}: {message[:200]}", "Look at its log.")
     with parts.store.transaction() as t:
         t.event("device.renewal_asked", identity)
-        return web.json_response(shown_device(t, parts, identity))
