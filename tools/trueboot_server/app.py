@@ -23,6 +23,7 @@ from .ca import Authority, book
 from .clock import iso
 from .credentials import Credentials, load_or_make
 from .errors import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
+from .fleet import samples
 from .fleet.desk import FleetDesk
 from .https.front import make_app
 from .https.parts import Parts
@@ -121,6 +122,7 @@ class Server:
         self._log = log
         self._open = AsyncExitStack()
         self.addresses: Addresses
+        self.app: web.Application
         self.credentials: Credentials
         self.desk: FleetDesk
         self.repository: Repository
@@ -183,7 +185,8 @@ class Server:
         anchors = parts.authority.client_anchors()
         contexts = {verify: context(anchors, verify) for verify in ssl.VerifyMode}
         self._contexts = list(contexts.values())
-        binding = self._bind_https(make_app(parts), contexts[ssl.CERT_OPTIONAL])
+        self.app = make_app(parts)
+        binding = self._bind_https(self.app, contexts[ssl.CERT_OPTIONAL])
         server = await self._bind("--port", options.port, binding)
         https_port = int(server.sockets[0].getsockname()[1])
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
@@ -267,6 +270,8 @@ class Server:
         while True:
             try:
                 self.desk.expire()
+                with self.store.transaction() as t:
+                    samples.take(t, self._options.limits)
                 parts.certify_server()
                 with self.store.transaction() as t:
                     parts.crls.refresh(t)
