@@ -61,6 +61,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     plain_mqtt_port: int | None = None  # MQTT without TLS, for devices that cannot; None: there is none
     plain_mqtt_host: str = "127.0.0.1"
+    faults: bool = False  # it misbehaves on command
 
 
 def check(options: Options) -> None:
@@ -186,6 +187,11 @@ class Server:
         contexts = {verify: context(anchors, verify) for verify in ssl.VerifyMode}
         self._contexts = list(contexts.values())
         self.app = make_app(parts)
+        if options.faults:
+            from .faults.stand import put_up
+
+            faults = put_up(self.app, parts, self._present, self._present_again, self._log)
+            self._open.callback(faults.clear)
         binding = self._bind_https(self.app, contexts[ssl.CERT_OPTIONAL])
         server = await self._bind("--port", options.port, binding)
         https_port = int(server.sockets[0].getsockname()[1])
@@ -229,11 +235,19 @@ class Server:
                 book.note_own(t, issued)
         if issued.serial == self._serial:
             return
-        for tls in self._contexts:
-            tls.load_cert_chain(certificate, key)
+        self._present(certificate, key)
         if self._serial:
             self._log("server.certificate", serial=issued.serial, not_after=iso(issued.not_after_ms))
         self._serial = issued.serial
+
+    def _present(self, certificate: Path, key: Path) -> None:
+        for tls in self._contexts:
+            tls.load_cert_chain(certificate, key)
+
+    def _present_again(self) -> None:
+        """Its own, after another one was shown."""
+        certificate, key = (self._options.state / "private" / name for name in ("server.pem", "server-key.pem"))
+        self._present(certificate, key)
 
     async def _bind_https(self, app: web.Application, tls: ssl.SSLContext) -> asyncio.Server:
         limits = self._options.limits
