@@ -10,6 +10,30 @@ import gc
 import sys
 
 OURS = ("agent", "platform_adapters")
+# What a task that is under way does not come back to at each of its pieces: conversation, machines, what reads and signs
+BRIEF = (
+    "agent.acts",
+    "agent.begin",
+    "agent.chores",
+    "agent.claims",
+    "agent.clouds.",
+    "agent.crypto.",
+    "agent.identity",
+    "agent.journal",
+    "agent.offers",
+    "agent.session",
+    "agent.signing",
+    "agent.states",
+    "agent.talk",
+    "agent.token",
+    "agent.update",
+    "platform_adapters.anchored",
+    "platform_adapters.filestore",
+    "platform_adapters.micropython_dial",
+    "platform_adapters.micropython_files",
+    "platform_adapters.pinned",
+    "platform_adapters.trusted_file",
+)
 
 
 class Modules:
@@ -53,11 +77,9 @@ class Modules:
             return
         passing = [n for n in sys.modules if n not in self._resident and n.split(".")[0] in OURS]
         if busy:
-            passing = [
-                n for n in passing if n.startswith("agent.clouds.") or n.startswith("agent.") and n.count(".") == 1
-            ]
-        elif passing and hasattr(platform, "idle"):
-            platform.idle()
+            passing = [n for n in passing if n.startswith(BRIEF)]
+        if passing and hasattr(platform, "idle"):
+            platform.idle(busy)
         self._drop_all(passing)
         self._left = -len(sys.modules) if busy else len(sys.modules)
 

@@ -15,6 +15,7 @@ CHECKS = [
     ("mip package", [sys.executable, "tools/check/mip_package.py"]),
     ("boards", [sys.executable, "tools/check/boards.py"]),
     ("mpy sizes", [sys.executable, "tools/check/size_report.py"]),
+    ("board budget", [sys.executable, "bench/budget.py"]),
 ]
 
 
