@@ -19,7 +19,7 @@ from rig import Rig
 from server_client import ServerThread
 
 from platform_adapters import bootrecord
-from trueboot_server.decada.desk import DecadaDesk
+from trueboot_server.fleet.desk import FleetDesk
 from trueboot_server.mqtt.connection import Connection
 from trueboot_server.mqtt.desk import Admitted
 
@@ -73,7 +73,7 @@ class Spied(Rig):
     def _patch(self, patch) -> None:
         rig = self
         mqtt_data, http_data = Connection.data_received, web_protocol.RequestHandler.data_received
-        admit, arrived, push = DecadaDesk.admit, DecadaDesk.arrived, Connection.push
+        admit, arrived, push = FleetDesk.admit, FleetDesk.arrived, Connection.push
 
         def hear_mqtt(self, data):
             rig.received += data
@@ -105,8 +105,8 @@ class Spied(Rig):
 
         patch.setattr(Connection, "data_received", hear_mqtt)
         patch.setattr(web_protocol.RequestHandler, "data_received", hear_http)
-        patch.setattr(DecadaDesk, "admit", hear_connect)
-        patch.setattr(DecadaDesk, "arrived", hear_publish)
+        patch.setattr(FleetDesk, "admit", hear_connect)
+        patch.setattr(FleetDesk, "arrived", hear_publish)
         patch.setattr(Connection, "push", hear_push)
 
 

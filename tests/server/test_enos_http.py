@@ -240,7 +240,7 @@ def test_a_silent_session_is_found_by_the_housekeeping(server, operator, device)
 
 
 def test_another_secret_ends_the_session(server, operator, device):
-    from trueboot_server.decada import registry
+    from trueboot_server.fleet import registry
 
     def change(s):
         with s.store.transaction() as t:

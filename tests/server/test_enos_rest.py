@@ -501,7 +501,7 @@ def test_there_is_no_rsa_ca(enos):
 def test_an_apply_that_was_cut_anywhere_is_asked_for_again(enos, board, key, server):
     """Whatever fails in the server: before the commit nothing is there, after it the same certificate is."""
     from trueboot_server.ca import Authority
-    from trueboot_server.decada import registry
+    from trueboot_server.fleet import registry
 
     def failing(*_arguments):
         raise OSError("the disk is full")

@@ -518,7 +518,7 @@ def test_a_key_that_was_compromised_speaks_for_no_other(server, operator, enroll
 
 def test_a_renewal_that_fails_anywhere_changes_nothing_and_may_be_repeated(server, enrolled):
     from trueboot_server.ca import Authority
-    from trueboot_server.decada import registry
+    from trueboot_server.fleet import registry
 
     def failing(*_arguments, **_more):
         raise OSError("the disk is full")

@@ -53,13 +53,13 @@ def test_the_same_secret_is_handed_out_until_it_is_used(device):
 
 
 def test_a_device_key_that_nobody_registered_is_refused_without_open_registration(server, operator, device):
-    server.call(lambda s: setattr(s.desk, "_open_registration", False))
+    server.call(lambda s: setattr(s.desk.decada, "_open_registration", False))
     try:
         assert device.activate() == NOT_AUTHORISED
         registered = operator.post("/api/v1/devices", {"device_key": device.device_key})
         assert device.activate() == 0 and device.device_secret == registered["device_secret"]
     finally:
-        server.call(lambda s: setattr(s.desk, "_open_registration", True))
+        server.call(lambda s: setattr(s.desk.decada, "_open_registration", True))
 
 
 def test_the_certificate_listener_activates_nobody(device):
@@ -234,7 +234,7 @@ def test_revocation_ends_secret_certificate_and_session_together(operator, devic
 
 
 def test_a_newer_certificate_supersedes_the_older_which_may_log_in_for_a_day(server, device):
-    from trueboot_server.decada import registry
+    from trueboot_server.fleet import registry
     from trueboot_server.names import Identity
     from trueboot_server.store.schema import certificates
 

@@ -154,7 +154,7 @@ def test_a_device_that_says_that_it_waits_is_not_late(server, released, device, 
         session.request(device.sys + "ota/device/progress", {"step": "80", "desc": desc, "job": push["job"]})
 
         def late(server):
-            from trueboot_server.decada import jobs
+            from trueboot_server.fleet import jobs
 
             with server.store.transaction() as t:
                 t.now += 10 * 7200 * 1000

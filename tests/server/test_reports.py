@@ -247,7 +247,7 @@ def test_a_report_under_a_revoked_key_is_refused(operator, server, device, tmp_p
 
 def test_reports_kept_per_key_are_bounded_and_counters_survive(tmp_path):
     from trueboot_server.ca import Issued
-    from trueboot_server.decada import proof, registry
+    from trueboot_server.fleet import proof, registry
     from trueboot_server.limits import Limits
     from trueboot_server.names import Identity
     from trueboot_server.store import Store
@@ -281,7 +281,7 @@ def test_reports_kept_per_key_are_bounded_and_counters_survive(tmp_path):
 
 def test_a_report_that_waited_under_the_last_key_decides_its_attempt_and_changes_no_view(tmp_path):
     from trueboot_server.ca import Issued
-    from trueboot_server.decada import jobs, proof, registry
+    from trueboot_server.fleet import jobs, proof, registry
     from trueboot_server.limits import Limits
     from trueboot_server.names import Identity
     from trueboot_server.store import Store

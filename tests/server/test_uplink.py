@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trueboot_server.credentials import load_or_make
-from trueboot_server.decada import envelope, login, registry, shadow, telemetry, uplink
+from trueboot_server.decada import envelope, login, uplink
 from trueboot_server.decada.commands import is_service
+from trueboot_server.fleet import registry, shadow, telemetry
 from trueboot_server.limits import Limits
 from trueboot_server.mqtt import codec, topics
 from trueboot_server.names import Identity
@@ -294,7 +295,7 @@ def test_services_are_named_so(world):
     [("-1", "failed", "the upgrade failed"), (-2, "failed", "the download failed"), ("-5", "refused", "the device refused the upgrade"), (-77, "failed", "step -77")],
 )  # fmt: skip
 def test_negative_steps_end_the_attempt_in_words(world, step, state, reason):
-    from trueboot_server.decada import jobs
+    from trueboot_server.fleet import jobs
     from trueboot_server.store.schema import releases
 
     release = {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from .decada.registry import new_secret
+from .fleet.registry import new_secret
 from .store import Store, Transaction
 from .store.schema import meta, products
 
@@ -50,7 +50,7 @@ def load_or_make(store: Store, operator_file: Path) -> Credentials:
                 "claims_count": False,
                 "attestation": "none",
             }
-            t.execute(products.insert().values(product_key=product_key, created_at=t.now, **values))
+            t.execute(products.insert().values(product_key=product_key, created_at=t.now, dialect="decada", **values))
             row = t.row(sa.select(products).where(products.c.product_key == product_key))
         return Credentials(
             org_id=_kept(t, "org_id", "o" + secrets.token_hex(8)),

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from .ca import MAX_CSR_DER_BYTES
-from .decada import registry
 from .errors import ApiError
+from .fleet import registry
 from .names import Identity, is_identity
 from .store import Transaction
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from tuf.api.metadata import TargetFile
 
-from .decada import jobs, running
+from .fleet import jobs, running
 from .store import Transaction
 from .store.schema import releases
 

@@ -4,7 +4,7 @@
     {"alg": "ES256", "typ": "trueboot-renewal+jwt", "kid": thumbprint of the last key}
     {"aud": productKey, "sub": "productKey/deviceKey", "nonce": ours, "csr": base64 of DER}
 
-Decides the form; whose key it is and whether that may still speak is for `decada.registry`.
+Decides the form; whose key it is and whether that may still speak is for `fleet.registry`.
 """
 
 from __future__ import annotations

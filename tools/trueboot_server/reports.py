@@ -2,7 +2,7 @@
 """Boot reports: a signed statement (`jws`) whose claims have the shape that is agreed on.
 
 Decides whether a text is a well-formed report, whose key it names, whether that key signed it, and whether
-its claims have that shape.  Whether they prove anything is for `decada.proof`.
+its claims have that shape.  Whether they prove anything is for `fleet.proof`.
 """
 
 from __future__ import annotations

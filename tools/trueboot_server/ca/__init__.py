@@ -3,7 +3,7 @@
 
 `profiles` says what certificates look like, `files` what lies in the state folder, `authority` issues, `crl` and
 `ocsp` tell what was revoked, `ceremony` changes the CA's own keys, and `csr` reads requests.
-The CA signs; who may have a certificate is decided by `decada.certify`.
+The CA signs; who may have a certificate is decided by `fleet.certify`.
 """
 
 from .authority import Authority, Issued, serial_text

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..fleet import registry, replacement
 from ..limits import Limits
 from ..mqtt import codec
 from ..mqtt.desk import Admitted, Peer, Refused
 from ..names import Identity
 from ..store import Transaction
-from . import registry, replacement
 from .login import DYNAMIC, STATIC, Login
 
 _BAD_PROOF = Refused(codec.BAD_CREDENTIALS, "wrong secret")

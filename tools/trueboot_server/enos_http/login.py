@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from ..decada import registry
+from ..fleet import registry
 from ..limits import Limits
 from ..names import Identity, is_identity
 from ..store import Transaction

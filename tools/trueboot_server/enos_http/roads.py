@@ -12,8 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
-from ..decada import envelope, jobs
+from ..decada import envelope
 from ..errors import ApiError
+from ..fleet import jobs
 from ..https.parts import PARTS, Parts
 from ..https.repository import send
 from ..https.request import address, device_of, read_body, read_object, refuse_guessing

@@ -19,9 +19,9 @@ from aiohttp import web
 from .. import csr
 from ..attestation import BadAttestation, endorsement, statement
 from ..attestation.credential import Credential
-from ..decada import registry, tpms
-from ..decada.certify import certify
 from ..errors import ApiError
+from ..fleet import registry, tpms
+from ..fleet.certify import certify
 from ..names import Identity
 from ..store import Transaction
 from .est import issued

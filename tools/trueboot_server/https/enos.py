@@ -9,11 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from .. import strict_json
-from ..decada import registry
 from ..enos import answers
 from ..enos.access import Access, readings
 from ..enos.answers import EnosError
 from ..errors import ApiError
+from ..fleet import registry
 from ..log import tell_fault
 from ..names import Identity, is_identity
 from ..store import Transaction
@@ -83,6 +83,24 @@ async def signed_call(request: web.Request) -> bytes:
         body,
     )
     check_organisation(request)
+    return body
+
+
+async def signed_upload(request: web.Request, max_bytes: int) -> bytes:
+    """A multipart body.  Its call is signed with the body, as all are, or without: clients leave a stream of a file out."""
+    parts, headers, access = request.app[PARTS], request.headers, request.app[ACCESS]
+    access.check_token(headers.get("apim-accesstoken", ""))
+    body = await read_body(request, max_bytes)
+    proof = (headers.get("apim-accesstoken", ""), headers.get("apim-signature", ""), headers.get("apim-timestamp", ""))
+    queries = readings(request.rel_url.raw_query_string)
+    try:
+        access.check_call(*proof, queries, body)
+    except EnosError as error:
+        if not error.guess:
+            raise
+        access.check_call(*proof, queries, b"")
+    check_organisation(request)
+    parts.log("enos.upload", bytes=len(body))
     return body
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from .. import strict_json
-from ..decada import registry
 from ..enos import answers
 from ..enos.access import readings
 from ..enos.answers import EnosError
+from ..fleet import registry
 from ..names import Identity, is_identity
 from .enos import ACCESS, answered, check_organisation
 from .enos_certificates import apply, listed, revoke_one

@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from .. import csr
 from ..ca import lists
-from ..decada import registry
-from ..decada.certify import certify
 from ..enos import answers
 from ..enos.answers import EnosError
 from ..enos.pem import request_der
 from ..errors import ApiError
+from ..fleet import registry
+from ..fleet.certify import certify
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction

@@ -14,9 +14,9 @@ from typing import Any
 
 from aiohttp import web
 
-from ..decada import registry, shadow
 from ..enos import answers
 from ..enos.answers import EnosError
+from ..fleet import registry, shadow
 from ..limits import Limits
 from ..names import Identity, is_identity
 from .enos import answered, find, read_object, signed_call

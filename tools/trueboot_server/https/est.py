@@ -8,7 +8,7 @@
                           lives, by a statement of the last key (`Content-Type: application/jose`)
 
 An arbitrary label (3.2.2) is the product key; without one the first product is meant, or the certificate's own.
-Who may have a certificate is decided in `decada.certify`; this file reads requests and writes answers.  Not here:
+Who may have a certificate is decided in `fleet.certify`; this file reads requests and writes answers.  Not here:
 full CMC and keys made by the server (3.2.2: optional; the server never holds a device's private key).
 """
 
@@ -21,9 +21,9 @@ from aiohttp import web
 
 from .. import csr
 from ..ca import certs_only
-from ..decada import replacement
-from ..decada.certify import certify
 from ..errors import ApiError
+from ..fleet import replacement
+from ..fleet.certify import certify
 from ..names import Identity
 from ..proofs import FailedProofs
 from .parts import PARTS, Parts

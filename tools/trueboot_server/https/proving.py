@@ -20,8 +20,8 @@ from aiohttp import web
 
 from .. import jws, renewal
 from ..ca import BadRequest, public_point
-from ..decada import registry
 from ..errors import ApiError
+from ..fleet import registry
 from ..names import Identity, is_identity
 from ..store import Transaction
 from ..tls import proven_certificate

@@ -18,8 +18,8 @@ from aiohttp import web
 
 from ..ca import lists
 from ..clock import iso
-from ..decada import registry
 from ..errors import ApiError
+from ..fleet import registry
 from .parts import PARTS
 from .request import address
 

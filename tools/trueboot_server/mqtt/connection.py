@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from ..tls import proven_certificate
-from . import codec, topics
+from . import codec
 from .desk import Admitted, Message, Peer, Refused
 from .session import Session
 
@@ -58,18 +58,23 @@ class Connection(asyncio.Protocol):
         self.close(self._reason or "lost")
 
     def pause_writing(self) -> None:
+        """The device does not read: nothing more is read of it either, since answers to it would only pile up."""
         self._writable = False
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._writable = True
         self._send_due()
+        if not self._reason and not self._resting:
+            self._loop.call_soon(self._read_on)  # not from within: the transport is still writing
 
     def data_received(self, data: bytes) -> None:
         if self._reason:
             return
         self._heard = self._loop.time()
         self._decoder.feed(data)
-        if not self._resting:
+        if not self._resting and self._writable:
             self._work()
 
     # The road to the device
@@ -111,9 +116,7 @@ class Connection(asyncio.Protocol):
         try:
             for packet in self._decoder:
                 self._take(packet)
-                if self._reason:
-                    return
-                if self._over_allowance():
+                if self._reason or not self._writable or self._over_allowance():
                     return
         except codec.UnknownProtocolError:
             self._write(self._endpoint.refuse(self._address, codec.BAD_PROTOCOL, "protocol"))
@@ -153,7 +156,7 @@ class Connection(asyncio.Protocol):
         peer = Peer(self._address, self._certified, self.serial, self._encrypted, der)
         answer = self._endpoint.desk.admit(peer, connect)
         if isinstance(answer, Admitted) and connect.will is not None:
-            if answer.activation or not topics.is_own(answer.identity, connect.will.topic):
+            if answer.activation or not answer.owns(connect.will.topic):
                 answer = Refused(codec.NOT_AUTHORISED, "will topic")
         if isinstance(answer, Refused):
             self._write(self._endpoint.refuse(self._address, answer.code, answer.reason))
@@ -172,11 +175,7 @@ class Connection(asyncio.Protocol):
         self._say(self._endpoint.desk.connected(answer))
 
     def _publish(self, admitted: Admitted, packet: codec.Publish) -> None:
-        allowed = (
-            packet.topic == admitted.answers_on
-            if admitted.activation
-            else topics.is_own(admitted.identity, packet.topic)
-        )
+        allowed = packet.topic == admitted.answers_on if admitted.activation else admitted.owns(packet.topic)
         if not allowed:
             # 3.3.5 leaves the choice; an honest end is better than an acknowledged loss.
             self._endpoint.log("mqtt.forbidden", address=self._address, device=admitted.identity.common_name)
@@ -190,7 +189,7 @@ class Connection(asyncio.Protocol):
             self.close("activated")
 
     def _subscribe(self, admitted: Admitted, name: str, qos: int) -> int:
-        if not topics.is_own(admitted.identity, name):
+        if not admitted.owns(name):
             return codec.SUBSCRIBE_FAILED
         return self._session.subscribe(name, qos)
 
@@ -239,9 +238,9 @@ class Connection(asyncio.Protocol):
         return True
 
     def _read_on(self) -> None:
-        if not self._reason and self._transport is not None:
+        self._resting = False
+        if not self._reason and self._writable and self._transport is not None:
             self._heard = self._loop.time()
-            self._resting = False
             self._transport.resume_reading()
             self._work()
 

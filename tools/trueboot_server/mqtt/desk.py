@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ..names import Identity
+from . import topics
 from .codec import Connect
 
 
@@ -33,6 +34,13 @@ class Admitted:
     answers_on: str = ""  # the one topic that an activation session may publish to
     by_password: bool = False  # no certificate stands behind it
     upgrades: bool = True  # it takes pushes of upgrades; else it asks for them
+    dialect: str = "decada"
+    own: tuple[str, ...] = ()  # all the topics that it has; none: the two trees of `topics`
+
+    def owns(self, topic_or_filter: str) -> bool:
+        if self.own:
+            return topic_or_filter in self.own
+        return topics.is_own(self.identity, topic_or_filter)
 
 
 @dataclass(frozen=True, slots=True)
