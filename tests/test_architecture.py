@@ -90,6 +90,12 @@ RULES = (
     ("tools/trueboot/demo/board/*.py", ("agent", "platform_adapters"), None),  # links to micropython/
     # The demo's app runs on devices, and is what a user of the agent writes.
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
+    ("tools/trueboot/flash/on_board.py", ("agent", "platform_adapters"), None),  # it runs on boards
+    (
+        "tools/trueboot/flash/plan.py",
+        ("agent.config", "agent.errors", "trueboot"),
+        None,
+    ),  # a bad key is told before a board is touched
     (
         "tools/trueboot/demo/chips.py",
         ("agent.errors", "platform_adapters.keystores", "trueboot"),

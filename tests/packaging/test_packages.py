@@ -77,6 +77,12 @@ def test_wheel_holds_our_packages_only(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == set(ROOTS)
     for name in ("codes.txt", "py.typed", "demo/apps/main.py", "demo/board/example/main.py"):
         assert f"trueboot/{name}" in names
+    for name in (
+        "flash/boards/ESP32_GENERIC/board.json",
+        "flash/boards/ESP32_GENERIC/partitions.csv",
+        "flash/simulated/stand_in/machine.py",
+    ):
+        assert f"trueboot/{name}" in names
     for name in ("demo/board/boot.py", "demo/board/main.py", "demo/board/wifi.py"):
         assert f"trueboot/{name}" in names
 

@@ -10,8 +10,10 @@ from . import (
     verbs_board,
     verbs_bundle,
     verbs_ca,
+    verbs_campaign,
     verbs_ek,
     verbs_enos,
+    verbs_flash,
     verbs_identity,
     verbs_keys,
     verbs_product,
@@ -32,12 +34,14 @@ app = typer.Typer(
 )
 device = group("Look at devices, and at their identity.")
 verbs_identity.add_to(device)
+verbs_flash.add_to(app)
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
     ("product", verbs_product.app),
     ("board", verbs_board.app),
     ("release", verbs_release.app),
+    ("campaign", verbs_campaign.app),
     ("keys", verbs_keys.app),
     ("ca", verbs_ca.app),
     ("bundle", verbs_bundle.app),

@@ -176,6 +176,7 @@ class Server:
         )
         await self._listen(parts)
         self._open.callback(asyncio.create_task(self._keep_house(care, parts)).cancel)
+        self._open.callback(asyncio.create_task(self._keep_campaigns()).cancel)
 
     async def _listen(self, parts: Parts) -> None:
         options = self._options
@@ -273,6 +274,15 @@ class Server:
             except Exception as error:  # noqa: BLE001 - a full disk must not end the housekeeping for ever
                 tell_fault(self._log, error)
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+    async def _keep_campaigns(self) -> None:
+        """At once when a device's step may matter to a campaign, and else every few seconds."""
+        while True:
+            try:
+                await self.desk.steward.turn()
+            except Exception as error:  # noqa: BLE001 - see above
+                tell_fault(self._log, error)
+            await self.desk.steward.rest(_HOUSEKEEPING_S)
 
     def _tell(self, told: list[tuple[str, dict[str, Any]]]) -> None:
         for event, fields in told:

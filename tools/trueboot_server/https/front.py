@@ -13,6 +13,7 @@ from ..log import tell_fault
 from . import (
     attest,
     attributes,
+    campaigns,
     certificates,
     devices,
     downloads,
@@ -21,6 +22,8 @@ from . import (
     enos_ca,
     enos_certificates,
     enos_devices,
+    enos_firmwares,
+    enos_jobs,
     enos_tokens,
     est,
     images,
@@ -58,11 +61,12 @@ def make_app(parts: Parts) -> web.Application:
         downloads,
         lifecycle,
         jobs,
+        campaigns,
         orders,
         roads,
     ):
         app.add_routes(road.routes())
-    for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
+    for road in (enos_tokens, enos_devices, enos_certificates, enos_firmwares, enos_jobs, enos_2018, enos_ca):
         app.add_routes(road.routes())
     return app
 
