@@ -23,15 +23,15 @@ PREFIXES = {
     ("agent/states.py", "end"): ("update.", 1),
     ("agent/update.py", "end"): ("update.", 1),
     ("tools/trueboot_server/fleet/jobs.py", "_tell"): ("attempt.", 2),
-    ("tools/trueboot_server/fleet/jobs.py", "_end"): ("job.", 2),
     ("tools/trueboot_server/decada/uplink.py", "_tell"): ("", 2),
 }
-IMPLIED = {"_end": {"job"}, "_tell": {"job", "attempt"}, "end": {"version", "reason"}, "_log": {"label"}}
+JOB = ("note", "finish")  # of trueboot_server/fleet/course.py, wherever they are called: ("job.", 2)
+IMPLIED = {"_tell": {"job", "attempt"}, "end": {"version", "reason"}, "_log": {"label"}}
 # Those whose very word is worked out; the file must still hold the word.
 WORKED_OUT = {
     "agent": {"agent/identity.py": {"identity.renewed": {"label"}, "identity.enrolled": {"label"}}},
     "server": {
-        "tools/trueboot_server/fleet/jobs.py": {
+        "tools/trueboot_server/fleet/proof.py": {
             f"attempt.{state}": {"attempt", "job", "proven"}
             for state in ("updated", "failed", "rolled_back", "refused")
         }
@@ -81,6 +81,11 @@ def _events(file: str, node: ast.AST) -> Iterator[tuple[str, set[str]]]:
     if isinstance(node, ast.Call):
         function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         prefix, position = PREFIXES.get((file, function), ("", 0))
+        if function in JOB and file.startswith("tools/trueboot_server/"):
+            words = {word.arg for word in node.keywords if word.arg}
+            if len(node.args) > 2 and (name := _name(node.args[2])):
+                yield "job." + name, words | {"job"}
+            return
         if (file, function) not in PREFIXES and function not in CALLS:
             return
         named = {word.arg for word in node.keywords if word.arg}
