@@ -75,6 +75,12 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if page != "README.md" and f"]({page}" not in index] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAME)
 def test_no_shell_block_escapes_the_test(page):
     kinds = FENCES.findall(page.read_text())[::2]
