@@ -13,6 +13,7 @@ from . import (
     verbs_campaign,
     verbs_ek,
     verbs_enos,
+    verbs_fault,
     verbs_flash,
     verbs_identity,
     verbs_keys,
@@ -47,6 +48,7 @@ for name, verbs in (
     ("bundle", verbs_bundle.app),
     ("image", image),
     ("enos", verbs_enos.app),
+    ("fault", verbs_fault.app),
 ):
     app.add_typer(verbs, name=name)
 verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
@@ -98,6 +100,9 @@ def server(
     dev: Annotated[
         bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
     ] = False,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Let it misbehave on command: trueboot fault. For tests only.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run the reference server until it is stopped."""
@@ -116,6 +121,7 @@ def server(
             names=names,
             plain_mqtt_port=plain_mqtt_port,
             plain_mqtt_host=plain_mqtt_host,
+            faults=faults,
         )
     )
 
@@ -132,12 +138,20 @@ def demo(
     ] = 0,
     seed: Annotated[int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)] = None,
     tpm: Annotated[bool, typer.Option("--tpm", help="Keys in a TPM (swtpm), attested; Linux devices only.")] = False,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[:NAME=VALUE,...]",
+            help="Have the server misbehave meanwhile; repeat for more. See: trueboot fault kinds",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm))
+    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm, tuple(fault or ())))
 
 
 @device.command("ls")
