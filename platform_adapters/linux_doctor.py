@@ -91,8 +91,7 @@ def examine(path: str | None) -> Iterator[Check]:
     yield from guarded("clock", _clock, found["record"])
     yield from guarded("keys", _keys, config)
     yield from guarded("identity", _identity, config, found["record"])
-    if table is None:
-        yield from guarded("slots", _slots, config)
+    yield from guarded("slots", _slots, config) if table is None else guarded("slots", _systems, given)
     yield from guarded("disk", _disk, config)
     yield from guarded("agent", _agent, state)
     if found["anchors"]:
@@ -278,6 +277,15 @@ def _slots(config: dict[str, Any]) -> Iterator[Check]:
         told = "slot %s runs" % slot
         failure = "; the last trial failed: " + record["failure"] if record["failure"] else ""
         yield Check("slots", WARN if failure else OK, told + failure)
+
+
+def _systems(given: dict[str, Any]) -> Iterator[Check]:
+    slots = raspberry_pi.RaspberryPi(given).slots
+    slot = slots.running()
+    if slots.state()["confirmed"]:
+        yield Check("slots", OK, "system %s runs, confirmed" % slot)
+    else:
+        yield Check("slots", WARN, "system %s is on trial; %s is the one before" % (slot, slots.spare()))
 
 
 def _disk(config: dict[str, Any]) -> Iterator[Check]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from platform_adapters import linux_service, linux_setup, linux_unit
+from platform_adapters.linux_plan import Plan
 from trueboot import provision
 from trueboot.images import build
 from trueboot.releases import Release
@@ -202,6 +203,18 @@ def test_a_failure_leaves_nothing_behind(capsys, device, image, break_it, words)
 
 
 USER_FILES = ("passwd", "group", "shadow", "gshadow", ".pwd.lock")
+
+
+def test_what_is_to_be_done_after_a_failure_comes_last(tmp_path):
+    """systemd has to read its units again once the old ones are back, not before."""
+    plan = Plan(str(tmp_path))
+    plan.on_failure(["sh", "-c", f"ls {tmp_path} > {tmp_path}/seen"])
+    plan.write("/unit", "x", 0o644)
+    plan.command(["true"], ["sh", "-c", f"touch {tmp_path}/undone"])
+    plan.command(["sh", "-c", "echo no such unit >&2; exit 4"])
+    with pytest.raises(linux_service.Stop, match="no such unit; nothing was changed"):
+        plan.carry_out()
+    assert (tmp_path / "seen").read_text().split() == ["seen", "undone"], "the unit was gone by then"
 
 
 def test_a_dry_run_writes_nothing(capsys, device, image):
