@@ -90,15 +90,26 @@ def analyze(image, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
-def exposure(image):
-    _, said = analyze(image, "security", "--offline=true")
-    return float(re.search(r"Overall exposure level for .*: ([\d.]+) ", said).group(1))
+# What systemd-analyze finds open in the unit, and has to: the network, and what only an image could close.
+OPEN = {"RootDirectory=/RootImage=", "PrivateMounts=", "PrivateNetwork=", "DeviceAllow=", "IPAddressDeny="}
+OPEN |= {f"RestrictAddressFamilies=~{family}" for family in ("AF_NETLINK", "AF_UNIX", "AF_(INET|INET6)")}
+MORE = {
+    "app": set(),
+    "tpm": {"SupplementaryGroups=", "PrivateDevices=", "MemoryDenyWriteExecute="},
+    "tryboot": {"User=/DynamicUser=", "PrivateDevices=", "ProcSubset=", "PrivateUsers="}
+    | {"CapabilityBoundingSet=~CAP_SYS_BOOT"},
+}
 
 
 def holds(image, kind):
-    assert analyze(image, "verify") == (0, ""), "the unit is clean"
+    """The unit is clean, below its bound, and open nowhere but where it says; each kind and bound is in the docs."""
+    assert analyze(image, "verify") == (0, "")
+    _, said = analyze(image, "security", "--offline=true")
+    level = float(re.search(r"Overall exposure level for .*: ([\d.]+) ", said).group(1))
     bound = linux_unit.EXPOSURE_MAX[kind]
-    assert exposure(image) <= bound
+    assert level <= bound and f" | {bound} | " in (ROOT / "docs/service.md").read_text("utf-8")
+    found = {line.split()[1] for line in said.splitlines() if line.startswith("\N{BALLOT X}")}
+    assert found <= OPEN | MORE[kind]
 
 
 def test_a_service_comes_is_upgraded_and_goes(capsys, device, image):
