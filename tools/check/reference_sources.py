@@ -48,6 +48,7 @@ def _trees(folder: str) -> dict[str, ast.AST]:
     }
 
 
+@cache
 def agent_events() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for folder in ("agent", "platform_adapters"):
@@ -55,6 +56,7 @@ def agent_events() -> dict[str, set[str]]:
     return _with_worked_out("agent", found)
 
 
+@cache
 def server_events() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     _collect("tools/trueboot_server", found)
@@ -126,6 +128,7 @@ def _keys(node: ast.AST | None) -> set[str]:
 # The journal
 
 
+@cache
 def journal_members() -> list[str]:
     """What is given to `agent.save(name=...)`, and what a blank device's record holds."""
     found = {"format"}
@@ -155,6 +158,7 @@ def identity_members() -> list[str]:
     return sorted(found | {"reason"})
 
 
+@cache
 def store_records() -> list[str]:
     """Names that are given to a store's `save` and `load`; what stands for a label or a slot is <...>."""
     from agent.journal import COPIES
