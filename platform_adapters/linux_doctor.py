@@ -96,6 +96,8 @@ def examine(path: str | None) -> Iterator[Check]:
     yield from guarded("agent", _agent, state)
     if found["anchors"]:
         for name in ("https", "mqtt"):
+            if not config[name]:
+                continue  # the service tells a device of some dialects
             yield from guarded(name, _server, name, config, found["anchors"])
 
 
@@ -118,10 +120,11 @@ def fingerprint(der: bytes) -> str:
 
 def _config(file: str, config: dict[str, Any]) -> Check:
     secret = config["device_secret"] or config["product_secret"]
+    names = (config["product_key"], config["device_key"])
     with contextlib.suppress(OSError):
         if secret and stat.S_IMODE(os.stat(file).st_mode) & 0o007:
             return Check("config", WARN, "%s holds a secret, and everybody can read it" % file, "chmod o= " + file)
-    return Check("config", OK, "%s: device %s/%s" % (file, config["product_key"], config["device_key"]))
+    return Check("config", OK, "%s: device %s" % (file, "/".join(filter(None, names))))
 
 
 def _state(state: str) -> Iterator[Check]:
