@@ -12,7 +12,9 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"[a-z_]+(\.[a-z_]+)?\Z")
@@ -123,6 +125,19 @@ def _keys(node: ast.AST | None) -> set[str]:
     if not isinstance(node, ast.Dict):
         return set()
     return {key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+
+
+# The configuration
+
+REQUIRED = ("product_key", "mqtt")  # by the dialect without keys of its own; another may be told them by its service
+
+
+def dialects() -> dict[str, ModuleType]:
+    """Name of a dialect -> the module with the keys that it alone has."""
+    return {
+        path.stem.removesuffix("_config"): import_module("agent.clouds." + path.stem)
+        for path in sorted((ROOT / "agent/clouds").glob("*_config.py"))
+    }
 
 
 # The journal
