@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -29,6 +30,8 @@ def test_page(page, tmp_path, micropython):
         return
     if page.name == "tpm.md" and (lacking := swtpm.lacks()):
         pytest.skip(f"no TPM in software: {lacking}")
+    if page.name == "service.md" and shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
     shell = Shell(tmp_path)
     try:
         for command in listed:
