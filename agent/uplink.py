@@ -142,8 +142,11 @@ class Uplink:
                 return 0
         else:
             trial = agent.update_state["phase"] == TRIAL
-            if self.step or self.asking or (not self.contact if trial else agent.reports() or not self.informed):
-                self._talk().say(agent, trial)
+            report = None
+            if not self.contact if trial else agent.reports() or not self.informed:
+                report = agent.briefly("signing", "due", trial)
+            if report or self.step or self.asking:
+                self._talk().say(agent, trial, report)
         item = None if agent.below_floor else self.telemetry.peek()  # below the floor a device may only update
         if item and not self.puback:
             _, topic, payload = agent.cloud.telemetry(json.loads(item))

@@ -271,7 +271,8 @@ class Platform(Protocol):
         """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its
         store's record "install".  Cheap: it is asked at every turn."""
 
-    def idle(self) -> None:
-        """Optional.  Nothing is under way: let go of what can be made again at its next use."""
+    def idle(self, busy: bool = False) -> None:
+        """Optional.  Nothing is under way: let go of what can be made again at its next use; `busy`: of what a task in the
+        middle of its work comes back to by name alone, such as the store, not of slots or a connection."""
 
     def log(self, event: str, fields: dict[str, Any]) -> None: ...

@@ -60,7 +60,7 @@ def _code(answer):
 
 def store(agent, label, answer):
     """Check the certificate in `answer` against our key and anchors, and store its chain under the label."""
-    from agent import BUILT
+    from agent import BUILT, life
     from agent.clouds import est
     from agent.crypto.verify import Whole
 
@@ -71,7 +71,10 @@ def store(agent, label, answer):
         return platform.verify(key_type, scheme, issuer, Whole(data), signature)
 
     floor = max(BUILT, agent.record.get("clock", 0))
-    chain = b"".join(est.check(est.answer(answer), public, platform.anchors(), verify, floor))
+    chain = est.check(est.answer(answer), public, platform.anchors(), verify, floor)
+    dates = life.dates(chain[0])
+    chain = b"".join(chain)
     if len(chain) > MAX_CHAIN_BYTES:
         raise RefusedError("certificate", "its chain is larger than %d bytes" % MAX_CHAIN_BYTES)
     platform.store.save("cert." + label, chain)
+    agent.record["life"] = dates  # saved with the event that follows
