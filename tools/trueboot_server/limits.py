@@ -105,3 +105,17 @@ class Limits:
     enos_csr_chars: int = 16 * 1024
     enos_firmware_bytes: int = 32 * 1024 * 1024  # of one upload, in memory; the release itself is uploaded elsewhere
     enos_firmwares: int = 1000  # of one product
+
+    # Operators
+    operator_tokens: int = 1_000  # revoked ones included
+    token_life_max_s: int = 10 * 365 * 24 * 3600
+    audit_rows: int = 100_000
+    silent_after_s: int = 24 * 3600  # neither connected nor heard
+
+    # The page
+    page_sessions: int = 100
+    page_session_s: float = 8 * 3600.0
+    page_streams: int = 100
+    samples: int = 1_000  # of what runs, for its curves
+    sample_s: float = 5.0  # between two that differ
+    sample_idle_s: float = 3600.0  # between two that do not

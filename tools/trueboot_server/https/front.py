@@ -10,6 +10,9 @@ from aiohttp import web
 from ..enos_http import roads
 from ..errors import ApiError
 from ..log import tell_fault
+from ..page import app as page
+from ..page import live
+from ..page.roads import open_sessions
 from . import (
     attest,
     attributes,
@@ -29,14 +32,17 @@ from . import (
     images,
     jobs,
     lifecycle,
+    openapi,
     orders,
     pki,
     products,
     repository,
     standing,
     status,
+    tokens,
 )
 from .parts import PARTS, Parts
+from .request import close_audit
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,6 +52,8 @@ def make_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
     enos.open_access(app, parts)
+    open_sessions(app, parts)
+    app[live.OPEN] = set()
     for road in (
         status,
         standing,
@@ -63,6 +71,9 @@ def make_app(parts: Parts) -> web.Application:
         jobs,
         campaigns,
         orders,
+        tokens,
+        openapi,
+        page,
         roads,
     ):
         app.add_routes(road.routes())
@@ -74,8 +85,11 @@ def make_app(parts: Parts) -> web.Application:
 @web.middleware
 async def _answer_errors(request: web.Request, handler: _Next) -> web.StreamResponse:
     try:
-        return await handler(request)
+        response = await handler(request)
+        close_audit(request)
+        return response
     except ApiError as error:
+        close_audit(request, error.code)
         return _error(error.status, error.code, error.message, error.hint, error.headers)
     except web.HTTPException as error:
         if error.status < 400:

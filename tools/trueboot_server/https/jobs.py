@@ -17,6 +17,8 @@ from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import attempts, devices, jobs, releases
+from . import schemas as s
+from .operations import OPERATE, READ, operation
 from .request import only, query_number, read_object, require_admin
 
 _LISTED, _LISTED_MAX = 20, 100
@@ -31,6 +33,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
+@operation(READ, "List jobs", s.obj(jobs=s.array(s.ref("Job"))), query={"limit": s.whole(0)})
 async def list_jobs(request: web.Request) -> web.Response:
     """Newest first.  Campaigns are listed on their own road."""
     parts = require_admin(request)
@@ -41,6 +44,22 @@ async def list_jobs(request: web.Request) -> web.Response:
     return web.json_response({"jobs": shown})
 
 
+@operation(
+    OPERATE,
+    "Update devices to a release",
+    s.ref("Job"),
+    status=201,
+    body=s.obj(
+        "target devices",
+        target=s.text("a release's target path"),
+        devices={"anyOf": [s.array(s.KEY), s.one_of("all")]},
+        product_key=s.KEY,
+        max_failures=s.whole(0),
+        retry=s.FLAG,
+        downgrade=s.FLAG,
+    ),
+    refusals=(404, 409),
+)
 async def create(request: web.Request) -> web.Response:
     parts = require_admin(request)
     body = await read_object(request)
@@ -66,12 +85,14 @@ async def create(request: web.Request) -> web.Response:
     return web.json_response(shown, status=201)
 
 
+@operation(READ, "Show a job and its attempts", s.ref("Job"))
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
         return web.json_response(shown_job(t, _find(t, request)))
 
 
+@operation(OPERATE, "End a job by hand", s.ref("Job"))
 async def cancel(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:

@@ -13,6 +13,8 @@ from ..errors import ApiError
 from ..fleet import jobs, registry
 from ..store import Transaction
 from ..store.schema import products
+from . import schemas as s
+from .operations import OPERATE, READ, operation
 from .request import only, read_object, require_admin
 
 ATTESTATION = ("none", "optional", "required")
@@ -30,6 +32,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
+@operation(READ, "List products", s.obj(products=s.array(s.ref("Product"))))
 async def list_products(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
@@ -37,12 +40,25 @@ async def list_products(request: web.Request) -> web.Response:
     return web.json_response({"products": [_shown(row) for row in rows]})
 
 
+@operation(READ, "Show a product", s.ref("Product"))
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
         return web.json_response(_shown(_find(t, request)))
 
 
+@operation(
+    OPERATE,
+    "Change what holds for a product's devices",
+    s.ref("Product"),
+    body=s.obj(
+        "",
+        claims_count=s.FLAG,
+        allow_password_login=s.FLAG,
+        attestation=s.one_of(*ATTESTATION),
+        certificate_life_s=s.null(s.whole(MIN_LIFE_S, MAX_LIFE_S)),
+    ),
+)
 async def change(request: web.Request) -> web.Response:
     """Members that are left out stay as they are.
 

@@ -172,6 +172,22 @@ def _campaigns(connection: Connection) -> None:
     _run(connection, _CAMPAIGNS)
 
 
+_OPERATORS = """
+CREATE TABLE operator_tokens (
+    name TEXT NOT NULL PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, scope TEXT NOT NULL, created_at INTEGER NOT NULL,
+    expires_at INTEGER, used_at INTEGER, revoked_at INTEGER);
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, who TEXT NOT NULL, via TEXT NOT NULL,
+    what TEXT NOT NULL, subject TEXT NOT NULL, result TEXT NOT NULL, code TEXT, detail TEXT);
+CREATE INDEX audit_denied ON audit (id) WHERE result = 'not_permitted';
+CREATE TABLE version_samples (time INTEGER NOT NULL PRIMARY KEY, counts JSON NOT NULL);
+"""
+
+
+def _operators(connection: Connection) -> None:
+    _run(connection, _OPERATORS)
+
+
 STEPS: list[Callable[[Connection], None]] = [
     _first,
     _reason_of_a_halt,
@@ -180,6 +196,7 @@ STEPS: list[Callable[[Connection], None]] = [
     _identity_for_life,
     _dialects,
     _campaigns,
+    _operators,
 ]
 
 

@@ -268,3 +268,37 @@ points = Table(
     Column("time", Integer, nullable=False),
     _device_reference(),
 )
+
+operator_tokens = Table(
+    "operator_tokens",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("scope", Text, nullable=False),  # read, operate
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer),
+    Column("used_at", Integer),
+    Column("revoked_at", Integer),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", Integer, nullable=False),
+    Column("who", Text, nullable=False),  # the token's name
+    Column("via", Text, nullable=False),  # api, page
+    Column("what", Text, nullable=False),  # the operation's name
+    Column("subject", Text, nullable=False),  # what it was done to
+    Column("result", Text, nullable=False),  # begun, done, refused, not_permitted
+    Column("code", Text),  # of a refusal
+    Column("detail", Text),
+    sqlite_autoincrement=True,
+)
+
+version_samples = Table(  # how many devices ran which version, for the curves of the page
+    "version_samples",
+    metadata,
+    Column("time", Integer, primary_key=True),
+    Column("counts", JSON, nullable=False),  # {version: devices}, the commonest ones
+)
