@@ -14,8 +14,9 @@ from trueboot.releases import Release
 
 FACTORY, BAD, GOOD = "1.0.0", "1.1.0", "1.2.0"
 DEVICES = 200
-PROCESSES = [("cpython", 80), ("cpython", 80), ("micropython", 20), ("micropython", 20)]
-PATIENCE_S = 150  # of one step, on a machine that has much else to do
+PROCESSES = [("cpython", 90), ("cpython", 90), ("micropython", 10), ("micropython", 10)]
+LOOK_S = 1
+PATIENCE_S = 240  # of one step, on a machine that has much else to do
 
 
 def release(version):
@@ -36,7 +37,7 @@ def until(reached, crowd, what):
     while not (found := reached()):
         assert not crowd.ended(), crowd.ended()
         assert time.monotonic() < deadline, what()
-        time.sleep(0.2)
+        time.sleep(LOOK_S)
     return found
 
 
@@ -56,7 +57,16 @@ def test_a_bad_release_reaches_ten_devices_and_the_good_one_all_two_hundred(here
             rows = api.get("/api/v1/devices?limit=1000")["devices"]
             return [row["device_key"] for row in rows if row["proven_version"] == version]
 
-        until(lambda: len(proven(FACTORY)) == DEVICES, crowd, lambda: f"{len(proven(FACTORY))} of {DEVICES} are there")
+        there, last = set(), 0
+
+        def all_there():
+            nonlocal last
+            events, last = api.events(last, 0)
+            there.update(event["device_key"] for event in events if event["event"] == "version.reported")
+            return len(there) == DEVICES
+
+        until(all_there, crowd, lambda: f"{len(there)} of {DEVICES} are there")
+        assert len(proven(FACTORY)) == DEVICES
 
         body = {"phases": ["5%"], "max_failures": "20%", "success": 80, "scope": {"devices": "all"}}
         bad = api.post("/api/v1/campaigns", {**body, "version": BAD, "name": "bad"})
