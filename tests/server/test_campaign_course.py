@@ -397,6 +397,19 @@ def test_a_busy_device_is_waited_for_and_a_revoked_one_is_not(fleet):
     assert fleet.state(job)[0] == "done"
 
 
+def test_nobody_waits_for_a_device_that_is_revoked_while_it_is_under_way(fleet):
+    fleet.release("1.1.0")
+    fleet.add(2)
+    job = fleet.create(success=100, max_failures=0)
+    one, other = fleet.tick(job)
+    fleet.tell([other])
+    fleet.carry_out([one])
+    with fleet.store.transaction() as t:
+        registry.revoke(t, Identity("P", other))
+    fleet.tick(job)
+    assert fleet.state(job) == ("done", 1, None) and fleet.counts(job) == [{"proven": 1}]
+
+
 def test_a_server_that_is_killed_goes_on_where_it_was(fleet):
     fleet.release("1.1.0")
     fleet.add(10)

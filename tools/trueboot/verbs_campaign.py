@@ -58,6 +58,10 @@ def campaign_create(
     timeout: Annotated[
         str | None, typer.Option(help="Of a device, from when it is told. [default: the server's]", show_default=False)
     ] = None,
+    tries: Annotated[int, typer.Option(min=1, max=10, help="Attempts of a device that fails or is out of time.")] = 1,
+    on_request: Annotated[
+        bool, typer.Option("--on-request", help="Push nothing: devices get it when they ask.")
+    ] = False,
     start: Annotated[str, typer.Option(help='now, later (by `campaign start`), or "2026-12-01T02:00:00Z".')] = "now",
     window: Annotated[
         str | None, typer.Option(help="Devices are told only then, every day, UTC: 22:00-04:00.", show_default=False)
@@ -89,6 +93,8 @@ def campaign_create(
         "soak_s": campaigns.seconds("--soak", soak),
         "phase_s": campaigns.seconds("--phase-time", phase_time),
         "at_once": at_once,
+        "tries": tries,
+        "on_request": on_request,
         "timeout_s": campaigns.seconds("--timeout", timeout) if timeout else None,
         "start": start,
         "window": window,

@@ -30,6 +30,7 @@ from . import choice, course, scope
 from .plan import AUTO, CAMPAIGN, Plan
 
 DUE = ("running", "scheduled")
+OPEN = ("created", "scheduled", "running", "paused")
 
 
 def create(
@@ -50,6 +51,9 @@ def create(
 
     `enos`: the columns of a job that is made over EnOS's REST.
     """
+    open_ones = sa.select(sa.func.count()).where(jobs.c.kind == CAMPAIGN, jobs.c.state.in_(OPEN))
+    if t.execute(open_ones).scalar_one() >= limits.campaigns_open:
+        raise ApiError(409, "too_many_campaigns", f"{limits.campaigns_open} campaigns are open", "End some of them.")
     known = choice.resolve(t, wanted) if "newest" not in wanted or start_at == 0 else None
     if lost := scope.unknown(t, product_key, whom):
         text = f"unknown or revoked: {', '.join(lost)[:200]}"
@@ -179,8 +183,10 @@ def tick(t: Transaction, limits: Limits, job_id: int) -> list[Identity]:
         except ApiError as error:
             course.halt(t, row, error.message)
             return []
-    elif row.kind == CAMPAIGN and course.plan_of(row).dynamic:
-        _join(t, limits, row)
+    else:
+        course.drop_revoked(t, row)
+        if row.kind == CAMPAIGN and course.plan_of(row).dynamic:
+            _join(t, limits, row)
     return course.look(t, job_id)
 
 

@@ -141,6 +141,24 @@ def lost_members(t: Transaction, job_id: int) -> list[str]:
     return [row.device_key for row in t.rows(sa.select(members.c.device_key).select_from(_JOINED).where(*mine, lost))]
 
 
+def drop_revoked(t: Transaction, row: Any) -> None:
+    """Devices that were revoked meanwhile are waited for no longer, and count no more; what is settled stays."""
+    open_ones = sa.exists().where(attempts.c.id == members.c.attempt_id, attempts.c.settled.is_(False))
+    gone = sa.exists().where(
+        devices.c.product_key == members.c.product_key,
+        devices.c.device_key == members.c.device_key,
+        devices.c.state == "revoked",
+    )
+    mine = (members.c.job_id == row.id, members.c.dropped.is_(None), gone)
+    lost = t.rows(sa.select(members.c.device_key).where(*mine, sa.or_(members.c.attempt_id.is_(None), open_ones)))
+    for one in lost:
+        key = members.c.device_key == one.device_key
+        t.execute(members.update().where(members.c.job_id == row.id, key).values(dropped="revoked"))
+        settled = {"state": "cancelled", "settled": True, "reason": "the device was revoked", "updated_at": t.now}
+        theirs = (attempts.c.job_id == row.id, attempts.c.device_key == one.device_key, attempts.c.settled.is_(False))
+        t.execute(attempts.update().where(*theirs).values(**settled))
+
+
 def _try_again(t: Transaction, row: Any, tries: int) -> None:
     """Who failed, or was out of time, and has a try left waits for another.  A refusal or a rollback is an answer."""
     failed = sa.exists().where(
@@ -160,12 +178,6 @@ def release(t: Transaction, row: Any, number: int) -> list[Identity]:
         attempts.c.settled.is_(False),
     )
     mine = (members.c.job_id == row.id, members.c.attempt_id.is_(None), members.c.dropped.is_(None))
-    gone = sa.exists().where(
-        devices.c.product_key == members.c.product_key,
-        devices.c.device_key == members.c.device_key,
-        devices.c.state == "revoked",
-    )
-    t.execute(members.update().where(*mine, gone).values(dropped="revoked"))
     order = (members.c.phase, members.c.position)
     chosen = t.rows(
         sa.select(members.c.device_key).where(*mine, members.c.phase <= row.phase, ~busy).order_by(*order).limit(number)
