@@ -397,6 +397,22 @@ def test_a_busy_device_is_waited_for_and_a_revoked_one_is_not(fleet):
     assert fleet.state(job)[0] == "done"
 
 
+def test_a_later_phase_does_not_take_the_turn_of_a_busy_device(fleet):
+    fleet.release("1.1.0")
+    fleet.release("1.0.0")
+    fleet.add(2)
+    other = fleet.create(version="1.0.0")
+    fleet.tell(fleet.tick(other))
+    job = fleet.create(version="1.1.0", phases=[1])
+    assert fleet.tick(job) == []
+    with fleet.store.transaction() as t:
+        first, second = (row.device_key for row in course.members_of(t, job, [], 2))
+    fleet.end([second])
+    assert fleet.tick(job) == []
+    fleet.end([first])
+    assert fleet.tick(job) == [first]
+
+
 def test_nobody_waits_for_a_device_that_is_revoked_while_it_is_under_way(fleet):
     fleet.release("1.1.0")
     fleet.add(2)
