@@ -67,7 +67,8 @@ def campaign_create(
         str | None, typer.Option(help="Devices are told only then, every day, UTC: 22:00-04:00.", show_default=False)
     ] = None,
     product: Annotated[
-        str | None, typer.Option(help="Product key. [default: the server's first]", show_default=False)
+        list[str] | None,
+        typer.Option(help="A product key; repeat for more, or all. [default: the server's first]", show_default=False),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Ask devices anew that have refused this image.")] = False,
     downgrade: Annotated[bool, typer.Option("--downgrade", help="Also where a newer version runs.")] = False,
@@ -84,8 +85,7 @@ def campaign_create(
     body = {
         **campaigns.wanted(api, release),
         "name": name,
-        "product_key": product,
-        "scope": campaigns.scope(device or [], tag or [], proven, claimed),
+        "scope": campaigns.scope(product or [], device or [], tag or [], proven, claimed),
         "dynamic": dynamic,
         "phases": campaigns.phases(phase) if phase else None,
         "success": success,

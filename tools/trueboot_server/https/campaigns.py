@@ -81,6 +81,7 @@ async def list_campaigns(request: web.Request) -> web.Response:
         newest={"description": "or the newest release", "anyOf": [s.text("KIND/HARDWARE"), s.FLAG]},
         scope=s.obj(
             "",
+            products={"anyOf": [s.array(s.KEY), s.one_of("all")]},
             devices={"anyOf": [s.array(s.KEY), s.one_of("all")]},
             tags=s.table(s.text()),
             proven_version=s.text("a range of versions"),
@@ -120,6 +121,9 @@ async def create(request: web.Request) -> web.Response:
     with parts.store.transaction() as t:
         if not isinstance(product_key, str) or registry.product(t, product_key) is None:
             raise ApiError(404, "no_such_product", "there is no such product", "GET /api/v1/products lists them.")
+        told = whom.get("products", "all")
+        if told != "all" and any(registry.product(t, one) is None for one in told):
+            raise ApiError(404, "no_such_product", "scope.products: not all exist", "GET /api/v1/products lists them.")
         orders = {flag: body.get(flag, False) for flag in ("retry", "downgrade")}
         job_id = model.create(t, limits, product_key, wanted, plan, whom, start_at, name, timeout_s, **orders)
     await asyncio.sleep(0)  # a large one took its time: others first
@@ -302,6 +306,7 @@ def _phase(row: Any, plan: plans.Plan, count: Counts, number: int) -> dict[str, 
 
 def _device(row: Any) -> dict[str, Any]:
     return {
+        "product_key": row.product_key,
         "device_key": row.device_key,
         "phase": row.phase + 1,
         "state": row.standing,

@@ -252,6 +252,7 @@ COMPONENTS: dict[str, Schema] = {
         ended_at=null(TIME),
     ),
     "Turn": obj(
+        product_key=KEY,
         device_key=KEY,
         phase=whole(1),
         state=text(),
