@@ -33,7 +33,7 @@ class DecadaDesk:
     name = DECADA
 
     def __init__(self, store: Store, limits: Limits, proofs: FailedProofs, desk: FleetDesk, open_registration: bool):
-        self.commands = Commands(desk.push, limits)
+        self.commands = Commands(desk.push, desk.dialect_of, limits)
         self._store = store
         self._limits = limits
         self._proofs = proofs
@@ -87,6 +87,9 @@ class DecadaDesk:
         answers = [_answer(topic, message.id, envelope.OK, "", data)]
         rests = path == "ota/device/inform" and admitted.upgrades
         return answers + (self._due(identity, _AT_INFORM) if rests else [])
+
+    def subscribed(self, admitted: Admitted, topic_filter: str) -> list[Message]:
+        return []  # commands come unasked
 
     def due(self, identity: Identity) -> list[Message]:
         return self._due(identity, _AT_CONNECT)

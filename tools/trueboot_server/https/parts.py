@@ -44,8 +44,13 @@ class Parts:
     stream: type[web.StreamResponse] = web.StreamResponse  # what files are sent by; another one with `faults`
     asked: FailedProofs = field(init=False)  # questions for a certificate's standing, per address
 
+    registrations: FailedProofs = field(init=False)  # as esthesis's devices do, per address
+
     def __post_init__(self) -> None:
         limits = self.limits
+        self.registrations = FailedProofs(
+            limits.registrations, limits.registrations_window_s, limits.failed_proofs_addresses
+        )
         self.crls = Crls(self.authority, limits.crl_life_s)
         self.responder = Responder(self.authority, limits.ocsp_life_s)
         self.asked = FailedProofs(limits.status_questions, limits.status_window_s, limits.failed_proofs_addresses)

@@ -145,6 +145,11 @@ COMPONENTS: dict[str, Schema] = {
         certificate_life_s=null(whole(1)),
         allow_password_login=FLAG,
         auto_update=one_of("off", "latest"),
+        dialect=one_of("decada", "esthesis"),
+        registration=one_of("DISABLED", "OPEN", "OPEN_WITH_SECRET", "ID"),
+        registration_secret=FLAG,
+        pushed_tags=FLAG,
+        generated_keys=FLAG,
         created_at=TIME,
     ),
     "Certificate": obj(

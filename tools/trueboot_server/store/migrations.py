@@ -189,6 +189,25 @@ def _operators(connection: Connection) -> None:
     _run(connection, _OPERATORS)
 
 
+_ESTHESIS = """
+ALTER TABLE products ADD COLUMN registration TEXT NOT NULL DEFAULT 'ID';
+ALTER TABLE products ADD COLUMN registration_secret TEXT;
+ALTER TABLE products ADD COLUMN pushed_tags BOOLEAN NOT NULL DEFAULT 0;
+ALTER TABLE products ADD COLUMN generated_keys BOOLEAN NOT NULL DEFAULT 1;
+CREATE TABLE esthesis_commands (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, product_key TEXT NOT NULL, device_key TEXT NOT NULL,
+    kind TEXT NOT NULL, asynchronous BOOLEAN NOT NULL, command TEXT NOT NULL, arguments TEXT NOT NULL,
+    created_at INTEGER NOT NULL, replied_at INTEGER, succeeded BOOLEAN, output TEXT, trimmed BOOLEAN,
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+CREATE INDEX esthesis_commands_device ON esthesis_commands (product_key, device_key, seq);
+CREATE INDEX devices_by_key ON devices (device_key);
+"""
+
+
+def _esthesis(connection: Connection) -> None:
+    _run(connection, _ESTHESIS)
+
+
 STEPS: list[Callable[[Connection], None]] = [
     _first,
     _reason_of_a_halt,
@@ -198,6 +217,7 @@ STEPS: list[Callable[[Connection], None]] = [
     _dialects,
     _campaigns,
     _operators,
+    _esthesis,
 ]
 
 

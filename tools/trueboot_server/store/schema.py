@@ -41,6 +41,11 @@ products = Table(
     Column("attestation", Text, nullable=False),  # of a key in a TPM: none, optional, required
     Column("certificate_life_s", Integer),  # of devices' certificates; else the CA's profile
     Column("dialect", Text, nullable=False),  # decada or esthesis: see fleet.dialect
+    # Of products that speak esthesis: see esthesis.registration
+    Column("registration", Text, nullable=False),
+    Column("registration_secret", Text),  # SHA-256: it is only ever compared
+    Column("pushed_tags", Boolean, nullable=False),
+    Column("generated_keys", Boolean, nullable=False),
     Column("auto_update", Text, nullable=False),  # what a device that asks by itself is offered: off, latest
 )
 
@@ -256,6 +261,26 @@ images = Table(  # every image that was ever signed here, withdrawn ones too
     Column("sha256", Text, primary_key=True),
     Column("version", Text, primary_key=True),
     Column("security", Integer),
+)
+
+esthesis_commands = Table(
+    "esthesis_commands",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("product_key", Text, nullable=False),
+    Column("device_key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("asynchronous", Boolean, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("replied_at", Integer),
+    Column("succeeded", Boolean),
+    Column("output", Text),
+    Column("trimmed", Boolean),
+    _device_reference(),
+    sqlite_autoincrement=True,
 )
 
 points = Table(
