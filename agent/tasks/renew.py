@@ -26,6 +26,8 @@ NONCE_PATH = "/api/device/v1/nonce"
 def run(agent):
     state = agent.identity
     left_ms = 0
+    if agent.foreign:
+        return  # its service renews nothing
     try:
         if state["phase"] == identity.PROBATION:
             _again(agent)
