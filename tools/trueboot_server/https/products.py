@@ -95,7 +95,6 @@ async def show(request: web.Request) -> web.Response:
         attestation=s.one_of(*ATTESTATION),
         auto_update=s.one_of("off", "latest"),
         certificate_life_s=s.null(s.whole(MIN_LIFE_S, MAX_LIFE_S)),
-        auto_update=s.one_of(*AUTO_UPDATE),
         registration=s.one_of(*MODES),
         registration_secret=s.null(s.text()),
         pushed_tags=s.FLAG,
