@@ -44,8 +44,11 @@ class Crowd:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, runtime: str, keys: list[str], **config: Any) -> None:
-        """One more process of devices.  `config`: keys of their configuration beside the usual ones."""
+    def start(self, runtime: str, keys: list[str], cloud: str = "decada", **config: Any) -> None:
+        """One more process of devices.  `config`: keys of their configuration beside the usual ones.
+
+        Those that speak esthesis name no product: one has to be open to them.
+        """
         number = len(self._processes)
         root = mpy.source_tree()
         what = {
@@ -57,7 +60,7 @@ class Crowd:
             "image": str(self._folder / "image"),
             "version": self._factory.version,
             "bad": self._bad,
-            "devices": [self._config(key) | config for key in keys],
+            "devices": [self._config(key, cloud) | config for key in keys],
         }
         for key in keys:
             (self._folder / f"keys-{number}" / key).mkdir(parents=True, mode=0o700)
@@ -93,18 +96,18 @@ class Crowd:
         for process in self._processes:
             process.wait(STOP_S)
 
-    def _config(self, key: str) -> dict[str, Any]:
+    def _config(self, key: str, cloud: str) -> dict[str, Any]:
         info = self._info
-        return {
-            "product_key": info["product_key"],
-            "product_secret": info["product_secret"],
+        common = {
+            "cloud": cloud,
             "device_key": key,
             "https": info["https"],
-            "mqtt": info["mqtt"],
-            "mqtt_activate": info["mqtt_activate"],
             "hardware": self._factory.hardware,
             "encodings": "",  # an image of a few bytes has no shorter form
         }
+        if cloud == "esthesis":
+            return common
+        return common | {name: info[name] for name in ("product_key", "product_secret", "mqtt", "mqtt_activate")}
 
 
 def _modules(root: Path) -> list[str]:
