@@ -175,6 +175,7 @@ class Server:
             Nonces(limits.nonce_life_s, limits.nonces_taken),
             asks,
             Sessions(limits.attestation_s, limits.attestations),
+            state.packages,
             state.ek_roots,
         )
         await self._listen(parts)

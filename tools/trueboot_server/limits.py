@@ -86,6 +86,10 @@ class Limits:
     attempt_timeout_s: int = 7200
     command_timeout_s: float = 60.0
     commands_pending_per_device: int = 50
+    packages: int = 1000
+    queries: int = 5  # of one device, for what there is for it
+    queries_window_s: float = 300.0
+    queries_remembered: int = 20_000
     commands_kept: int = 50  # of one device that speaks esthesis, with their replies
     command_output_chars: int = 64 * 1024
     command_chars: int = 1024  # of a command and of its arguments

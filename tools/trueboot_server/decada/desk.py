@@ -105,6 +105,11 @@ class DecadaDesk:
         return [Message(topic + "_reply", b"")]  # a script would make the answer; there is none
 
     def _carry_out(self, identity: Identity, path: str, message: envelope.Envelope) -> Any:
+        if path == "ota/device/getversion":
+            key = identity.common_name
+            if wait := self._desk.queries.wait_s(key):
+                raise uplink.Declined(envelope.TOO_MANY, f"too many questions; ask again in {int(wait) + 1} s")
+            self._desk.queries.failed(key)
         try:
             with self._store.transaction() as t:
                 return uplink.carry_out(t, identity, path, message, self._offer, self._limits)

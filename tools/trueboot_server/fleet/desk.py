@@ -35,6 +35,7 @@ class FleetDesk:
         self.endpoint = Endpoint(self, limits, log)
         self.http = Sessions(limits)
         self.tickets = Tickets(limits)
+        self.queries = FailedProofs(limits.queries, limits.queries_window_s, limits.queries_remembered)  # per device
         self._store = store
         self._limits = limits
         self.decada = DecadaDesk(store, limits, proofs, self, open_registration)
@@ -123,6 +124,7 @@ class FleetDesk:
     def expire(self) -> None:
         with self._store.transaction() as t:
             jobs.expire(t, self._limits)
+            self.tickets.collect(t)
         for identity in self.http.over():
             self.end_http(identity, "silent")
 
@@ -134,7 +136,7 @@ class FleetDesk:
         folder, _, name = job.target.rpartition("/")
         if registry.live_certificates(t, identity, self._limits):
             return f"{self.base_url}/repo/targets/{folder}/{job.sha256}.{name}"
-        return f"{self.base_url}/download/{self.tickets.give(identity, job.sha256)}/{name}"
+        return f"{self.base_url}/download/{self.tickets.give(t, identity, job.sha256)}/{name}"
 
     # Inside
 
@@ -142,4 +144,5 @@ class FleetDesk:
         """Every session of the device, and what it was promised."""
         self.endpoint.kick(identity, reason)
         self.end_http(identity, reason)
-        self.tickets.forget(identity)
+        with self._store.transaction() as t:
+            self.tickets.forget(t, identity)

@@ -11,6 +11,7 @@ from aiohttp import web
 from ..clock import iso
 from ..errors import ApiError
 from ..esthesis.registration import MODES, secret_hash
+from ..esthesis.tokens import POLICIES
 from ..fleet import jobs, registry
 from ..fleet.dialect import DECADA, ESTHESIS
 from ..names import is_key
@@ -23,7 +24,15 @@ from .request import only, read_object, require_admin
 ATTESTATION = ("none", "optional", "required")
 MIN_LIFE_S, MAX_LIFE_S = 5, 20 * 365 * 24 * 3600
 _SWITCHES = ("claims_count", "allow_password_login", "pushed_tags", "generated_keys")
-_POLICY = (*_SWITCHES, "attestation", "certificate_life_s", "auto_update", "registration", "registration_secret")
+_POLICY = (
+    *_SWITCHES,
+    "attestation",
+    "certificate_life_s",
+    "auto_update",
+    "registration",
+    "registration_secret",
+    "tokens",
+)
 _SECRET_CHARS = range(8, 129)
 AUTO_UPDATE = ("off", "latest")
 DIALECTS = (DECADA, ESTHESIS)
@@ -69,7 +78,12 @@ async def create(request: web.Request) -> web.Response:
         if registry.product(t, str(key)) is not None:
             raise ApiError(409, "product_exists", "there is such a product already")
         values = {"allow_password_login": False, "claims_count": False, "attestation": "none", "auto_update": "off"}
-        values |= {"registration": "ID", "pushed_tags": False, "generated_keys": dialect == ESTHESIS}
+        values |= {
+            "registration": "ID",
+            "pushed_tags": False,
+            "generated_keys": dialect == ESTHESIS,
+            "tokens": "required",
+        }
         secret = {"product_secret": registry.new_secret()}
         t.execute(products.insert().values(product_key=key, created_at=t.now, dialect=dialect, **values, **secret))
         t.event("product.made", product=key, dialect=dialect)
@@ -97,6 +111,7 @@ async def show(request: web.Request) -> web.Response:
         certificate_life_s=s.null(s.whole(MIN_LIFE_S, MAX_LIFE_S)),
         registration=s.one_of(*MODES),
         registration_secret=s.null(s.text()),
+        tokens=s.one_of(*POLICIES),
         pushed_tags=s.FLAG,
         generated_keys=s.FLAG,
     ),
@@ -109,7 +124,7 @@ async def change(request: web.Request) -> web.Response:
     `attestation`: whether a device has to prove that its key is in its TPM: none, optional, required.
     `auto_update`: what a device that asks by itself is offered, beside what is ordered: off (nothing), latest.
     `registration`, `registration_secret`, `pushed_tags`, `generated_keys`: who may register in esthesis's language, and
-    how; whether tags that a device names are noted; whether a device that sends no certificate request is given an RSA key.
+    how; `tokens`: whether a device that asks for a package has to prove who it is; whether tags that a device names are noted; whether a device that sends no certificate request is given an RSA key.
     `certificate_life_s`: of certificates that are issued from now on; null for the CA's own.
     """
     parts = require_admin(request)
@@ -148,6 +163,8 @@ def _check(body: dict[str, Any]) -> None:
         raise ApiError(400, "bad_policy", f"auto_update must be one of {', '.join(AUTO_UPDATE)}")
     if body.get("registration", "ID") not in MODES:
         raise ApiError(400, "bad_policy", f"registration must be one of {', '.join(MODES)}")
+    if body.get("tokens", "off") not in POLICIES:
+        raise ApiError(400, "bad_policy", f"tokens must be one of {', '.join(POLICIES)}")
     secret = body.get("registration_secret")
     if secret is not None and not (isinstance(secret, str) and len(secret) in _SECRET_CHARS and secret.isprintable()):
         raise ApiError(400, "bad_policy", "registration_secret must be a text of 8 to 128 characters, or null")
@@ -174,6 +191,7 @@ def _shown(row: Any) -> dict[str, Any]:
         "dialect": row.dialect,
         "registration": row.registration,
         "registration_secret": row.registration_secret is not None,
+        "tokens": row.tokens,
         "pushed_tags": bool(row.pushed_tags),
         "generated_keys": bool(row.generated_keys),
         "created_at": iso(row.created_at),

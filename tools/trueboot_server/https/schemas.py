@@ -148,6 +148,7 @@ COMPONENTS: dict[str, Schema] = {
         dialect=one_of("decada", "esthesis"),
         registration=one_of("DISABLED", "OPEN", "OPEN_WITH_SECRET", "ID"),
         registration_secret=FLAG,
+        tokens=one_of("required", "optional", "off"),
         pushed_tags=FLAG,
         generated_keys=FLAG,
         created_at=TIME,

@@ -200,6 +200,18 @@ CREATE TABLE esthesis_commands (
     created_at INTEGER NOT NULL, replied_at INTEGER, succeeded BOOLEAN, output TEXT, trimmed BOOLEAN,
     FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
 CREATE INDEX esthesis_commands_device ON esthesis_commands (product_key, device_key, seq);
+ALTER TABLE products ADD COLUMN tokens TEXT NOT NULL DEFAULT 'required';
+CREATE TABLE packages (
+    id TEXT NOT NULL PRIMARY KEY, product_key TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
+    kind TEXT NOT NULL, size INTEGER, sha256 TEXT NOT NULL, url TEXT, tags JSON NOT NULL, prerequisite TEXT,
+    available BOOLEAN NOT NULL, created_at INTEGER NOT NULL,
+    FOREIGN KEY (product_key) REFERENCES products (product_key));
+CREATE TABLE download_tokens (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT NOT NULL UNIQUE, product_key TEXT NOT NULL, device_key TEXT NOT NULL,
+    sha256 TEXT NOT NULL, expires_at INTEGER NOT NULL, used_at INTEGER,
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+CREATE INDEX download_tokens_device ON download_tokens (product_key, device_key, sha256);
+CREATE INDEX download_tokens_end ON download_tokens (expires_at);
 CREATE INDEX devices_by_key ON devices (device_key);
 """
 
