@@ -10,7 +10,7 @@ adapters import.
 
 import os
 
-HOST_ONLY = ("ratchet.py", "tasks/attest.py")  # of the agent: tools/trueboot/device_files.py says why
+HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/program.py")  # of the agent: tools/trueboot/device_files.py says why
 ADAPTERS = {
     "esp32": ("esp32.py", "esp32_flash.py", "esp32_otadata.py", "esp32_slots.py"),
     "pico_w": ("pico_w.py",),
