@@ -14,6 +14,7 @@ from . import (
     verbs_enos,
     verbs_identity,
     verbs_keys,
+    verbs_operator,
     verbs_product,
     verbs_release,
 )
@@ -43,9 +44,11 @@ for name, verbs in (
     ("bundle", verbs_bundle.app),
     ("image", image),
     ("enos", verbs_enos.app),
+    ("token", verbs_operator.app),
 ):
     app.add_typer(verbs, name=name)
 verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
+app.command("audit")(verbs_operator.audit)
 
 
 def _version(wanted: bool) -> None:
@@ -94,6 +97,7 @@ def server(
     dev: Annotated[
         bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
     ] = False,
+    metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Run the reference server until it is stopped."""
@@ -112,6 +116,7 @@ def server(
             names=names,
             plain_mqtt_port=plain_mqtt_port,
             plain_mqtt_host=plain_mqtt_host,
+            metrics_open=metrics_open,
         )
     )
 

@@ -6,12 +6,14 @@ devices; who is online is known in memory only, so that a list by it takes the k
 
     online       connected now
     updating     an attempt of a job has begun and is not settled
-    trial        the last report is of an image on trial
-    confirmed    the last report is of an image that was confirmed
-    rolled_back  the last report tells of a trial that failed, or the device fell back and has not been updated since
     below_floor  the last report says that the running image is below the device's floor
+    trial        ... that it is on trial
+    rolled_back  ... that a trial failed; or the device fell back and has not been updated since
+    confirmed    ... that it is confirmed, and none of the above
     silent       neither connected nor heard for as long as `Limits.silent_after_s` says
     revoked      counted under no other heading
+
+The four of the last report exclude each other, and `standing` says the same of one row.
 """
 
 from __future__ import annotations
@@ -45,8 +47,10 @@ _LIVES = devices.c.state != "revoked"
 _CONDITIONS: dict[str, Any] = {
     "updating": sa.and_(_LIVES, _UPDATING),
     "trial": sa.and_(_LIVES, _OUTCOME == "trial"),
-    "confirmed": sa.and_(_LIVES, _OUTCOME.is_not(None), _OUTCOME != "trial"),
-    "rolled_back": sa.and_(_LIVES, sa.or_(_OUTCOME == "rolled_back", sa.and_(_FELL_BACK, _OUTCOME != "trial"))),
+    "confirmed": sa.and_(_LIVES, _OUTCOME.not_in(("trial", "below_floor", "rolled_back")), sa.not_(_FELL_BACK)),
+    "rolled_back": sa.and_(
+        _LIVES, sa.or_(_OUTCOME == "rolled_back", sa.and_(_FELL_BACK, _OUTCOME.not_in(("trial", "below_floor"))))
+    ),
     "below_floor": sa.and_(_LIVES, _OUTCOME == "below_floor"),
     "revoked": devices.c.state == "revoked",
 }
@@ -72,6 +76,16 @@ def counts(t: Transaction, online: Online, limits: Limits) -> dict[str, int]:
     silent = [key for key in t.rows(sa.select(*_KEYS).where(_quiet(t, limits))) if not online(Identity(*key))]
     found = {name: int(getattr(row, name) or 0) for name in ("devices", *_CONDITIONS)}
     return found | {"online": len(connected), "silent": len(silent)}
+
+
+def standing(row: Any) -> str:
+    """How a device stands, in one word; before its first report: the state of its registration."""
+    outcome = (row.last_report or {}).get("outcome")
+    if row.state == "revoked" or outcome is None:
+        return str(row.state)
+    if outcome in ("below_floor", "trial", "rolled_back"):
+        return str(outcome)
+    return "rolled_back" if row.fell_back else "confirmed"
 
 
 def versions(t: Transaction, most: int) -> dict[str, int]:

@@ -17,6 +17,7 @@ from ..credentials import Credentials
 from ..fleet.desk import FleetDesk
 from ..limits import Limits
 from ..log import Log
+from ..metrics import Metrics
 from ..nonces import Nonces
 from ..proofs import FailedProofs
 from ..repo.encodings import Encodings
@@ -39,6 +40,8 @@ class Parts:
     nonce_asks: FailedProofs  # how often an address asked for one
     attestations: Sessions
     ek_roots: Path  # the folder of makers of TPMs that are trusted
+    metrics: Metrics = field(default_factory=Metrics)
+    metrics_open: bool = False  # /metrics asks for no token
     base_url: str = ""  # known when the port is
     certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
     asked: FailedProofs = field(init=False)  # questions for a certificate's standing, per address

@@ -182,9 +182,16 @@ _TOLD = sa.select(events).order_by(events.c.seq.desc())
 
 def _event(row: Any) -> dict[str, Any]:
     """`fields` as short words; a long one is cut, since a page is no place for it."""
-    fields = [(name, str(value)[:120]) for name, value in row.fields.items() if value not in (None, "")]
+    fields = [(name, _said(value)) for name, value in row.fields.items() if value not in (None, "")]
     device = f"{row.product_key}/{row.device_key}" if row.device_key else ""
     return {"seq": row.seq, "time": row.time, "event": row.event, "device": device, "fields": fields}
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 120 else text[:119] + "…"
 
 
 def _earlier(past: list[tuple[int, dict[str, int]]], now: dict[str, int]) -> list[str]:
@@ -233,7 +240,7 @@ def _device(
         "device_key": row.device_key,
         "state": row.state,
         "online": visit.parts.desk.online(Identity(*key)),
-        "standing": _standing(row, runs),
+        "standing": overview.standing(row),
         "attempt": attempt,
         "version": runs["version"] if runs else row.claimed_version,
         "proven": row.proven_version,
@@ -254,21 +261,6 @@ def _device(
         "tpm": row.tpm,
         "attested_at": iso(row.attested_at),
     }
-
-
-def _standing(row: Any, runs: dict[str, Any] | None) -> str:
-    """How it stands, in one word: what is worst comes first."""
-    if row.state == "revoked":
-        return "revoked"
-    if runs is None:
-        return str(row.state)
-    if runs["below_floor"]:
-        return "below_floor"
-    if runs["on_trial"]:
-        return "trial"
-    if runs["outcome"] == "rolled_back":
-        return "rolled_back"
-    return "fell_back" if runs["fell_back"] else "confirmed"
 
 
 def _why(runs: dict[str, Any] | None, attempt: Any | None, row: Any) -> str:
