@@ -64,6 +64,7 @@ class Options:
     plain_mqtt_port: int | None = None  # MQTT without TLS, for devices that cannot; None: there is none
     plain_mqtt_host: str = "127.0.0.1"
     metrics_open: bool = False  # /metrics asks for no token
+    faults: bool = False  # it misbehaves on command
 
 
 def check(options: Options) -> None:
@@ -187,6 +188,7 @@ class Server:
         metrics.follow(self.store, self.desk, limits, state.database, lambda: len(self.app[live.OPEN]))
         self._open.callback(asyncio.create_task(metrics.watch_loop()).cancel)
         self._open.callback(asyncio.create_task(self._keep_house(care, parts)).cancel)
+        self._open.callback(asyncio.create_task(self._keep_campaigns()).cancel)
 
     async def _listen(self, parts: Parts) -> None:
         options = self._options
@@ -194,6 +196,11 @@ class Server:
         contexts = {verify: context(anchors, verify) for verify in ssl.VerifyMode}
         self._contexts = list(contexts.values())
         self.app = make_app(parts)
+        if options.faults:
+            from .faults.stand import put_up
+
+            faults = put_up(self.app, parts, self._present, self._present_again, self._log)
+            self._open.callback(faults.clear)
         binding = self._bind_https(self.app, contexts[ssl.CERT_OPTIONAL])
         server = await self._bind("--port", options.port, binding)
         https_port = int(server.sockets[0].getsockname()[1])
@@ -237,11 +244,19 @@ class Server:
                 book.note_own(t, issued)
         if issued.serial == self._serial:
             return
-        for tls in self._contexts:
-            tls.load_cert_chain(certificate, key)
+        self._present(certificate, key)
         if self._serial:
             self._log("server.certificate", serial=issued.serial, not_after=iso(issued.not_after_ms))
         self._serial = issued.serial
+
+    def _present(self, certificate: Path, key: Path) -> None:
+        for tls in self._contexts:
+            tls.load_cert_chain(certificate, key)
+
+    def _present_again(self) -> None:
+        """Its own, after another one was shown."""
+        certificate, key = (self._options.state / "private" / name for name in ("server.pem", "server-key.pem"))
+        self._present(certificate, key)
 
     async def _bind_https(self, app: web.Application, tls: ssl.SSLContext) -> asyncio.Server:
         limits = self._options.limits
@@ -287,6 +302,15 @@ class Server:
             except Exception as error:  # noqa: BLE001 - a full disk must not end the housekeeping for ever
                 tell_fault(self._log, error)
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+    async def _keep_campaigns(self) -> None:
+        """At once when a device's step may matter to a campaign, and else every few seconds."""
+        while True:
+            try:
+                await self.desk.steward.turn()
+            except Exception as error:  # noqa: BLE001 - see above
+                tell_fault(self._log, error)
+            await self.desk.steward.rest(_HOUSEKEEPING_S)
 
     def _tell(self, told: list[tuple[str, dict[str, Any]]]) -> None:
         for event, fields in told:

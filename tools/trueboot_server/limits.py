@@ -85,6 +85,8 @@ class Limits:
     command_timeout_s: float = 60.0
     commands_pending_per_device: int = 50
     devices_per_job: int = 10_000
+    campaign_body_bytes: int = 1024 * 1024  # it may name its devices
+    campaigns_open: int = 200  # not ended, at once
     devices_per_product: int = 10_000
 
     # Certificates
@@ -101,6 +103,8 @@ class Limits:
     enos_proofs: int = 4096  # remembered, so that none counts twice
     enos_document_bytes: int = 8 * 1024  # a device's name in many languages, as JSON
     enos_csr_chars: int = 16 * 1024
+    enos_firmware_bytes: int = 32 * 1024 * 1024  # of one upload, in memory; the release itself is uploaded elsewhere
+    enos_firmwares: int = 1000  # of one product
 
     # Operators
     operator_tokens: int = 1_000  # revoked ones included

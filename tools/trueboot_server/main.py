@@ -37,6 +37,7 @@ def run(
     plain_mqtt_port: int | None = None,
     plain_mqtt_host: str = "127.0.0.1",
     metrics_open: bool = False,
+    faults: bool = False,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
@@ -57,6 +58,7 @@ def run(
         plain_mqtt_port,
         plain_mqtt_host,
         metrics_open,
+        faults,
     )
     log = make_log(as_json=json)
     try:
@@ -112,6 +114,7 @@ def _document(options: Options, server: Server) -> dict[str, Any]:
         "keys_dir": str(state / "dev-keys") if options.dev else None,
         "state": str(state),
         "pid": os.getpid(),
+        "faults": options.faults,
     }
 
 
@@ -124,6 +127,7 @@ def _readable(document: dict[str, Any]) -> str:
         + (f"  mqtt      {document['mqtt_plain']} (no TLS)\n" if document["mqtt_plain"] else "")
         + f"  product   {document['product_key']}\n"
         f"  operator  {document['state']}/operator.json holds addresses and secrets\n"
+        + ("  FAULTS    it misbehaves on command (--faults): trueboot fault list\n" if document["faults"] else "")
     )
 
 
@@ -164,6 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--dev", action="store_true", help="loopback only, open registration, signing keys in the state folder"
     )
     parser.add_argument("--metrics-open", action="store_true", help="/metrics asks for no token")
+    parser.add_argument("--faults", action="store_true", help="misbehave on command: trueboot fault")
     parser.add_argument("--json", action="store_true", help="first line and log as JSON")
     chosen = parser.parse_args(arguments)
     return run(
@@ -178,4 +183,5 @@ def main(arguments: list[str] | None = None) -> int:
         plain_mqtt_port=chosen.plain_mqtt_port,
         plain_mqtt_host=chosen.plain_mqtt_host,
         metrics_open=chosen.metrics_open,
+        faults=chosen.faults,
     )

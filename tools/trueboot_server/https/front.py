@@ -17,6 +17,7 @@ from ..page.roads import open_sessions
 from . import (
     attest,
     attributes,
+    campaigns,
     certificates,
     devices,
     downloads,
@@ -25,6 +26,8 @@ from . import (
     enos_ca,
     enos_certificates,
     enos_devices,
+    enos_firmwares,
+    enos_jobs,
     enos_tokens,
     est,
     images,
@@ -67,6 +70,7 @@ def make_app(parts: Parts) -> web.Application:
         downloads,
         lifecycle,
         jobs,
+        campaigns,
         orders,
         tokens,
         openapi,
@@ -74,7 +78,7 @@ def make_app(parts: Parts) -> web.Application:
         roads,
     ):
         app.add_routes(road.routes())
-    for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
+    for road in (enos_tokens, enos_devices, enos_certificates, enos_firmwares, enos_jobs, enos_2018, enos_ca):
         app.add_routes(road.routes())
     return app
 
