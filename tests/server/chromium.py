@@ -133,6 +133,7 @@ class Chromium:
         await self.send("Input.insertText", text=text)
 
     async def key(self, name, code):
+        self._loaded = asyncio.Event()
         for kind in ("keyDown", "keyUp"):
             text = {"text": "\r"} if name == "Enter" and kind == "keyDown" else {}
             await self.send(

@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
-from ..store.schema import attempts, certificates, devices
+from ..store.schema import attempts, certificates, devices, members
 from . import jobs
 
 STATES = ("online", "updating", "trial", "confirmed", "rolled_back", "silent", "below_floor", "revoked")
@@ -72,7 +72,7 @@ def counts(t: Transaction, online: Online, limits: Limits) -> dict[str, int]:
     """{"devices": ..., and one number for each of STATES}."""
     totals = [sa.func.sum(sa.case((condition, 1), else_=0)).label(name) for name, condition in _CONDITIONS.items()]
     row = t.execute(sa.select(sa.func.count().label("devices"), *totals).select_from(devices)).one()
-    connected = [key for key in t.rows(sa.select(*_KEYS, devices.c.state)) if online(Identity(key[0], key[1]))]
+    connected = [key for key in t.rows(sa.select(*_KEYS).where(_LIVES)) if online(Identity(*key))]
     silent = [key for key in t.rows(sa.select(*_KEYS).where(_quiet(t, limits))) if not online(Identity(*key))]
     found = {name: int(getattr(row, name) or 0) for name in ("devices", *_CONDITIONS)}
     return found | {"online": len(connected), "silent": len(silent)}
@@ -142,7 +142,7 @@ def open_attempts(t: Transaction, rows: list[Any]) -> dict[tuple[str, str], Any]
 
 
 def job_counts(t: Transaction, job_ids: list[int]) -> dict[int, dict[str, int]]:
-    """{job: {"devices", "waiting", "pushed", "in_progress", "on_trial", "claimed", "updated", "failed", ...}}.
+    """{job: {"devices", "waiting" (for their phase), "queued", "pushed", "on_trial", "claimed", "updated", "failed", ...}}.
 
     As `jobs.counts` counts, and by state; never a row an attempt.
     """
@@ -154,7 +154,14 @@ def job_counts(t: Transaction, job_ids: list[int]) -> dict[int, dict[str, int]]:
         .where(attempts.c.job_id.in_(job_ids))
         .group_by(attempts.c.job_id, state)
     )
+    not_yet = t.rows(
+        sa.select(members.c.job_id, sa.func.count().label("number"))
+        .where(members.c.job_id.in_(job_ids), members.c.attempt_id.is_(None), members.c.dropped.is_(None))
+        .group_by(members.c.job_id)
+    )
     found: dict[int, dict[str, int]] = {job_id: {"devices": 0} for job_id in job_ids}
+    for row in not_yet:
+        found[row.job_id] |= {"waiting": row.number, "devices": row.number}
     for row in rows:
         found[row.job_id][row.state] = row.number
         found[row.job_id]["devices"] += row.number

@@ -7,6 +7,7 @@ Counts come from the database as counts, however many devices there are; devices
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +22,9 @@ from ..fleet import plan as plans
 from ..fleet.decision import Counts
 from ..store import Transaction
 from ..store.schema import history, jobs, members
-from .parts import PARTS
+from . import schemas as s
+from .operations import OPERATE, READ, operation
+from .parts import PARTS, Parts
 from .request import only, query_number, read_body, read_object, require_admin
 
 _LISTED, _LISTED_MAX = 20, 100
@@ -38,10 +41,11 @@ def routes() -> list[web.RouteDef]:
         web.post(_ALL, create),
         web.get(_ONE, show),
         web.get(_ONE + "/devices", list_devices),
-        *(web.post(f"{_ONE}/{verb}", order) for verb in _ORDERS),
+        *(web.post(f"{_ONE}/{verb}", _ordering(verb)) for verb in _ORDERS),
     ]
 
 
+@operation(READ, "List campaigns", s.obj(campaigns=s.array(s.ref("Campaign"))), query={"limit": s.whole(0)})
 async def list_campaigns(request: web.Request) -> web.Response:
     """Newest first, without their history."""
     parts = require_admin(request)
@@ -53,6 +57,27 @@ async def list_campaigns(request: web.Request) -> web.Response:
     return web.json_response({"campaigns": shown})
 
 
+@operation(
+    OPERATE,
+    "Begin a campaign, or schedule one",
+    s.ref("WholeCampaign"),
+    status=201,
+    body=s.obj(
+        "scope",
+        name=s.null(s.text()),
+        product_key=s.KEY,
+        target=s.text("one of target, version and newest"),
+        version=s.text(),
+        newest={"anyOf": [s.text("KIND/HARDWARE"), s.FLAG]},
+        scope=s.FREE,
+        start=s.text("now, later, or a moment"),
+        timeout_s=s.null(s.whole(1)),
+        retry=s.FLAG,
+        downgrade=s.FLAG,
+        **dict.fromkeys(plans.MEMBERS, s.ANY),
+    ),
+    refusals=(404, 409),
+)
 async def create(request: web.Request) -> web.Response:
     parts = require_admin(request)
     body = await _read(request)
@@ -88,25 +113,47 @@ async def create(request: web.Request) -> web.Response:
     return web.json_response(shown, status=201)
 
 
+@operation(READ, "Show a campaign", s.ref("WholeCampaign"))
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
         return web.json_response(shown_campaign(t, _find(t, request), whole=True))
 
 
-async def order(request: web.Request) -> web.Response:
-    """start, pause, resume, abort, retry."""
-    parts = require_admin(request)
-    only(await read_object(request))
-    verb = request.path.rsplit("/", 1)[1]
+def _ordering(verb: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    @operation(
+        OPERATE,
+        f"{verb.capitalize()} a campaign",
+        s.ref("WholeCampaign"),
+        name=f"campaigns.{verb}",
+        body=s.obj(),
+        refusals=(409,),
+    )
+    async def order(request: web.Request) -> web.Response:
+        parts = require_admin(request)
+        only(await read_object(request))
+        with parts.store.transaction() as t:
+            row = _find(t, request)
+        await carry_out(parts, row.id, verb)
+        with parts.store.transaction() as t:
+            return web.json_response(shown_campaign(t, _row(t, row.id), whole=True))
+
+    return order
+
+
+async def carry_out(parts: Parts, job_id: int, verb: str) -> None:
+    """start, pause, resume, abort, retry.  ApiError where the campaign's state does not allow it."""
     with parts.store.transaction() as t:
-        row = _find(t, request)
-        told = _ORDERS[verb](t, parts.limits, row)
-        shown = shown_campaign(t, _row(t, row.id), whole=True)
+        told = _ORDERS[verb](t, parts.limits, _row(t, job_id))
     await parts.desk.steward.push(told)
-    return web.json_response(shown)
 
 
+@operation(
+    READ,
+    "List a campaign's devices",
+    s.obj(devices=s.array(s.ref("Member")), next=s.null(s.whole(0))),
+    query={"after": s.NUMBER, "limit": s.NUMBER, "phase": s.NUMBER, "state": s.text()},
+)
 async def list_devices(request: web.Request) -> web.Response:
     """In the order of their turns: {"devices", "next"}; `after` is the `next` of the page before."""
     parts = require_admin(request)

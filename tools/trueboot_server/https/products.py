@@ -56,6 +56,7 @@ async def show(request: web.Request) -> web.Response:
         claims_count=s.FLAG,
         allow_password_login=s.FLAG,
         attestation=s.one_of(*ATTESTATION),
+        auto_update=s.one_of(*AUTO_UPDATE),
         certificate_life_s=s.null(s.whole(MIN_LIFE_S, MAX_LIFE_S)),
     ),
 )

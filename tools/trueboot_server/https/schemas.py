@@ -75,6 +75,38 @@ _CERTIFICATE = {
     "reason": null(text()),
 }
 
+_COUNTED = {
+    name: whole(0) for name in ("devices", "waiting", "queued", "begun", "proven", "claimed", "failed", "cancelled")
+}
+_CAMPAIGN = {
+    "id": text(),
+    "kind": text(),
+    "name": null(text()),
+    "product_key": KEY,
+    "target": null(text()),
+    "version": null(text()),
+    "wanted": FREE,
+    "state": text("created, scheduled, running, paused, halted, done, cancelled"),
+    "reason": null(text()),
+    "scope": FREE,
+    "dynamic": FLAG,
+    "on_request": FLAG,
+    "tries": whole(1),
+    "at_once": null(whole(1)),
+    "window": null(text()),
+    "in_window": FLAG,
+    "timeout_s": null(whole(0)),
+    "retry": FLAG,
+    "downgrade": FLAG,
+    "phase": whole(1),
+    "phases": array(ref("Phase")),
+    "counts": table(whole(0)),
+    "start_at": null(TIME),
+    "started_at": null(TIME),
+    "created_at": TIME,
+    "ended_at": null(TIME),
+}
+
 COMPONENTS: dict[str, Schema] = {
     "Error": obj(error=obj(code=text("see docs/errors.md"), message=text(), hint=text())),
     "Token": obj(
@@ -141,6 +173,7 @@ COMPONENTS: dict[str, Schema] = {
         product_key=KEY,
         claims_count=FLAG,
         attestation=one_of("none", "optional", "required"),
+        auto_update=one_of("off", "latest"),
         certificate_life_s=null(whole(1)),
         allow_password_login=FLAG,
         created_at=TIME,
@@ -199,6 +232,34 @@ COMPONENTS: dict[str, Schema] = {
         counts=table(whole(0)),
         attempts=array(ref("Attempt")),
     ),
+    "Campaign": obj(**_CAMPAIGN),
+    "WholeCampaign": obj(**_CAMPAIGN, failures=array(ref("Member")), history=array(FREE)),
+    "Phase": obj(
+        phase=whole(1),
+        size={"anyOf": [whole(0), text("a share, such as 5%")]},
+        state=text(),
+        **_COUNTED,
+        success=whole(0, 100),
+        needed=whole(0),
+        max_failures={"anyOf": [whole(0), text("a share, such as 10%")]},
+        allowed=whole(0),
+        soak_s=whole(0),
+        phase_s=null(whole(0)),
+        begun_at=null(TIME),
+        reached_at=null(TIME),
+        ends_at=null(TIME),
+    ),
+    "Member": obj(
+        device_key=KEY,
+        phase=whole(1),
+        state=text(),
+        step=null({"type": "integer"}),
+        desc=null(text()),
+        reason=null(text()),
+        attempt=null(text()),
+        updated_at=null(TIME),
+    ),
+    "Fault": FREE,
     "Event": obj(seq=whole(1), time=TIME, event=text()),
     "Versions": obj(root=whole(0), timestamp=whole(0), snapshot=whole(0), roles=table(whole(0))),
 }

@@ -22,7 +22,8 @@ _TONES = {
     "paused": ("warn", "‖"), "aborted": ("bad", "■"), "scheduled": ("dim", "◷"), "below_floor": ("bad", "▼"),
     "silent": ("warn", "…"), "revoked": ("bad", "✗"), "good": ("good", "✓"), "superseded": ("dim", "–"),
     "expired": ("bad", "✗"), "registered": ("dim", "·"), "activated": ("dim", "·"), "enrolled": ("good", "✓"),
-    "begun": ("warn", "…"), "not_permitted": ("bad", "✗"), "updating": ("busy", "▶"), "none": ("dim", "·"),
+    "begun": ("warn", "…"), "not_permitted": ("bad", "✗"), "updating": ("busy", "▶"), "none": ("dim", "·"), "waiting": ("dim", "·"), "created": ("dim", "·"), "passed": ("good", "✓"),
+    "soaking": ("busy", "◷"),
 }  # fmt: skip
 _WORDS = {
     "updated": "updated, proven", "in_progress": "in progress", "on_trial": "on trial", "timed_out": "timed out",
