@@ -282,6 +282,19 @@ def test_files_are_kept_for_ever_under_their_hash_only(server, browser):
     assert browser.get(address.partition("?")[0]).headers["Cache-Control"] == "no-cache"
 
 
+def test_no_secret_is_on_any_page(server, operator, browser, device):
+    made = operator.post("/api/v1/tokens", {"name": "canary", "scope": "read"})["token"]
+    bench = operator.post("/api/v1/devices", {"device_key": "canary"})["device_secret"]
+    operator.post(f"/api/v1/devices/{device.product_key}/canary/replace", {})
+    names = ("product_secret", "secret_key", "registration_secret", "admin_token")
+    secrets = {made, bench, device.device_secret, *(server.first[name] for name in names)}
+    road = f"/ui/devices/{device.product_key}/"
+    roads = ["/ui/", "/ui/devices", road + "canary", road + device.device_key, "/ui/jobs", "/ui/audit"]
+    for path in [*roads, "/ui/releases", "/ui/certificates", "/metrics", "/api/openapi.json", "/ui/login"]:
+        text = browser.get(path).text if path != "/metrics" else operator.call("GET", path).text
+        assert not [secret for secret in secrets if secret in text], path
+
+
 # Certificates, releases, campaigns
 
 

@@ -25,7 +25,7 @@ from ..store.schema import history, jobs, members
 from . import schemas as s
 from .operations import OPERATE, READ, operation
 from .parts import PARTS, Parts
-from .request import only, query_number, read_body, read_object, require_admin
+from .request import AUDIT_DETAIL, only, query_number, read_body, read_object, require_admin
 
 _LISTED, _LISTED_MAX = 20, 100
 _ALL = "/api/v1/campaigns"
@@ -109,6 +109,7 @@ async def create(request: web.Request) -> web.Response:
     with parts.store.transaction() as t:
         told = model.tick(t, limits, job_id)
         shown = shown_campaign(t, _row(t, job_id), whole=True)
+    request[AUDIT_DETAIL] = {"campaign": str(job_id), "wanted": wanted}
     await parts.desk.steward.push(told)
     return web.json_response(shown, status=201)
 

@@ -48,6 +48,37 @@ from .request import close_audit
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+ROADS = (
+    status,
+    standing,
+    est,
+    attest,
+    pki,
+    certificates,
+    repository,
+    images,
+    products,
+    devices,
+    attributes,
+    downloads,
+    lifecycle,
+    jobs,
+    campaigns,
+    orders,
+    tokens,
+    openapi,
+    page,
+    roads,
+    enos_tokens,
+    enos_devices,
+    enos_certificates,
+    enos_firmwares,
+    enos_jobs,
+    enos_2018,
+    enos_ca,
+)
+
+
 def make_app(parts: Parts) -> web.Application:
     # The limits of bodies are kept by `request.read_body`; this one is for what slips by it.
     app = web.Application(middlewares=[_count, _answer_errors], client_max_size=parts.limits.json_body_bytes)
@@ -55,30 +86,7 @@ def make_app(parts: Parts) -> web.Application:
     enos.open_access(app, parts)
     open_sessions(app, parts)
     app[live.OPEN] = set()
-    for road in (
-        status,
-        standing,
-        est,
-        attest,
-        pki,
-        certificates,
-        repository,
-        images,
-        products,
-        devices,
-        attributes,
-        downloads,
-        lifecycle,
-        jobs,
-        campaigns,
-        orders,
-        tokens,
-        openapi,
-        page,
-        roads,
-    ):
-        app.add_routes(road.routes())
-    for road in (enos_tokens, enos_devices, enos_certificates, enos_firmwares, enos_jobs, enos_2018, enos_ca):
+    for road in ROADS:
         app.add_routes(road.routes())
     return app
 

@@ -29,7 +29,7 @@ from . import ranges
 from . import schemas as s
 from .operations import OPERATE, READ, operation
 from .parts import PARTS, Parts
-from .request import device_of, only, read_body, require_admin
+from .request import AUDIT_DETAIL, device_of, only, read_body, require_admin
 
 _PIECE_BYTES = 256 * 1024
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -178,6 +178,7 @@ async def publish(request: web.Request) -> web.Response:
     """{"files": {"4.bin-0f.json": "<text>", ...}}: published together or not at all."""
     parts = require_admin(request)
     files = _files(await read_body(request, parts.limits.metadata_body_bytes))
+    request[AUDIT_DETAIL] = {"files": sorted(files)[:16]}
     changed = await publish_files(parts, files)
     published = parts.repository.published
     return web.json_response({"changed": changed} | _versions(published), status=201 if changed else 200)

@@ -21,6 +21,7 @@ from ..store import Transaction
 from ..store.schema import attempts, events, jobs, reports
 from . import drawing
 from .roads import Visit, page, road
+from .words import said
 
 ROWS = 50
 REASONS = ("unspecified", "keyCompromise", "cessationOfOperation", "superseded")
@@ -196,16 +197,9 @@ _TOLD = sa.select(events).order_by(events.c.seq.desc())
 
 def _event(row: Any) -> dict[str, Any]:
     """`fields` as short words; a long one is cut, since a page is no place for it."""
-    fields = [(name, _said(value)) for name, value in row.fields.items() if value not in (None, "")]
+    fields = [(name, said(value)) for name, value in row.fields.items() if value not in (None, "")]
     device = f"{row.product_key}/{row.device_key}" if row.device_key else ""
     return {"seq": row.seq, "time": row.time, "event": row.event, "device": device, "fields": fields}
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 120 else text[:119] + "…"
 
 
 def _earlier(past: list[tuple[int, dict[str, int]]], now: dict[str, int]) -> list[str]:

@@ -79,6 +79,16 @@ def size(length: int) -> str:
     return ""
 
 
+def said(value: Any) -> str:
+    """A field of an event, short: a page is no place for a long one."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        value = [f"{name} {one}" for name, one in value.items()]
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
 def number(value: int) -> str:
     return f"{value:,}".replace(",", " ")  # a narrow space: no country reads it as another number
 
@@ -98,5 +108,5 @@ def _read() -> dict[str, tuple[str, bytes]]:
 
 
 FILES = _read()
-FILTERS = {f.__name__: f for f in (word, tone, sign, span, ago, until, moment, size, number)}
+FILTERS = {f.__name__: f for f in (word, tone, sign, span, ago, until, moment, size, number, said)}
 GLOBALS = {"static": static}
