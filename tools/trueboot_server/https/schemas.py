@@ -268,6 +268,7 @@ COMPONENTS: dict[str, Schema] = {
         attempt=null(text()),
         updated_at=null(TIME),
     ),
+    "Fault": FREE,
     "Event": obj(seq=whole(1), time=TIME, event=text()),
     "Versions": obj(root=whole(0), timestamp=whole(0), snapshot=whole(0), roles=table(whole(0))),
 }
