@@ -10,8 +10,10 @@ from . import (
     verbs_board,
     verbs_bundle,
     verbs_ca,
+    verbs_campaign,
     verbs_ek,
     verbs_enos,
+    verbs_fault,
     verbs_flash,
     verbs_identity,
     verbs_keys,
@@ -40,11 +42,13 @@ for name, verbs in (
     ("product", verbs_product.app),
     ("board", verbs_board.app),
     ("release", verbs_release.app),
+    ("campaign", verbs_campaign.app),
     ("keys", verbs_keys.app),
     ("ca", verbs_ca.app),
     ("bundle", verbs_bundle.app),
     ("image", image),
     ("enos", verbs_enos.app),
+    ("fault", verbs_fault.app),
 ):
     app.add_typer(verbs, name=name)
 verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
@@ -96,6 +100,9 @@ def server(
     dev: Annotated[
         bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
     ] = False,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Let it misbehave on command: trueboot fault. For tests only.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run the reference server until it is stopped."""
@@ -114,6 +121,7 @@ def server(
             names=names,
             plain_mqtt_port=plain_mqtt_port,
             plain_mqtt_host=plain_mqtt_host,
+            faults=faults,
         )
     )
 
@@ -130,12 +138,20 @@ def demo(
     ] = 0,
     seed: Annotated[int | None, typer.Option(help="Repeats the moments of the cuts.", show_default=False)] = None,
     tpm: Annotated[bool, typer.Option("--tpm", help="Keys in a TPM (swtpm), attested; Linux devices only.")] = False,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[:NAME=VALUE,...]",
+            help="Have the server misbehave meanwhile; repeat for more. See: trueboot fault kinds",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm))
+    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm, tuple(fault or ())))
 
 
 @device.command("ls")
@@ -369,6 +385,29 @@ def _show_image(facts: dict, json: bool) -> None:
         return show_json(facts)
     show_facts([("sha256", facts["sha256"]), ("length", facts["length"])])
     show_table(("BYTES", "PATH"), ((file["length"], file["path"]) for file in facts["files"]))
+
+
+@app.command()
+def doctor(
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Say what is wrong with this machine's set-up, and what to do about it.  Exit 1 when something does not work."""
+    from .doctor import FAIL, examine, line
+    from .tables import printable, show_json
+
+    checks = []
+    for check in examine(server, ca, token, state):
+        checks.append(check)
+        if not json:
+            typer.echo(printable(line(check)))
+    good = all(check.verdict != FAIL for check in checks)
+    if json:
+        show_json({"ok": good, "checks": [check._asdict() for check in checks]})
+    raise typer.Exit(0 if good else 1)
 
 
 @app.command()

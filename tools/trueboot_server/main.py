@@ -36,6 +36,7 @@ def run(
     limits: Limits | None = None,
     plain_mqtt_port: int | None = None,
     plain_mqtt_host: str = "127.0.0.1",
+    faults: bool = False,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
@@ -55,6 +56,7 @@ def run(
         limits or Limits(),
         plain_mqtt_port,
         plain_mqtt_host,
+        faults,
     )
     log = make_log(as_json=json)
     try:
@@ -110,6 +112,7 @@ def _document(options: Options, server: Server) -> dict[str, Any]:
         "keys_dir": str(state / "dev-keys") if options.dev else None,
         "state": str(state),
         "pid": os.getpid(),
+        "faults": options.faults,
     }
 
 
@@ -121,6 +124,7 @@ def _readable(document: dict[str, Any]) -> str:
         + (f"  mqtt      {document['mqtt_plain']} (no TLS)\n" if document["mqtt_plain"] else "")
         + f"  product   {document['product_key']}\n"
         f"  operator  {document['state']}/operator.json holds addresses and secrets\n"
+        + ("  FAULTS    it misbehaves on command (--faults): trueboot fault list\n" if document["faults"] else "")
     )
 
 
@@ -160,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dev", action="store_true", help="loopback only, open registration, signing keys in the state folder"
     )
+    parser.add_argument("--faults", action="store_true", help="misbehave on command: trueboot fault")
     parser.add_argument("--json", action="store_true", help="first line and log as JSON")
     chosen = parser.parse_args(arguments)
     return run(
@@ -173,4 +178,5 @@ def main(arguments: list[str] | None = None) -> int:
         names=tuple(chosen.name),
         plain_mqtt_port=chosen.plain_mqtt_port,
         plain_mqtt_host=chosen.plain_mqtt_host,
+        faults=chosen.faults,
     )

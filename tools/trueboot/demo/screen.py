@@ -62,6 +62,8 @@ WORDS = {
     ("server", "attempt.failed"): "{device} failed: {reason}",
     ("server", "attempt.refused"): "{device} refused: {reason}",
     ("server", "report.rejected"): "report of {device} rejected: {reason}",
+    ("server", "fault.added"): "MISBEHAVES on command: {kind}",
+    ("server", "fault.ended"): "no more {kind}: it struck {applied} times",
     ("server", "job.done"): "job {job} done",
     ("server", "job.halted"): "job {job} HALTED: nobody else is offered this release",
 }
@@ -75,6 +77,7 @@ BAD = (
     "device.unknown_image",
     "update.failed",
     "server.stolen",
+    "fault.added",
     "report.rejected",
     "error",
 )

@@ -17,6 +17,7 @@ from ..problem import FAILED, Problem
 from . import chips, expect, screen
 from .chips import Chips
 from .cuts import MAX_CUTS, Cuts
+from .misbehaving import Misbehaving
 from .world import World, world
 
 SCRIPTS = ("happy", "rollback", "attack", "all")
@@ -38,11 +39,15 @@ def run(
     cuts: int = 0,
     seed: int | None = None,
     tpm: bool = False,
+    faults: tuple[str, ...] = (),
 ) -> int:
     if not 0 <= cuts <= MAX_CUTS:
         raise Problem("usage", f"--cut-power {cuts}: a number up to {MAX_CUTS} is wanted.")
     if script not in SCRIPTS:
         raise Problem("usage", f"--script {script}: one of {', '.join(SCRIPTS)} is wanted.")
+    misbehaving = Misbehaving(faults)
+    if misbehaving and (cuts or script not in ("happy", "all")):
+        raise Problem("usage", "--fault is for the good release (--script happy or all), without --cut-power.")
     runtimes = ["cpython"] if tpm and runtime == "both" else runtimes_here(runtime)
     if tpm and "micropython" in runtimes:
         raise Problem("usage", "--tpm is for devices with Linux: no board of MicroPython has a TPM.")
@@ -53,7 +58,8 @@ def run(
         with world(folder, show.tell) as here:
             if tpm:
                 here.chips = Chips(folder)
-            story = Story(here, script, timeout_s)
+            here.faults = bool(misbehaving)
+            story = Story(here, script, timeout_s, misbehaving)
             if cuts:
                 seed = random.SystemRandom().randrange(10000) if seed is None else seed
                 here.cuts = Cuts(cuts, seed, story.releases())
@@ -84,6 +90,8 @@ def run(
         print("Each key was made in a TPM, vouched for by its maker, and is on no disk; another TPM does not load it.")
     if here.cuts:
         print(here.cuts.told())
+    if misbehaving:
+        print(misbehaving.told())
     return 0
 
 
@@ -125,8 +133,9 @@ def first_of(missing: list[str]) -> list[str]:
 
 
 class Story:
-    def __init__(self, here: World, script: str, timeout_s: int):
+    def __init__(self, here: World, script: str, timeout_s: int, misbehaving: Misbehaving):
         self.here = here
+        self.misbehaving = misbehaving
         self.script = script
         self.timeout_s = timeout_s
         self.count = 0
@@ -138,6 +147,8 @@ class Story:
         here = self.here
         here.say("demo.started", folder=str(here.folder), script=self.script, devices=[name for name, _ in devices])
         chapters = [("First boot", self.first_boot)]
+        if self.misbehaving.refused:
+            chapters.append(("A server that misbehaves", partial(self.misbehaving.refusals, self, GOOD)))
         if self.script in ("happy", "all"):
             chapters.append(("A good release", self.good_release))
         if self.script in ("rollback", "all"):
@@ -217,12 +228,19 @@ class Story:
             api.close()
 
     def good_release(self) -> bool:
-        self.here.publish(self.here.make_release(GOOD))
+        if not self.misbehaving.refused:
+            self.here.publish(self.here.make_release(GOOD))
+        since = len(self.here.events)
+        for fault in self.misbehaving.got_over:
+            self.misbehaving.begin(self.here, fault)
         self.deploy(GOOD)
         ended = self.wait(f"{GOOD} on every device", lambda name: self.heard(name, "version.reported", version=GOOD))
         if ended:
             self._stays = GOOD
-        return ended and self.wait("the job's end", lambda name: self.here.seen(None, "server", "job.done"))
+        ended = ended and self.wait("the job's end", lambda name: self.here.seen(None, "server", "job.done", since))
+        if self.misbehaving.got_over:
+            self.misbehaving.end(self.here)
+        return ended
 
     def broken_release(self) -> bool:
         self.here.say("release.broken", version=BROKEN)
@@ -281,6 +299,7 @@ class Story:
             found += [f"{device.name}: {line}" for line in expect.unproven(events, device.name)]
             if found and not device.running and (last := device.last_words()):
                 found.append(f"{device.name}: it is off, exit code {device.exit_code}; its last words: {last}")
+        found += self.misbehaving.findings()
         found += self.final_state()
         return found
 
@@ -288,6 +307,9 @@ class Story:
         on_device, at_server = expect.first_boot(FACTORY), expect.server_first_boot()
         if self.here.chips:
             on_device, at_server = chips.on_device() + on_device[3:], chips.at_server() + at_server[1:]
+        on_device, at_server = (
+            before + under for before, under in zip((on_device, at_server), self.misbehaving.steps(GOOD), strict=True)
+        )
         if self.script in ("happy", "all"):
             on_device, at_server = on_device + expect.good_update(GOOD), at_server + expect.server_good_update()
         if self.script in ("rollback", "all"):

@@ -44,6 +44,7 @@ class World:
         self.events: list[Event] = []
         self.cuts: Cuts | None = None
         self.chips: Chips | None = None
+        self.faults = False  # whether the server can be told to misbehave
         self.devices: list[Device] = []
         self.server_info: dict[str, Any] = {}
         self._tell = tell
@@ -128,6 +129,8 @@ class World:
             str(self.folder / "server"),
             "--json",
         ]
+        if self.faults:
+            command.append("--faults")
         for flag, port in zip(("--port", "--mqtt-port", "--activate-port"), ports, strict=True):
             command += [flag, port]
         with (self.folder / "server.log").open("ab") as log:

@@ -42,7 +42,7 @@ class Authority:
 
     def __init__(self, state: State, names: list[str], two_tiers: bool | None = None):
         self._state = state
-        self._names = names
+        self.names = names  # of this server
         self._held = open_ca(state, two_tiers)
 
     @property
@@ -92,10 +92,12 @@ class Authority:
         made = profiles.device(identity, key, timedelta(seconds=life_s), issuer.certificate, issuer.key, base_url)
         return self._issued(made)
 
-    def issue_server(self, names: list[str], key: profiles.PublicKey, base_url: str) -> Issued:
+    def issue_server(
+        self, names: list[str], key: profiles.PublicKey, base_url: str, life: timedelta = profiles.SERVER_LIFE
+    ) -> Issued:
         """For another server of the operator's."""
         issuer = self._held.issuer
-        return self._issued(profiles.server(names, key, issuer.certificate, issuer.key, base_url))
+        return self._issued(profiles.server(names, key, issuer.certificate, issuer.key, base_url, life))
 
     def facts(self) -> dict[str, Any]:
         """For the operator."""
@@ -126,7 +128,7 @@ class Authority:
         certificate, key = self._state.private / "server.pem", self._state.private / "server-key.pem"
         if anew or not (certificate.exists() and key.exists() and self._still_good(certificate, key, base_url)):
             private, issuer = profiles.new_key(), self._held.issuer
-            made = profiles.server(self._names, private.public_key(), issuer.certificate, issuer.key, base_url)
+            made = profiles.server(self.names, private.public_key(), issuer.certificate, issuer.key, base_url)
             # The old pair stays whole if we are killed here: the next start finds that the two do not fit.
             write_atomically(key, profiles.private_pem(private), 0o600)
             write_atomically(certificate, b"".join(map(profiles.pem, [made, *self._tls_chain()])), 0o644)
@@ -147,7 +149,7 @@ class Authority:
         return (
             certificate.public_key() == key.public_key()
             and self._lives_long_enough(certificate)
-            and set(profiles.alternative_names(self._names)) <= set(names)
+            and set(profiles.alternative_names(self.names)) <= set(names)
             and chain == self._tls_chain()
             and files.signed_by(certificate, self.certificate)
             and [name.value for point in points for name in point.full_name or ()]

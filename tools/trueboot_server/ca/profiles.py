@@ -100,12 +100,17 @@ def device(
 
 
 def server(
-    names: list[str], key: PublicKey, signer: x509.Certificate, signing_key: Key, base_url: str
+    names: list[str],
+    key: PublicKey,
+    signer: x509.Certificate,
+    signing_key: Key,
+    base_url: str,
+    life: timedelta = SERVER_LIFE,
 ) -> x509.Certificate:
     return _leaf(
         names[0] if len(names[0]) <= COMMON_NAME_CHARS else "trueboot server",
         key,
-        SERVER_LIFE,
+        life,
         ExtendedKeyUsageOID.SERVER_AUTH,
         alternative_names(names),
         signer,

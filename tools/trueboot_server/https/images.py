@@ -50,7 +50,7 @@ async def image(request: web.Request) -> web.StreamResponse:
     base_path = await asyncio.to_thread(parts.repository.kept_file, base) if base else None
     base_image = Image(base, base_path) if base and base_path else None
     found = await parts.encodings.body(Image(sha256, path), base_image, offset, accept)
-    response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+    response = parts.stream(headers={"Cache-Control": "no-store"})
     if found is None:
         return await _plain(request, response, path, offset, length)
     response.content_type, frames = found

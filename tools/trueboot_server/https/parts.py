@@ -41,6 +41,7 @@ class Parts:
     ek_roots: Path  # the folder of makers of TPMs that are trusted
     base_url: str = ""  # known when the port is
     certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
+    stream: type[web.StreamResponse] = web.StreamResponse  # what files are sent by; another one with `faults`
     asked: FailedProofs = field(init=False)  # questions for a certificate's standing, per address
 
     def __post_init__(self) -> None:

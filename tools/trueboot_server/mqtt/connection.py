@@ -58,18 +58,23 @@ class Connection(asyncio.Protocol):
         self.close(self._reason or "lost")
 
     def pause_writing(self) -> None:
+        """The device does not read: nothing more is read of it either, since answers to it would only pile up."""
         self._writable = False
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._writable = True
         self._send_due()
+        if not self._reason and not self._resting:
+            self._loop.call_soon(self._read_on)  # not from within: the transport is still writing
 
     def data_received(self, data: bytes) -> None:
         if self._reason:
             return
         self._heard = self._loop.time()
         self._decoder.feed(data)
-        if not self._resting:
+        if not self._resting and self._writable:
             self._work()
 
     # The road to the device
@@ -111,9 +116,7 @@ class Connection(asyncio.Protocol):
         try:
             for packet in self._decoder:
                 self._take(packet)
-                if self._reason:
-                    return
-                if self._over_allowance():
+                if self._reason or not self._writable or self._over_allowance():
                     return
         except codec.UnknownProtocolError:
             self._write(self._endpoint.refuse(self._address, codec.BAD_PROTOCOL, "protocol"))
@@ -235,9 +238,9 @@ class Connection(asyncio.Protocol):
         return True
 
     def _read_on(self) -> None:
-        if not self._reason and self._transport is not None:
+        self._resting = False
+        if not self._reason and self._writable and self._transport is not None:
             self._heard = self._loop.time()
-            self._resting = False
             self._transport.resume_reading()
             self._work()
 

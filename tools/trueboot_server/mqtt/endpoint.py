@@ -72,6 +72,17 @@ class Endpoint:
         if connection:
             connection.close(reason)
 
+    def cut(self, identity: Identity) -> None:
+        """Break a device's connection as a network does: its session stays."""
+        if connection := self._live.get(identity):
+            connection.close("lost")
+
+    def restart(self) -> None:
+        """As a broker does that keeps its sessions in memory: everybody has to come again."""
+        self._kept.clear()
+        for connection in list(self._connections):
+            connection.close("lost")
+
     def kick_passwords(self, product_key: str, reason: str) -> None:
         """End the sessions of a product's devices that showed no certificate."""
         for identity, connection in list(self._live.items()):
