@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+import requests
 import serial
 from door import Door
 
@@ -116,7 +117,7 @@ def test_a_cable_pulled_at_every_stage(bench, esp):
     assert [one["device"] for one in record.finished(record.read(bench.folder / single.RECORD)).values()] == ["renamed"]
 
 
-def test_the_key_is_the_boards_and_no_secret_stays_here(bench, esp):
+def test_the_key_is_the_boards_and_no_secret_stays_here(bench, esp, server):
     line = bench.flash(esp[0].ports[1], name="sealed")
     assert line["device"] == "sealed"
     root = esp[0].files(2)
@@ -124,6 +125,9 @@ def test_the_key_is_the_boards_and_no_secret_stays_here(bench, esp):
     kept = b"".join(path.read_bytes() for path in bench.folder.rglob("*") if path.is_file())
     for secret in secrets:
         assert len(secret) > 8 and secret not in kept and secret.hex().encode() not in kept
+    # What its label leads to is a page, for who may see it.
+    page = requests.get(line["url"], verify=server.ca_file, allow_redirects=False, timeout=20)
+    assert (page.status_code, page.headers["Location"]) == (303, "/ui/login")
     # A device in use is not taken over by a board that happens to have its name.
     assert bench.flash(esp[0].ports[2], name="sealed") == "device_in_use"
 
@@ -194,7 +198,7 @@ def test_a_pico_by_its_drive_and_its_repl(bench, tmp_path):
 def test_a_new_pico_has_a_drive_and_no_port(bench, tmp_path):
     """Nothing is written to it but what is for it, and its port is the one that comes."""
     with bed.boards_of(PICO, 1, str(tmp_path / "picos"), ["1:bootsel"]) as (board, firmware):
-        [drive] = uf2.volumes(str(board.folder / "volumes"))
+        drive = uf2.wait_for_volume(str(board.folder / "volumes"), set())
         wanted = steps.Wanted(bench.server.info, firmware=str(firmware), unverified=True)
         port = ports.Port(str(board.ports[0]), "sim-1", "", boards.MICROPYTHON)
 
@@ -237,4 +241,4 @@ def test_from_the_command_line_to_the_label(server, tmp_path):
     assert "label        labels/first.svg" in done.stdout
     [line] = record.finished(record.read(tmp_path / "labels" / "record.ndjson")).values()
     assert decoded((tmp_path / "labels" / "first.svg").read_text()) == [line["url"]]
-    assert line["url"].startswith("https://127.0.0.1:") and "/d/" in line["url"]
+    assert line["url"].startswith("https://127.0.0.1:") and "/ui/devices/" in line["url"]

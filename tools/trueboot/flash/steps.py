@@ -118,7 +118,7 @@ class Work:
             self._start(there)
         self._contact(certified)
         self.tell("contact", 1.0)
-        url = f"{wanted.info['https']}/d/{self.product_key}/{self.device_key}#{certified.fingerprint[:16]}"
+        url = f"{wanted.info['https']}/ui/devices/{self.product_key}/{self.device_key}#{certified.fingerprint[:16]}"
         return Done(self.device_key, url, certified.fingerprint, wanted.version)
 
     # -- write
