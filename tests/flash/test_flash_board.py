@@ -63,7 +63,7 @@ class Bench:
     folder: object
     firmware: str
 
-    def flash(self, port, name="", word=boards.BRIDGE, **wanted):
+    def flash(self, port, name="", tool="esptool", **wanted):
         """The record's last line, or the code of what went wrong."""
         more = {
             "firmware": self.firmware,
@@ -73,7 +73,7 @@ class Bench:
             "simulated": True,
         } | wanted
         try:
-            where = ports.Port(str(port), port.name, "", word)
+            where = ports.Port(str(port), port.name, "", "", tool)
             return single.flash(where, steps.Wanted(self.server.info, **more), self.api, name, self.folder, True, True)
         except Problem as problem:
             assert len(problem.lines()[0]) < 200
@@ -114,6 +114,7 @@ def test_a_cable_pulled_at_every_stage(bench, esp):
     again = bench.flash(port, name="renamed", replace=True)
     assert again["device"] == "renamed" and bench.state("renamed") == "enrolled"
     assert bench.state(line["device"]) == "revoked"
+    assert bench.flash(esp[0].ports[1], name=line["device"]) == "device_in_use"  # no name is good again by chance
     assert [one["device"] for one in record.finished(record.read(bench.folder / single.RECORD)).values()] == ["renamed"]
 
 
@@ -178,7 +179,7 @@ def test_no_board_a_busy_one_and_the_wrong_firmware(bench, esp, tmp_path):
 
 def test_a_pico_by_its_drive_and_its_repl(bench, tmp_path):
     with bed.boards_of(PICO, 1, str(tmp_path / "picos")) as (board, firmware):
-        wanted = {"firmware": str(firmware), "volumes": str(board.folder / "volumes"), "word": boards.MICROPYTHON}
+        wanted = {"firmware": str(firmware), "volumes": str(board.folder / "volumes"), "tool": "uf2"}
         board.plug_in(1, "pull-certificate")
         assert bench.flash(board.ports[0], **wanted) == "board_gone"
         flashed = board.folder / "board-1" / "firmware.uf2"
@@ -200,7 +201,7 @@ def test_a_new_pico_has_a_drive_and_no_port(bench, tmp_path):
     with bed.boards_of(PICO, 1, str(tmp_path / "picos"), ["1:bootsel"]) as (board, firmware):
         drive = uf2.wait_for_volume(str(board.folder / "volumes"), set())
         wanted = steps.Wanted(bench.server.info, firmware=str(firmware), unverified=True)
-        port = ports.Port(str(board.ports[0]), "sim-1", "", boards.MICROPYTHON)
+        port = ports.Port(str(board.ports[0]), "sim-1", "", "", "uf2")
 
         def look():
             return [port] if (board.folder / "board-1" / "firmware.uf2").exists() else []
@@ -213,9 +214,8 @@ def test_a_new_pico_has_a_drive_and_no_port(bench, tmp_path):
             assert told.value.code in ("firmware_wrong", "usage", "board_wrong")
             assert sorted(path.name for path in drive.iterdir()) == ["INFO_UF2.TXT"]
         assert uf2.first(drive, wanted, look, lambda done: None) == port
-        line = bench.flash(
-            board.ports[0], word=boards.MICROPYTHON, firmware=str(firmware), fresh=True, volumes="/nowhere"
-        )
+        more = {"tool": "uf2", "firmware": str(firmware), "fresh": True, "volumes": "/nowhere"}
+        line = bench.flash(board.ports[0], name="new", **more)
         assert line["board"] == "RPI_PICO_W" and line["event"] == record.FINISHED
 
 

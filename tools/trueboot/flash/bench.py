@@ -155,8 +155,8 @@ class Bench:
         server = self.api.server
         job = {
             "port": slot.port.device,
-            "word": slot.port.word,
-            "wanted": self.wanted._asdict(),
+            "tool": slot.port.tool,
+            "wanted": self.wanted._replace(turn=str(self.folder / "turn"))._asdict(),
             "server": {"url": server.url, "ca_file": server.ca_file, "token": server.token},
         }
         slot.child = subprocess.Popen(
