@@ -231,11 +231,12 @@ def test_a_board_that_nobody_hears_of_is_not_good(bench, esp):
 
 
 def test_from_the_command_line_to_the_label(server, tmp_path):
-    """As somebody does it who has neither a board nor a server."""
+    """As somebody does it who has no board; docs/flash.md does it without a server, too."""
     from test_labels import decoded
 
     command = [sys.executable, "-m", "trueboot", "flash", "--simulate", "--baud", str(BAUD), "--name", "first"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TRUEBOOT_")}
+    clean["TRUEBOOT_STATE"] = os.path.dirname(server.ca_file)
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "label        labels/first.svg" in done.stdout
