@@ -227,7 +227,7 @@ class Bench:
         if row is None:
             if any(not one.board or one.board == board for one in self.left()):
                 return self._end(slot, SKIPPED)  # every row has its board
-            return self._refuse(slot, Problem("board_wrong", f"No row wants a {board}."))
+            return self._refuse(slot, Problem("board_wrong", f"No row is for a board of the kind {board}."))
         slot.row = row
         self.kept.append(record.CLAIMED, **self._facts(slot), slot=slot.name)
         try:
