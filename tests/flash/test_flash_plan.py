@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from trueboot.flash import boards, plan
+from trueboot.flash import boards, on_board, plan
 from trueboot.problem import Problem
 
 ESP, PICO = boards.named("ESP32_GENERIC"), boards.named("RPI_PICO_W")
@@ -84,3 +84,20 @@ def test_a_board_by_name_by_chip_and_by_folder(tmp_path):
     assert boards.named(str(tmp_path)).name == "MY_C3"
     (tmp_path / "board.json").write_text("{}")
     assert code(boards.named, str(tmp_path)) == "file_unusable"
+
+
+def test_neither_the_host_nor_the_chip_decides_alone():
+    class Chance:
+        def __init__(self, byte):
+            self.byte = byte
+
+        def random(self, size):
+            return bytes([self.byte]) * size
+
+    def drawn(own, host):
+        return on_board.Mixed(Chance(own), bytes([host]) * 32).random(32)
+
+    assert len({drawn(own, host) for own in (1, 2) for host in (1, 2)}) == 4
+    mixed = on_board.Mixed(Chance(1), bytes(32))
+    assert mixed.random(32) != mixed.random(32)
+    assert [len(mixed.random(size)) for size in (1, 32, 33)] == [1, 32, 33]
