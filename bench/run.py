@@ -22,6 +22,7 @@ import allocations
 import deltas
 import enrol
 import first_boot
+import flashing
 import heap
 import imports
 import sizes
@@ -46,8 +47,9 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "tpm": tpm.tpm,
     "enrol": enrol.enrol,
     "first_boot": first_boot.first_boot,
+    "flashing": flashing.flashing,
 }
-ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas")
+ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas", "flashing")
 ROW = "{:<12} {:<38} {:>16} {:>16} {:>7}  {:<15} {}"
 
 

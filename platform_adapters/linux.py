@@ -61,9 +61,11 @@ class Linux:
         self.http = RequestsHttp(net, bandwidth_bytes_s=_number(self.config.get("bandwidth_bytes_s")))
         if self.lists is not None:
             self.lists.forget = self.http.forget
-        self.power = Power(self.config.get("reset", "exec"))
+        self._notify = linux_notify.Notify(os.environ)
+        self.power = Power(self.config.get("reset", "exec"), self._notify)
         self.verify = verify
         self._text = self.config.get("log") == "text"
+        self._journal = _is_journal(sys.stdout)
         self._look = 0
 
     def _use_tpm(self, state: str) -> None:
@@ -115,6 +117,9 @@ class Linux:
             line = " ".join(["%10.3f" % (ticks / 1000), event, *words]).replace("\n", "\\n")
         else:
             line = json.dumps({"event": event, "t": ticks, **fields}, default=str)
+        self._notify.event(event, fields)
+        if self._journal:
+            line = ("<4>" if event == "error" else "<6>") + line  # a priority, sd-daemon(3)
         try:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
@@ -164,9 +169,9 @@ class Power:
     """The reset is `linux_reset`'s.  The watchdog is systemd's, where a service has WatchdogSec=: a service that
     does not tell in time that it turns is killed and started again, which counts as a trial's boot."""
 
-    def __init__(self, reset: str):
+    def __init__(self, reset: str, notify: linux_notify.Notify):
         self._reset = reset
-        self._notify = linux_notify.Notify(os.environ)
+        self._notify = notify
 
     def reboot(self, reason: str) -> None:
         linux_reset.reset(self._reset)
@@ -176,6 +181,15 @@ class Power:
 
     def feed(self) -> None:
         self._notify.turned()
+
+
+def _is_journal(stream: Any) -> bool:
+    """Whether what is printed goes to systemd's journal, as JOURNAL_STREAM says: systemd.exec(5)."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == "%d:%d" % (found.st_dev, found.st_ino)
 
 
 class Chance:

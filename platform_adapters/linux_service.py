@@ -12,6 +12,9 @@ Exit codes of `install` and `rollback`
   0 the release is confirmed (with --no-wait: it is handed over)   1 refused, failed or rolled back: the line says why
   2 usage   69 file or state cannot be read or written   75 not ended in time, or no agent runs: the request stays
   78 wrong configuration
+Exit codes of `install-service` and `remove-service` (`linux_setup`): 0 done   2 usage   69 no systemd, or a step failed
+  and nothing was changed   77 not root   78 wrong configuration
+`doctor` (`linux_doctor`): 0 nothing fails   1 something does
 Exit codes of `forget-identity`: 0 done   1 without --yes   2, 69, 75, 78 as above
 `csr` and `certificate` are in `linux_bench`; their exit codes: 0 well, 1 refused, 69, 75 and 78 as of `run`.
 """
@@ -41,12 +44,12 @@ AGAIN = "import sys; sys.path.append(%r); from platform_adapters.linux_service i
 
 
 class Stop(Exception):
-    """One line for people and one code for programs."""
+    """One line for people and one code for programs; `name`: what `trueboot explain` says more of."""
 
-    def __init__(self, code: int, line: str):
+    def __init__(self, code: int, line: str, name: str = ""):
         super().__init__(code, line)
         self.code = code
-        self.line = line
+        self.line = line + (" [%s]" % name if name else "")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,6 +72,14 @@ def main(arguments: list[str] | None = None) -> int:
             if options.verb == "rollback":
                 return linux_install.rollback(config, timeout)
             return linux_install.install(config, options.file, timeout)
+        if options.verb in ("install-service", "remove-service"):
+            from platform_adapters import linux_setup
+
+            return linux_setup.install(options) if options.verb == "install-service" else linux_setup.remove(options)
+        if options.verb == "doctor":
+            from platform_adapters import linux_doctor
+
+            return linux_doctor.run(options.config, options.json)
         if options.verb == "forget-identity":
             from platform_adapters import linux_forget
 
@@ -78,9 +89,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Stop as stop:
         return complain(stop.code, stop.line)
     except MisuseError as error:
-        return complain(CONFIG, error.detail)
+        return complain(CONFIG, "%s [%s]" % (error.detail, error.code))
     except AgentError as error:
-        return complain(UNAVAILABLE, error.detail)
+        return complain(UNAVAILABLE, "%s [%s]" % (error.detail, error.code))
 
 
 def complain(code: int, line: str) -> int:
@@ -100,10 +111,20 @@ def parser() -> argparse.ArgumentParser:
         "forget-identity": "drop the device's secret, certificates and keys, so that it can enrol anew",
         "csr": "make the device's key, once, and print a certificate request for it",
         "certificate": "store a certificate that was issued for that request",
+        "doctor": "say what is wrong with this device, and what to do about it",
+        "install-service": "install the agent as a service of systemd; given again, an upgrade",
+        "remove-service": "stop the service and remove it; configuration and state stay",
     }
     for verb, text in about.items():
         one = verbs.add_parser(verb, help=text, description=text)
-        one.add_argument("--config", metavar="FILE", help="agent.toml; without it TRUEBOOT_CONFIG names the file")
+        if verb == "remove-service":
+            one.add_argument("--purge", action="store_true", help="configuration, identity, slots and user, too")
+            _add_service_options(one)
+            continue
+        text = "agent.toml; without it TRUEBOOT_CONFIG names the file"
+        if verb == "install-service":
+            text = "agent.toml of a device's folder, to begin with; not needed for an upgrade"
+        one.add_argument("--config", metavar="FILE", help=text)
         if verb == "run":
             one.add_argument("--exit-on-reset", action="store_true", help="end with code 3 instead of starting again")
         elif verb == "forget-identity":
@@ -121,9 +142,21 @@ def parser() -> argparse.ArgumentParser:
         elif verb == "certificate":
             text = "PEM, leaf first; or device.json of `trueboot enos provision`; - for standard input"
             one.add_argument("file", metavar="FILE", help=text)
-        elif verb == "status":
+        elif verb == "install-service":
+            kinds = one.add_mutually_exclusive_group()
+            kinds.add_argument("--app-slots", action="store_true", help="make sure that the slots are for apps")
+            kinds.add_argument("--tryboot", action="store_true", help="make sure that the slots are whole systems")
+            one.add_argument("--tpm", action="store_true", help="make sure that the key is in a TPM")
+            one.add_argument("--app", metavar="FILE", default="", help="where the slots are systems: the image's app")
+            _add_service_options(one)
+        elif verb in ("status", "doctor"):
             one.add_argument("--json", action="store_true", help="one JSON object")
     return top
+
+
+def _add_service_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--root", metavar="DIR", default="", help="a folder that stands for /, of an image")
+    one.add_argument("--dry-run", action="store_true", help="say what would be done")
 
 
 class Version(argparse.Action):

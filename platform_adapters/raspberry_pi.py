@@ -64,7 +64,7 @@ class RaspberryPi(Linux):
     ):
         """`proc`, `run`, `mounted`: a test's own, see `RaspberryPiSlots`."""
         given = dict(config) if isinstance(config, dict) else linux_config.read(config)
-        table = _checked(given.pop(TABLE, {}))
+        table = checked(given.pop(TABLE, {}))
         if given.get("slots_kind", "") not in ("", RaspberryPiSlots.kind):
             raise MisuseError(
                 "config", "slots_kind %s: the slots here are systems; Linux has apps" % given["slots_kind"]
@@ -122,7 +122,7 @@ class Power:
         return "power" if status is not None and status & _POWERED else "unknown"
 
 
-def _checked(given: Any) -> dict[str, Any]:
+def checked(given: Any) -> dict[str, Any]:
     table = dict(USUAL)
     if not isinstance(given, dict):
         raise MisuseError("config", "key %s must be a table" % TABLE)

@@ -41,6 +41,7 @@ LONGEST = (
     "sweep/test_defects.py",
     "faults/",
     "repl/",
+    "examples/",
     "e2e/test_power.py",
     "docs/",
     "cli/test_signing.py",

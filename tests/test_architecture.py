@@ -82,17 +82,26 @@ RULES = (
     ),
     ("platform_adapters/linux_forget.py", ("agent.identity", "agent.journal", "platform_adapters"), None),
     ("platform_adapters/linux_bench.py", ("agent", "platform_adapters"), None),  # its verbs are the agent's acts
+    ("platform_adapters/linux_setup.py", ("agent.config", "platform_adapters"), None),
+    ("platform_adapters/linux_doctor.py", ("agent", "platform_adapters"), None),  # it looks as the agent does
     ("platform_adapters/linux_install.py", ("agent", "platform_adapters"), None),  # it decides as the agent does
     ("platform_adapters/*.py", ("agent.errors", "agent.wire", "agent.crypto", "platform_adapters"), None),
     ("micropython/*.py", ("agent", "platform_adapters"), None),
     ("tools/trueboot/demo/board/*.py", ("agent", "platform_adapters"), None),  # links to micropython/
     # The demo's app runs on devices, and is what a user of the agent writes.
     ("tools/trueboot/demo/apps/*.py", ("agent", "platform_adapters"), None),
+    ("tools/trueboot/flash/on_board.py", ("agent", "platform_adapters"), None),  # it runs on boards
+    (
+        "tools/trueboot/flash/plan.py",
+        ("agent.config", "agent.errors", "trueboot"),
+        None,
+    ),  # a bad key is told before a board is touched
     (
         "tools/trueboot/demo/chips.py",
         ("agent.errors", "platform_adapters.keystores", "trueboot"),
         None,
     ),  # it tries blobs
+    ("tools/trueboot/doctor.py", ("agent.BUILT", "trueboot"), None),
     (
         "tools/trueboot*/*.py",
         ("agent.errors", "agent.version", "agent.wire", "agent.crypto", "agent.trust", "agent.token", "agent.rules")

@@ -26,7 +26,7 @@ VERBS = [
     *(f"release {verb}" for verb in ("revoke", "sign", "publish")),
     *(f"bundle {verb}" for verb in ("make", "show", "verify")),
 ]
-VERBS += ["image build", "image show", "explain", "board index"]
+VERBS += ["image build", "image show", "explain", "board index", "flash", "bench", "labels"]
 
 
 def trueboot(*arguments, cwd=None, **environment):

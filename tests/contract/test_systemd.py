@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The unit of docs/slots-linux.md, followed by a supervisor that restarts as it says: trials end in the right slot.
+"""The unit of `trueboot-agent install-service`, followed by a supervisor that restarts as it says: trials end in the right slot.
 
 No systemd runs here.  What stands in for it knows Restart=, RestartPreventExitStatus=, StartLimit* and the
 watchdog's socket, as systemd.service(5) and systemd.unit(5) define them, and nothing else.
@@ -8,16 +8,17 @@ watchdog's socket, as systemd.service(5) and systemd.unit(5) define them, and no
 from __future__ import annotations
 
 import configparser
+import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from far_end import Authority
 
-from platform_adapters import bootrecord, linux_service
+from platform_adapters import bootrecord, linux_service, linux_unit
 from platform_adapters.linux_notify import Notify
 
 ROOT = Path(__file__).parents[2]
@@ -26,10 +27,9 @@ DEFAULT_STARTS = 5  # in ten seconds: systemd's own limit
 
 
 def unit():
-    text = (ROOT / "docs" / "slots-linux.md").read_text("utf-8")
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, strict=False)  # SystemCallFilter= stands there twice
     parser.optionxform = str
-    parser.read_string(text.split("```ini\n")[1].split("```")[0])
+    parser.read_string(linux_unit.unit(["trueboot-agent", "run", "--config", "/etc/trueboot/agent.toml"]))
     return parser
 
 
@@ -133,35 +133,99 @@ def test_current_is_replaced_in_one_step(tmp_path, monkeypatch):
     assert seen == ["a"] and os.readlink(tmp_path / "current") == "b"
 
 
-def test_the_watchdog_is_told_of_turns_where_it_asks(tmp_path):
+def watched_by(systemd):
+    return {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "400000000"}
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    """Process 1's end of the socket, and what it tells a service of it."""
     address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(address)
-        systemd.settimeout(5)
-        watched = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000000", "WATCHDOG_PID": str(os.getpid())}
-        notify = Notify(watched)
-        for _ in range(3):
-            notify.turned()
-        assert systemd.recv(100) == b"WATCHDOG=1"
-        systemd.setblocking(False)
-        for silent in (
-            {},
-            watched | {"WATCHDOG_PID": "1"},
-            watched | {"WATCHDOG_USEC": "0"},
-            {"NOTIFY_SOCKET": address},
-        ):
-            Notify(silent).turned()
-        with pytest.raises(BlockingIOError):  # told once in a quarter of the limit, and by nobody else
-            systemd.recv(100)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(address)
+        end.settimeout(30)
+        yield end
+
+
+def test_the_watchdog_is_told_of_turns_where_it_asks(systemd, tmp_path):
+    watched = watched_by(systemd) | {"WATCHDOG_PID": str(os.getpid())}
+    notify = Notify(watched)
+    for _ in range(3):
+        notify.turned()
+    assert systemd.recv(100) == b"READY=1\nWATCHDOG=1"
+    unwatched = Notify({"NOTIFY_SOCKET": watched["NOTIFY_SOCKET"]})
+    for _ in range(3):
+        unwatched.turned()
+    assert systemd.recv(100) == b"READY=1\nWATCHDOG=1"
+    systemd.setblocking(False)
+    for silent in ({}, watched | {"WATCHDOG_PID": "1"}):
+        Notify(silent).turned()
+        Notify(silent).event("session.online", {})
+    with pytest.raises(BlockingIOError):  # told once in a quarter of the limit, and by nobody else
+        systemd.recv(100)
     Notify(watched | {"NOTIFY_SOCKET": str(tmp_path / "gone")}).turned()
 
 
-def test_the_unit_is_one_for_systemd(tmp_path):
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
-    with open(tmp_path / "trueboot.service", "w") as file:
-        unit().write(file, space_around_delimiters=False)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(tmp_path / "trueboot.service")], capture_output=True, text=True, timeout=60
-    )
-    assert "Unknown" not in done.stderr and "Failed to parse" not in done.stderr, done.stderr
+def test_the_watchdog_is_told_again_in_a_quarter_of_its_limit(systemd):
+    notify = Notify({"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "4"})
+    notify.turned()
+    while True:
+        notify.turned()
+        if systemd.recv(100) == b"WATCHDOG=1":
+            return
+
+
+def test_the_status_line_says_what_runs_and_what_it_does(systemd):
+    notify = Notify(watched_by(systemd))
+
+    def told(event, **fields):
+        notify.event(event, fields)
+        return systemd.recv(200).decode()
+
+    assert told("boot", boot=1, slot="a", cause="unknown") == "STATUS=runs slot a; starting"
+    notify.event("version.reported", {"version": "1.0.0"})
+    assert told("session.online", tls="mutual") == "STATUS=runs 1.0.0 slot a; online"
+    assert told("update.trial", version="1.1.0", slot="b") == "STATUS=runs 1.0.0 slot b; TRIAL of 1.1.0"
+    assert told("update.confirmed", version="1.1.0") == "STATUS=runs 1.1.0 slot b; confirmed 1.1.0"
+    assert "\n" not in told("session.offline", code="a\nREADY=1")
+
+
+APP = """
+from agent import Agent
+from platform_adapters.linux import Linux
+agent = Agent(Linux())
+agent.serve(300)
+"""
+CONFIG = {"product_key": "p", "device_key": "d", "https": "https://127.0.0.1:1", "mqtt": "mqtts://127.0.0.1:1"}
+
+
+def test_a_start_is_ready_once_the_loop_turns(supervisor, systemd, tmp_path):
+    """And what it logs is the journal's: a level before each line."""
+    (tmp_path / "ca.pem").write_bytes(Authority("CA").pem)
+    (tmp_path / "root.json").write_text("{}")
+    values = CONFIG | {"hardware": "sim", "device_secret": "s"}
+    (tmp_path / "agent.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+    supervisor.app("a", APP)
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        found = os.fstat(out.fileno())
+        journal = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | watched_by(systemd) | journal
+        done = subprocess.run(
+            [sys.executable, "-c", AGENT, "run", "--config", "agent.toml"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    lines = log.read_text().splitlines()
+    assert json.loads(lines[0].removeprefix("<6>"))["event"] == "boot"
+    assert any(line.startswith('<4>{"event": "error"') for line in lines), lines
+    systemd.setblocking(False)
+    told = [systemd.recv(300).decode()]
+    while "READY=1" not in told[-1]:
+        told.append(systemd.recv(300).decode())
+    assert told[0] == "STATUS=runs slot a; starting" and len(told) == 2

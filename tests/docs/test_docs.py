@@ -10,7 +10,9 @@ from transcripts import ROOT, Shell, commands, differs
 
 from trueboot.demo import swtpm
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [ROOT / "examples" / "README.md"]
+NAME = lambda page: page.relative_to(ROOT).as_posix()  # noqa: E731
 FENCES = re.compile(r"^```(\w*)$", re.M)
 
 
@@ -20,7 +22,7 @@ def target_of(text):
     return found.group(1) if found else None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAME)
 def test_page(page, tmp_path, micropython):
     listed = commands(page.read_text())
     if not listed:
@@ -66,14 +68,14 @@ def micropython():
         pytest.skip(f"no MicroPython for this machine: {lacking}")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAME)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAME)
 def test_no_shell_block_escapes_the_test(page):
     kinds = FENCES.findall(page.read_text())[::2]
     assert not {"sh", "bash", "shell", "shell-session"} & set(kinds)

@@ -3,7 +3,7 @@
 
 A line that begins with `$ ` is typed; the lines below it, up to the next, are what it must print (standard output and
 error together).  `...` stands for any lines.  What differs from run to run (times, ports, hashes, folders, ids) is replaced
-by a word on both sides.  A command that ends in `# exit N` must end so; every other must succeed.
+by a word on both sides.  Lines that begin with `> ` below a here-document's command belong to it.  A command that ends in `# exit N` must end so; every other must succeed.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def commands(page: str) -> list[Command]:
             if line.startswith("$ "):
                 text, _, code = line[2:].partition("  # exit ")
                 found.append(Command(text, int(code or 0)))
+            elif found and re.match(r">( |$)", line) and "<<" in found[-1].text and not found[-1].expected:
+                found[-1].text += "\n" + line[2:]  # of a here-document, at the second prompt
             elif found:
                 found[-1].expected.append(line)
     return found

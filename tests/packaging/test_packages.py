@@ -2,6 +2,7 @@
 """What is installed is what is listed, and nothing else."""
 
 import configparser
+import json
 import os
 import shutil
 import subprocess
@@ -76,6 +77,12 @@ def test_wheel_holds_our_packages_only(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == set(ROOTS)
     for name in ("codes.txt", "py.typed", "demo/apps/main.py", "demo/board/example/main.py"):
         assert f"trueboot/{name}" in names
+    for name in (
+        "flash/boards/ESP32_GENERIC/board.json",
+        "flash/boards/ESP32_GENERIC/partitions.csv",
+        "flash/simulated/stand_in/machine.py",
+    ):
+        assert f"trueboot/{name}" in names
     for name in ("demo/board/boot.py", "demo/board/main.py", "demo/board/wifi.py"):
         assert f"trueboot/{name}" in names
 
@@ -91,3 +98,49 @@ def test_wheel_works_without_the_repository(wheel, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"trueboot {__import__('trueboot').__version__}\n"
+
+
+def test_a_fresh_environment_runs_a_service(wheel, tmp_path):
+    """As pipx does it: a venv of its own, the wheel, its commands.  What the wheel needs comes from this environment."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    venv, image, app = tmp_path / "venv", tmp_path / "image", tmp_path / "app"
+    clean = {"PATH": os.environ["PATH"], "PYTHONNOUSERSITE": "1"}
+
+    def run(*command, **more):
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, env=clean | more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(sys.executable, "-m", "venv", "--without-pip", venv)
+    run(sys.executable, "-m", "pip", "--python", venv, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    packages = next(venv.glob("lib/python3*/site-packages"))
+    (packages / "dependencies.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
+    code = "import agent; print(agent.__file__)"
+    assert run(venv / "bin/python", "-P", "-c", code).startswith(str(venv))
+
+    image.mkdir()
+    app.mkdir()
+    (app / "slots/a").mkdir(parents=True)
+    (app / "slots/a/main.py").write_text("print('the app runs')\n")
+    for name in ("ca.pem", "root.json"):
+        (app / name).write_text("trust\n")
+    (app / "agent.toml").write_text(
+        'product_key = "p"\ndevice_key = "d"\nhardware = "x"\nhttps = "https://h:1"\nmqtt = "mqtts://h:1"\n'
+    )
+    agent = venv / "bin/trueboot-agent"
+    run(agent, "install-service", "--root", image, "--config", app / "agent.toml")
+    folder = image / "etc/systemd/system"
+    analyze = {"SYSTEMD_UNIT_PATH": f"{folder}:"}
+    assert f"ExecStart={agent} run" in (folder / "trueboot-agent.service").read_text()
+    run("systemd-analyze", "verify", "trueboot-agent.service", **analyze)
+    bound = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=19"]  # tenths: below 2.0
+    run(*bound, "trueboot-agent.service", **analyze)
+    # What the unit starts, from the image's own files.
+    toml = image / "etc/trueboot/agent.toml"
+    toml.write_text(toml.read_text().replace('"/var', f'"{image}/var'))
+    assert run(agent, "run", "--config", toml) == "the app runs\n"
+    told = json.loads(run(agent, "status", "--json", "--config", toml))
+    assert told["slot"] == "a" and told["running"] is False
+    run(agent, "remove-service", "--purge", "--root", image)
+    assert not (image / "etc/trueboot").exists()

@@ -5,7 +5,7 @@ Left out is what littlefs itself makes harmless: a file is replaced whole at its
 flush there, so that one copy of a record, or one without a checksum, survives.
 """
 
-import littlefs
+import littlefs_cuts as littlefs
 from platform_adapters import bootrecord, dirslots, files, slotfiles
 
 

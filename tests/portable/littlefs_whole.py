@@ -12,11 +12,11 @@ import random
 
 import vfs
 
-import littlefs
+import littlefs_cuts as littlefs
 import remembered
 import sweep
 from agent.errors import AgentError
-from littlefs import AT, DONE, NOT_DONE, TORN_EARLY, TORN_LATE
+from littlefs_cuts import AT, DONE, NOT_DONE, TORN_EARLY, TORN_LATE
 from platform_adapters import bootrecord, dirslots, files, filestore, memory, memory_power
 
 WAYS = (NOT_DONE, TORN_EARLY, TORN_LATE)

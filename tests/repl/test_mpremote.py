@@ -61,36 +61,41 @@ def install(board_port, flash, index, *packages):
     return mpremote(board_port, "mip", "install", "--index", index, "--target", flash, *packages)
 
 
-def test_from_an_empty_flash_to_an_update_over_the_air(index, tmp_path):
+@pytest.fixture
+def board(tmp_path):
+    """(rig, device) of an empty board behind a port, switched off."""
     (tmp_path / "world").mkdir()
+    (tmp_path / "flash").mkdir()
     rig = Rig(tmp_path / "world")
     try:
         rig.start_server()
-        device = Device("repl-1", "micropython", board_command(tmp_path / "flash"), tmp_path / "world", rig.record)
-        (tmp_path / "flash").mkdir()
-        rig.devices.append(device)
-        story(rig, device, tmp_path, index)
+
+        def make(heap=HEAP):
+            command = board_command(tmp_path / "flash", heap)
+            device = Device("repl-1", "micropython", command, tmp_path / "world", rig.record)
+            rig.devices.append(device)
+            return device
+
+        yield rig, make, tmp_path
     finally:
         rig.stop()
 
 
-def story(rig, device, folder, index):
-    flash, bench = folder / "flash", folder / "bench"
+def provisioned(rig, device, bench):
     example = releases.Release("app", HARDWARE, mip.EXAMPLE_VERSION, images.load(ROOT / "micropython/example", "app"))
     secret = {"device_secret": provision.register(rig.api, device.name)}
     provision.write(bench, rig.server_info, device.name, "micropython", example, secret)
 
-    device.power_on()  # an empty board: it has nothing to run, and gives its prompt
-    rig.wait(device, "device.said", "demo")
-    port = next(event["text"] for event in rig.events if event["event"] == "device.said")
-    said = install(port, flash, index, "trueboot", "trueboot-example")
-    assert said.count("Installing: ") == len(mip.compiled(mpy.source_tree())) + 5
-    mpremote(port, "fs", "cp", *(bench / name for name in ("trueboot.json", "ca.der", "root.json")), ":.")
-    mpremote(port, "reset")
-    rig.wait(device, "version.reported", version="1.0.0")
-    stored = rig.stored(device)
-    assert (stored["state"], stored["slot"]) == ("enrolled", "a")
 
+def powered(rig, device):
+    """Its port: an empty board has nothing to run, and gives its prompt."""
+    device.power_on()
+    rig.wait(device, "device.said", "demo")
+    return next(event["text"] for event in rig.events if event["event"] == "device.said")
+
+
+def updated(rig, device):
+    """Over the air."""
     since = len(rig.events)
     files = {
         "main.py": (ROOT / "micropython/example/main.py").read_bytes(),
@@ -101,6 +106,39 @@ def story(rig, device, folder, index):
     rig.deploy(release, device)
     rig.wait(device, "attempt.updated", "server", since)
     rig.wait(device, "version.reported", since=since, version="1.1.0")
+
+
+def test_from_a_package_json_to_an_update_over_the_air(board):
+    """The sources, as from a clone's host: `mpremote mip install` of the URL of package.json, and the example beside it."""
+    rig, make, folder = board
+    device = make("3M")  # the board compiles what it imports
+    provisioned(rig, device, folder / "bench")
+    port = powered(rig, device)
+    clone = served(ROOT)
+    said = mpremote(port, "mip", "install", "--target", folder / "flash", next(clone) + "/package.json")
+    next(clone, None)
+    assert said.endswith("Done\n") and "lib/agent/runtime.py" in said
+    assert (folder / "flash/main.py").read_bytes() == (ROOT / "micropython/main.py").read_bytes()
+    mpremote(port, "fs", "cp", "-r", f"{folder / 'bench'}/.", ":.")
+    mpremote(port, "reset")
+    rig.wait(device, "version.reported", version="1.0.0")
+    updated(rig, device)
+
+
+def test_from_an_empty_flash_to_an_update_over_the_air(index, board):
+    rig, make, folder = board
+    device = make()
+    flash, bench = folder / "flash", folder / "bench"
+    provisioned(rig, device, bench)
+    port = powered(rig, device)
+    said = install(port, flash, index, "trueboot", "trueboot-example")
+    assert said.count("Installing: ") == len(mip.compiled(mpy.source_tree())) + 5
+    mpremote(port, "fs", "cp", *(bench / name for name in ("trueboot.json", "ca.der", "root.json")), ":.")
+    mpremote(port, "reset")
+    rig.wait(device, "version.reported", version="1.0.0")
+    stored = rig.stored(device)
+    assert (stored["state"], stored["slot"]) == ("enrolled", "a")
+    updated(rig, device)
 
     # A tool gets in while the agent runs, and its reset to the raw REPL starts nothing.
     code = "import bootrecord, json; r = bootrecord.load('state'); print(json.dumps([r['active'], r['trial']]))"

@@ -201,7 +201,7 @@ def test_unknown_roads_and_methods_have_the_same_error_format(operator):
 
 @pytest.fixture
 def session(server, device):
-    server.call(lambda s: setattr(s.desk, "_limits", Limits()))
+    server.call(lambda s: setattr(s.desk.decada, "_limits", Limits()))
     session = device.ready()
     yield session
     session.close()

@@ -94,13 +94,13 @@ def littlefs(geometry: str, short: tuple[int, int], long: tuple[int, int], plant
     """Depth: the power goes at one in so many operations, and again at one in so many of each recovery's."""
 
     def lives(here: Interpreters, depth: str, seed: int) -> str:
-        return "import littlefs; littlefs.main(%r, %d, %d)" % (geometry, *(long if depth == LONG else short))
+        return "import littlefs_cuts; littlefs_cuts.main(%r, %d, %d)" % (geometry, *(long if depth == LONG else short))
 
     def life(here: Interpreters, what: str, cuts: list) -> str:
-        return "import littlefs; littlefs.one(%r, %r, %r)" % (geometry, what, cuts)
+        return "import littlefs_cuts; littlefs_cuts.one(%r, %r, %r)" % (geometry, what, cuts)
 
     def defect(here: Interpreters, name: str) -> str:
-        return "import littlefs; littlefs.main(%r, 3, 0, %r, True)" % (geometry, name)
+        return "import littlefs_cuts; littlefs_cuts.main(%r, 3, 0, %r, True)" % (geometry, name)
 
     kinds = ("healthy", "crashing", "refusing")
     return Sweep("littlefs/" + geometry, lives, kinds, ("micropython",), planted, defect, life)

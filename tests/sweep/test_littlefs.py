@@ -29,13 +29,13 @@ def run(tmp_path_factory):
     if mpy.unavailable():
         pytest.skip(mpy.unavailable())
     folder = tmp_path_factory.mktemp("littlefs")
-    names = ("littlefs", "littlefs_mutants", "contract_slots")
+    names = ("littlefs_cuts", "littlefs_mutants", "contract_slots")
     mpy.build(folder, keep=shorten.words(*((PORTABLE / (name + ".py")).read_text("utf-8") for name in names)))
     for name in names:
         mpy.compile_file(PORTABLE / (name + ".py"), folder / (name + ".mpy"), name + ".py")
 
     def run(call):
-        command = [*mpy.interpreter("6M"), "-c", "import littlefs; littlefs." + call]
+        command = [*mpy.interpreter("6M"), "-c", "import littlefs_cuts; littlefs_cuts." + call]
         ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout.splitlines()

@@ -62,6 +62,7 @@ def missing_extra(error: ModuleNotFoundError, extra: str):
     if name in ("trueboot", "trueboot_server", "agent", "platform_adapters", ""):
         raise error
     extras = {"typer": "cli", "rich": "cli", "aiohttp": "server", "sqlalchemy": "server", "tuf": "server"}
+    extras |= dict.fromkeys(("serial", "mpremote", "littlefs", "segno"), "flash")
     extra = extras.get(name, extra)
     return Problem(
         "extra_missing",

@@ -62,8 +62,12 @@ def mpy_name(path: str) -> str:
 
 
 def example(hardware: str, version: str = EXAMPLE_VERSION) -> dict[str, bytes]:
-    """The example as a factory leaves it in slot a, `.index` last, which makes it whole."""
-    release = releases.Release("app", hardware, version, images.load(BOARD / "example", "app"))
+    """The example as a factory leaves it in slot a."""
+    return slot_files(releases.Release("app", hardware, version, images.load(BOARD / "example", "app")))
+
+
+def slot_files(release: releases.Release) -> dict[str, bytes]:
+    """A first image in slot a, `.index` last, which makes it whole."""
     with tempfile.TemporaryDirectory() as folder:
         slot = Path(folder)
         releases.write_factory_slot(slot, release)

@@ -18,15 +18,24 @@ def list_products(api: Api, as_json: bool) -> None:
     if as_json:
         return show_json(products)
     show_table(
-        ("PRODUCT", "CLAIMS COUNT", "PASSWORD LOGIN", "ATTESTATION", "CERTIFICATE LIFE"),
+        ("PRODUCT", "CLAIMS COUNT", "PASSWORD LOGIN", "ATTESTATION", "AUTO UPDATE", "CERTIFICATE LIFE"),
         (
-            (p["product_key"], p["claims_count"], p["allow_password_login"], p["attestation"], _life(p))
+            (
+                p["product_key"],
+                p["claims_count"],
+                p["allow_password_login"],
+                p["attestation"],
+                p["auto_update"],
+                _life(p),
+            )
             for p in products
         ),
     )
 
 
-def policy(claims_count: str, password_login: str, attestation: str, certificate_life: str) -> dict[str, Any]:
+def policy(
+    claims_count: str, password_login: str, attestation: str, certificate_life: str, auto_update: str = ""
+) -> dict[str, Any]:
     """What the options ask to be changed; "" is not asked for."""
     wanted: dict[str, Any] = {}
     for option, member, word in (
@@ -41,6 +50,10 @@ def policy(claims_count: str, password_login: str, attestation: str, certificate
         if attestation not in _ATTESTATION:
             raise Problem("usage", f"--attestation is one of {', '.join(_ATTESTATION)}.")
         wanted["attestation"] = attestation
+    if auto_update:
+        if auto_update not in ("off", "latest"):
+            raise Problem("usage", "--auto-update is off or latest.")
+        wanted["auto_update"] = auto_update
     if certificate_life:
         wanted["certificate_life_s"] = None if certificate_life == "default" else seconds(certificate_life)
     if not wanted:
@@ -67,6 +80,7 @@ def set_policy(api: Api, name: str, wanted: dict[str, Any], as_json: bool) -> No
             ("claims count", product["claims_count"]),
             ("password login", product["allow_password_login"]),
             ("attestation", product["attestation"]),
+            ("auto update", product["auto_update"]),
             ("certificate life", _life(product)),
         ]
     )

@@ -10,9 +10,11 @@ from . import (
     verbs_board,
     verbs_bundle,
     verbs_ca,
+    verbs_campaign,
     verbs_ek,
     verbs_enos,
     verbs_fault,
+    verbs_flash,
     verbs_identity,
     verbs_keys,
     verbs_product,
@@ -33,12 +35,14 @@ app = typer.Typer(
 )
 device = group("Look at devices, and at their identity.")
 verbs_identity.add_to(device)
+verbs_flash.add_to(app)
 image = group("App images: the files of an app as one file.")
 for name, verbs in (
     ("device", device),
     ("product", verbs_product.app),
     ("board", verbs_board.app),
     ("release", verbs_release.app),
+    ("campaign", verbs_campaign.app),
     ("keys", verbs_keys.app),
     ("ca", verbs_ca.app),
     ("bundle", verbs_bundle.app),
@@ -381,6 +385,29 @@ def _show_image(facts: dict, json: bool) -> None:
         return show_json(facts)
     show_facts([("sha256", facts["sha256"]), ("length", facts["length"])])
     show_table(("BYTES", "PATH"), ((file["length"], file["path"]) for file in facts["files"]))
+
+
+@app.command()
+def doctor(
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Say what is wrong with this machine's set-up, and what to do about it.  Exit 1 when something does not work."""
+    from .doctor import FAIL, examine, line
+    from .tables import printable, show_json
+
+    checks = []
+    for check in examine(server, ca, token, state):
+        checks.append(check)
+        if not json:
+            typer.echo(printable(line(check)))
+    good = all(check.verdict != FAIL for check in checks)
+    if json:
+        show_json({"ok": good, "checks": [check._asdict() for check in checks]})
+    raise typer.Exit(0 if good else 1)
 
 
 @app.command()

@@ -52,6 +52,13 @@ def product_set(
             show_default=False,
         ),
     ] = "",
+    auto_update: Annotated[
+        str,
+        typer.Option(
+            help="What devices that ask by themselves are offered, beside what is ordered: off, or latest.",
+            show_default=False,
+        ),
+    ] = "",
     product: Annotated[str, typer.Option(help="Product key. [default: the only one]", show_default=False)] = "",
     server: ServerOption = "",
     ca: CaOption = "",
@@ -62,5 +69,5 @@ def product_set(
     """Change what holds for a product; what is not named stays.  A claim is never called "updated"."""
     from .products import policy, set_policy
 
-    wanted = policy(claims_count, password_login, attestation, certificate_life)
+    wanted = policy(claims_count, password_login, attestation, certificate_life, auto_update)
     set_policy(api_of(server, ca, token, state), product, wanted, json)

@@ -23,6 +23,7 @@ from .ca import Authority, book
 from .clock import iso
 from .credentials import Credentials, load_or_make
 from .errors import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
+from .fleet import samples
 from .fleet.desk import FleetDesk
 from .https.front import make_app
 from .https.parts import Parts
@@ -122,6 +123,7 @@ class Server:
         self._log = log
         self._open = AsyncExitStack()
         self.addresses: Addresses
+        self.app: web.Application
         self.credentials: Credentials
         self.desk: FleetDesk
         self.repository: Repository
@@ -177,19 +179,20 @@ class Server:
         )
         await self._listen(parts)
         self._open.callback(asyncio.create_task(self._keep_house(care, parts)).cancel)
+        self._open.callback(asyncio.create_task(self._keep_campaigns()).cancel)
 
     async def _listen(self, parts: Parts) -> None:
         options = self._options
         anchors = parts.authority.client_anchors()
         contexts = {verify: context(anchors, verify) for verify in ssl.VerifyMode}
         self._contexts = list(contexts.values())
-        app = make_app(parts)
+        self.app = make_app(parts)
         if options.faults:
             from .faults.stand import put_up
 
-            faults = put_up(app, parts, self._present, self._present_again, self._log)
+            faults = put_up(self.app, parts, self._present, self._present_again, self._log)
             self._open.callback(faults.clear)
-        binding = self._bind_https(app, contexts[ssl.CERT_OPTIONAL])
+        binding = self._bind_https(self.app, contexts[ssl.CERT_OPTIONAL])
         server = await self._bind("--port", options.port, binding)
         https_port = int(server.sockets[0].getsockname()[1])
         parts.base_url = f"https://{self._authority_name()}:{https_port}"
@@ -281,6 +284,8 @@ class Server:
         while True:
             try:
                 self.desk.expire()
+                with self.store.transaction() as t:
+                    samples.take(t, self._options.limits)
                 parts.certify_server()
                 with self.store.transaction() as t:
                     parts.crls.refresh(t)
@@ -288,6 +293,15 @@ class Server:
             except Exception as error:  # noqa: BLE001 - a full disk must not end the housekeeping for ever
                 tell_fault(self._log, error)
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+    async def _keep_campaigns(self) -> None:
+        """At once when a device's step may matter to a campaign, and else every few seconds."""
+        while True:
+            try:
+                await self.desk.steward.turn()
+            except Exception as error:  # noqa: BLE001 - see above
+                tell_fault(self._log, error)
+            await self.desk.steward.rest(_HOUSEKEEPING_S)
 
     def _tell(self, told: list[tuple[str, dict[str, Any]]]) -> None:
         for event, fields in told:

@@ -85,6 +85,8 @@ class Limits:
     command_timeout_s: float = 60.0
     commands_pending_per_device: int = 50
     devices_per_job: int = 10_000
+    campaign_body_bytes: int = 1024 * 1024  # it may name its devices
+    campaigns_open: int = 200  # not ended, at once
     devices_per_product: int = 10_000
 
     # Certificates
@@ -101,3 +103,19 @@ class Limits:
     enos_proofs: int = 4096  # remembered, so that none counts twice
     enos_document_bytes: int = 8 * 1024  # a device's name in many languages, as JSON
     enos_csr_chars: int = 16 * 1024
+    enos_firmware_bytes: int = 32 * 1024 * 1024  # of one upload, in memory; the release itself is uploaded elsewhere
+    enos_firmwares: int = 1000  # of one product
+
+    # Operators
+    operator_tokens: int = 1_000  # revoked ones included
+    token_life_max_s: int = 10 * 365 * 24 * 3600
+    audit_rows: int = 100_000
+    silent_after_s: int = 24 * 3600  # neither connected nor heard
+
+    # The page
+    page_sessions: int = 100
+    page_session_s: float = 8 * 3600.0
+    page_streams: int = 100
+    samples: int = 1_000  # of what runs, for its curves
+    sample_s: float = 5.0  # between two that differ
+    sample_idle_s: float = 3600.0  # between two that do not

@@ -59,7 +59,7 @@ def carry_out(
         case ["ota", "device", "progress"]:
             return _progress(t, identity, _object(params), limits)
         case ["ota", "device", "getversion"]:
-            return _offers(t, identity, offer)
+            return _offers(t, identity, params, offer, limits)
         case ["thing", "measurepoint", "post" | "resume" as how]:
             return _telemetry(t, identity, message, limits, how, telemetry.store)
         case ["thing", "measurepoint", "post" | "resume" as how, "batch"]:
@@ -128,15 +128,17 @@ def _progress(t: Transaction, identity: Identity, params: dict[str, Any], limits
     return {}
 
 
-def _offers(t: Transaction, identity: Identity, offer: Offer) -> Answer:
-    row = jobs.open_attempt(t, identity)
-    if row is None:
+def _offers(t: Transaction, identity: Identity, params: Any, offer: Offer, limits: Limits) -> Answer:
+    """EnOS's request has no params; ours may say what it runs and which version it wants.  Anything else says nothing."""
+    told = params if isinstance(params, dict) else {}
+    device = registry.known_device(t, identity)
+    runs = _text(told.get("version"), limits) or device.proven_version or device.claimed_version or ""
+    found = jobs.ask(t, identity, runs, _text(told.get("wanted"), limits) or "latest")
+    if found is None:
         return []
-    job = jobs.job_of(t, row)
-    if job.state != "running" or row.state == "claimed":
-        return []
-    jobs.handed(t, row)
-    return [offer(t, row, job)]
+    attempt, job = found
+    jobs.handed(t, attempt)
+    return [offer(t, attempt, job)]
 
 
 def raw(t: Transaction, identity: Identity, payload: bytes, limits: Limits) -> None:

@@ -24,6 +24,7 @@ from ..store import Store, Transaction
 from ..tickets import Tickets
 from . import jobs, registry, replacement
 from .dialect import DECADA, Dialect
+from .steward import Steward
 
 
 class FleetDesk:
@@ -38,6 +39,7 @@ class FleetDesk:
         # Asked in this order; the last takes what no other knows.
         self._dialects: dict[str, Dialect] = {dialect.name: dialect for dialect in (self.decada,)}
         self.commands = self.decada.commands
+        self.steward = Steward(store, limits, self)
 
     # mqtt.desk.Desk
 

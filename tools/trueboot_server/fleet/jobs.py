@@ -15,12 +15,11 @@ field, and `proven`, a signed boot report that `proof` accepted.  Only the secon
     timed_out, cancelled                                            a report may still prove what happened
 
 `settled` says that the job waits no longer.  What is proven is never changed again; what is only told yields
-to what is proven.  More failures than `max_failures` halt the job: nothing more is pushed.
+to what is proven.  What the outcome of its attempts means for a job is `course`'s; a job of more than one phase is a campaign.
 """
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,10 +27,11 @@ import sqlalchemy as sa
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
-from ..store.schema import attempts, jobs
-from . import registry
+from ..store.schema import attempts, jobs, members
+from . import choice, course, registry
+from .course import FAILURES, job
+from .plan import AUTO, JOB, automatic, plain
 
-FAILURES = ("failed", "rolled_back", "refused", "timed_out")
 TRIAL_STEP = 90  # of the device's progress
 STEPS = {  # what a negative step says by itself (enos-decada, 4.4)
     -1: "the upgrade failed",
@@ -55,43 +55,31 @@ def create(
     retry: bool = False,
     downgrade: bool = False,
 ) -> int:
-    job_id = _new_id(
-        t.execute(
-            jobs.insert().values(
-                product_key=product_key,
-                target=release.target,
-                version=release.version,
-                sha256=release.sha256,
-                length=release.length,
-                max_failures=max_failures,
-                retry=retry,
-                downgrade=downgrade,
-                state="running",
-                created_at=t.now,
-            )
-        )
-    )
-    rows = [
-        {
-            "job_id": job_id,
-            "product_key": product_key,
-            "device_key": device_key,
-            "nonce": secrets.token_urlsafe(16),
-            "state": "queued",
-            "settled": False,
-            "pushes": 0,
-            "updated_at": t.now,
-        }
-        for device_key in device_keys
-    ]
-    for row in rows:
-        t.execute(attempts.insert().values(**row))
-    t.event("job.created", job=str(job_id), target=release.target, version=release.version, devices=len(rows))
+    values = {
+        "product_key": product_key,
+        "target": release.target,
+        "version": release.version,
+        "sha256": release.sha256,
+        "length": release.length,
+        "max_failures": max_failures,
+        "retry": retry,
+        "downgrade": downgrade,
+        "state": "running",
+        "created_at": t.now,
+        "kind": JOB,
+        "plan": plain(max_failures).to_json(),
+        "wanted": {"target": release.target},
+        "scope": {"devices": len(device_keys)},
+        "started_at": t.now,
+        "phase": 0,
+        "phase_at": t.now,
+    }
+    job_id = _new_id(t.execute(jobs.insert().values(**values)))
+    course.enlist(t, job_id, product_key, [(key, 0) for key in device_keys])
+    course.attempt_each(t, job_id, product_key, device_keys)
+    told = {"target": release.target, "version": release.version, "devices": len(device_keys)}
+    course.note(t, job(t, job_id), "created", **told)
     return job_id
-
-
-def job(t: Transaction, job_id: int) -> Any | None:
-    return t.row(sa.select(jobs).where(jobs.c.id == job_id))
 
 
 def job_of(t: Transaction, row: Any) -> Any:
@@ -122,7 +110,7 @@ def take_for_push(
     if row is None or row.state not in states:
         return None
     its_job = job_of(t, row)
-    if its_job.state != "running":
+    if not may_push(its_job, t.now):
         return None
     if row.pushes >= limits.pushes_per_attempt:
         settle(t, row, "failed", reason="pushed too often without an answer")
@@ -131,6 +119,67 @@ def take_for_push(
     _update(t, row, state=state, pushes=row.pushes + 1)
     _tell(t, row, "pushed", pushes=row.pushes + 1)
     return row, its_job
+
+
+def ask(t: Transaction, identity: Identity, running_version: str, wanted: str = "latest") -> tuple[Any, Any] | None:
+    """(attempt, job) for a device that asks what there is for it.
+
+    What is ordered comes first.  Where the product has auto_update "latest", a device with nothing open is given an
+    attempt for the newest release that it may take (`choice`), or for the one version that it wants.
+    """
+    row = open_attempt(t, identity)
+    if row is not None:
+        its_job = job_of(t, row)
+        return (row, its_job) if may_hand(its_job, t.now) and row.state != "claimed" else None
+    product = registry.product(t, identity.product_key)
+    if product is None or product.auto_update != "latest":
+        return None
+    release = choice.for_device(t, identity, running_version, wanted)
+    its_job = _auto_job(t, identity.product_key, release) if release is not None else None
+    if its_job is None:
+        return None
+    known = members.c.job_id == its_job.id, members.c.device_key == identity.device_key
+    if t.row(sa.select(members.c.job_id).where(*known)) is None:
+        course.enlist(t, its_job.id, identity.product_key, [(identity.device_key, 0)])
+    course.attempt_each(t, its_job.id, identity.product_key, [identity.device_key])
+    made = open_attempt(t, identity)
+    return None if made is None else (made, its_job)
+
+
+def _auto_job(t: Transaction, product_key: str, release: Any) -> Any | None:
+    """The one job of devices that ask, for this release; None when it was halted.  A newer one ends those before it."""
+    mine = (jobs.c.product_key == product_key, jobs.c.kind == AUTO)
+    known = t.row(
+        sa.select(jobs).where(*mine, jobs.c.sha256 == release.sha256, jobs.c.target == release.target).limit(1)
+    )
+    if known is not None and known.state == "done":  # ended by a newer one, and this device wants it by name
+        course.change(t, known, state="running", ended_at=None)
+        return job(t, known.id)
+    if known is not None:
+        return known if known.state == "running" else None
+    line = jobs.c.target.startswith(release.target.rsplit("/", 2)[0] + "/", autoescape=True)
+    for older in t.rows(sa.select(jobs).where(*mine, jobs.c.state == "running", line)):
+        course.finish(t, older, "done", newer=release.version)
+        course.cancel_attempts(t, older.id, ("queued",), "a newer release is offered")
+    values = {name: getattr(release, name) for name in ("target", "version", "sha256", "length")}
+    values |= {"product_key": product_key, "max_failures": 0, "retry": False, "downgrade": False, "state": "running"}
+    values |= {"kind": AUTO, "plan": automatic().to_json(), "wanted": {"newest": True}, "scope": {"devices": "asking"}}
+    values |= {"created_at": t.now, "started_at": t.now, "phase": 0, "phase_at": t.now}
+    its_job = job(t, _new_id(t.execute(jobs.insert().values(**values))))
+    course.note(t, its_job, "created", target=release.target, version=release.version)
+    return its_job
+
+
+def may_push(its_job: Any, now: int) -> bool:
+    if its_job.state != "running":
+        return False
+    plan = course.plan_of(its_job)
+    return plan.in_window(now) and not plan.on_request
+
+
+def may_hand(its_job: Any, now: int) -> bool:
+    """Whether a device that asks may have the offer."""
+    return bool(its_job.state == "running" and course.plan_of(its_job).in_window(now))
 
 
 def handed(t: Transaction, row: Any) -> None:
@@ -165,7 +214,7 @@ def claim(t: Transaction, identity: Identity, version: str, claims_count: bool) 
     _tell(t, row, "claimed", version=version)
     if claims_count:
         _update(t, row, settled=True)
-        review(t, row.job_id)
+        _review(t, row)
 
 
 def count_claims(t: Transaction, product_key: str) -> None:
@@ -173,7 +222,7 @@ def count_claims(t: Transaction, product_key: str) -> None:
     waiting = (attempts.c.state == "claimed", attempts.c.settled.is_(False), attempts.c.product_key == product_key)
     for row in t.rows(sa.select(attempts).where(*waiting)):
         _update(t, row, settled=True)
-        review(t, row.job_id)
+        _review(t, row)
 
 
 def on_trial(t: Transaction, row: Any, version: str, slot: str) -> None:
@@ -206,53 +255,40 @@ def settle(t: Transaction, row: Any, state: str, **values: Any) -> None:
     _update(t, row, state=state, settled=True, **values)
     shown = {name: values[name] for name in ("reason", "step") if values.get(name) is not None}
     _tell(t, row, state, proven=values.get("proven_at") is not None, **shown)
-    review(t, row.job_id)
+    _review(t, row, state in FAILURES)
 
 
-def review(t: Transaction, job_id: int) -> None:
-    """Halt a running job that failed too often; end one that waits for nobody."""
-    its_job = job(t, job_id)
-    if its_job is None or its_job.state != "running":
-        return
-    rows = attempts_of(t, job_id)
-    failures = sum(row.state in FAILURES or _is_unproven(row) for row in rows)
-    if failures > its_job.max_failures:
-        _end(t, job_id, "halted", failures=failures)
-        _cancel(t, [row for row in rows if row.state == "queued"], "the job was halted")
-    elif all(row.settled for row in rows):
-        updated, claimed = (sum(row.state == state for row in rows) for state in ("updated", "claimed"))
-        _end(t, job_id, "done", updated=updated, claimed=claimed, failures=failures)
-
-
-def cancel(t: Transaction, job_id: int) -> None:
-    """End a job by hand.  What a device has begun it may still finish, and then prove."""
-    its_job = job(t, job_id)
-    if its_job is None or its_job.state not in ("running", "halted"):
-        return
-    _end(t, job_id, "cancelled")
-    _cancel(t, [row for row in attempts_of(t, job_id) if not row.settled], "the job was cancelled")
+def _review(t: Transaction, row: Any, failed: bool = False) -> None:
+    """What came of it for its job: a plain job at once.  A crowd's successes are counted together, at the next look."""
+    its_job = job(t, row.job_id)
+    if failed or (its_job is not None and its_job.kind == JOB):
+        course.look(t, row.job_id, may_release=False)
 
 
 def withdraw(t: Transaction, target: str, sha256: str) -> None:
     """A release is published no more: its jobs push to nobody else.  A device that has begun ends by its own word."""
-    same = (jobs.c.target == target, jobs.c.sha256 == sha256, jobs.c.state == "running")
+    same = (jobs.c.target == target, jobs.c.sha256 == sha256, jobs.c.state.in_(("running", "paused")))
     for row in t.rows(sa.select(jobs).where(*same)):
-        _end(t, row.id, "halted", reason=WITHDRAWN)
-        _cancel(t, [attempt for attempt in attempts_of(t, row.id) if attempt.state == "queued"], WITHDRAWN)
+        course.halt(t, row, WITHDRAWN)
 
 
 def expire(t: Transaction, limits: Limits) -> None:
-    """Settle what has waited too long: since its first step, or, in a job that pushes no more, since its last change."""
-    limit = t.now - limits.attempt_timeout_s * 1000
+    """Settle what has waited too long: since its first step, or, in a job that pushes no more, since its last change.
+
+    A campaign does not wait either for who was told and says nothing.
+    """
+    default = t.now - limits.attempt_timeout_s * 1000
+    limit = sa.case((jobs.c.timeout_s.is_not(None), t.now - jobs.c.timeout_s * 1000), else_=default)
     late = sa.or_(
         attempts.c.started_at <= limit,
-        sa.and_(jobs.c.state != "running", attempts.c.updated_at <= limit),
+        sa.and_(jobs.c.state.not_in(("running", "paused")), attempts.c.updated_at <= limit),
+        sa.and_(jobs.c.timeout_s.is_not(None), attempts.c.state == "pushed", attempts.c.updated_at <= limit),
     )
     joined = attempts.join(jobs, jobs.c.id == attempts.c.job_id)
     for row in t.rows(sa.select(attempts).select_from(joined).where(attempts.c.settled.is_(False), late)):
         if row.state == "claimed":  # a claim without proof stays what it is
             _update(t, row, settled=True, reason="no proof came")
-            review(t, row.job_id)
+            _review(t, row, failed=True)
         else:
             settle(t, row, "timed_out", reason="no outcome in time")
 
@@ -260,18 +296,6 @@ def expire(t: Transaction, limits: Limits) -> None:
 def _is_unproven(row: Any) -> bool:
     """A claim whose time for a proof is over (one that counts as it is has no reason)."""
     return row.state == "claimed" and bool(row.settled) and row.reason is not None
-
-
-def _end(t: Transaction, job_id: int, state: str, **fields: Any) -> None:
-    values = {"state": state, "ended_at": t.now, "reason": fields.get("reason")}
-    t.execute(jobs.update().where(jobs.c.id == job_id).values(**values))
-    t.event(f"job.{state}", job=str(job_id), **fields)
-
-
-def _cancel(t: Transaction, rows: list[Any], reason: str) -> None:
-    for row in rows:
-        _update(t, row, state="cancelled", settled=True, reason=reason)
-        _tell(t, row, "cancelled", reason=reason)
 
 
 def _update(t: Transaction, row: Any, **values: Any) -> None:

@@ -7,7 +7,9 @@ from aiohttp import web
 
 from ..errors import ApiError
 from ..fleet import shadow
+from . import schemas as s
 from .devices import find
+from .operations import OPERATE, READ, operation
 from .request import only, read_object, require_admin
 
 _ROAD = "/api/v1/devices/{product_key}/{device_key}/attributes"
@@ -17,6 +19,7 @@ def routes() -> list[web.RouteDef]:
     return [web.get(_ROAD, show), web.post(_ROAD, change)]
 
 
+@operation(READ, "Show a device's attributes and tags", s.ref("Notes"))
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
@@ -24,6 +27,12 @@ async def show(request: web.Request) -> web.Response:
         return web.json_response(shadow.shown(t, identity))
 
 
+@operation(
+    OPERATE,
+    "Change a device's attributes and tags",
+    s.ref("Notes"),
+    body=s.obj("", attributes=s.FREE, tags=s.table(s.null(s.ANY))),
+)
 async def change(request: web.Request) -> web.Response:
     """{"attributes": {name: value}, "tags": {key: text}}: what is named changes, null deletes, the rest stays."""
     parts = require_admin(request)

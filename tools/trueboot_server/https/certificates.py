@@ -15,6 +15,8 @@ from ..errors import ApiError
 from ..fleet import registry
 from ..store import Transaction
 from ..store.schema import certificates, own_certificates
+from . import schemas as s
+from .operations import OPERATE, READ, operation
 from .parts import Parts
 from .request import only, query_number, read_object, require_admin
 
@@ -30,6 +32,16 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
+@operation(
+    READ,
+    "List certificates",
+    s.obj(
+        certificates=s.array(s.ref("Certificate")),
+        server=s.array(s.ref("ServerCertificate")),
+        before=s.null(s.whole(0)),
+    ),
+    query={"limit": s.whole(0), "before": s.whole(0), "product_key": s.text(), "device_key": s.text()},
+)
 async def list_certificates(request: web.Request) -> web.Response:
     """The newest first; `before` continues a list that was cut at `limit`, with the handle that came last."""
     parts = require_admin(request)
@@ -54,12 +66,19 @@ async def list_certificates(request: web.Request) -> web.Response:
     )
 
 
+@operation(READ, "Show a certificate", {"anyOf": [s.ref("Certificate"), s.ref("ServerCertificate")]})
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
         return web.json_response(_found(t, parts, request))
 
 
+@operation(
+    OPERATE,
+    "Revoke a certificate",
+    {"anyOf": [s.ref("Certificate"), s.ref("ServerCertificate")]},
+    body=s.obj("", reason=s.REASON),
+)
 async def revoke(request: web.Request) -> web.Response:
     """What was revoked before stays as it is; the answer says since when, and why."""
     parts = require_admin(request)

@@ -16,7 +16,9 @@ from ..fleet import registry, running, shadow, telemetry, tpms
 from ..names import Identity, is_identity
 from ..store import Transaction
 from ..store.schema import certificates, devices
+from . import schemas as s
 from .certificates import reason_of
+from .operations import OPERATE, READ, operation
 from .parts import Parts
 from .request import only, read_object, require_admin
 
@@ -34,6 +36,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
+@operation(READ, "List devices", s.obj(devices=s.array(s.ref("Device"))))
 async def list_devices(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
@@ -48,6 +51,14 @@ async def list_devices(request: web.Request) -> web.Response:
     )
 
 
+@operation(
+    OPERATE,
+    "Register a device",
+    s.both("Device", device_secret=s.text("told this once")),
+    status=201,
+    body=s.obj("device_key", device_key=s.KEY, product_key=s.KEY, ek=s.null(s.SHA256)),
+    refusals=(404, 409),
+)
 async def register(request: web.Request) -> web.Response:
     """The answer holds the device's secret, this once: a bench puts it on the board, with no product secret."""
     parts = require_admin(request)
@@ -78,6 +89,7 @@ async def register(request: web.Request) -> web.Response:
     return web.json_response({**_shown(parts, row, None, signed), "device_secret": row.device_secret}, status=201)
 
 
+@operation(READ, "Show a device", s.both("Device", telemetry=s.FREE, attributes=s.FREE, tags=s.FREE))
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
@@ -88,6 +100,7 @@ async def show(request: web.Request) -> web.Response:
     return web.json_response({**_shown(parts, row, live[0] if live else None, signed), **more})
 
 
+@operation(OPERATE, "Revoke a device", s.ref("Device"), body=s.obj("", reason=s.REASON), body_required=False)
 async def revoke(request: web.Request) -> web.Response:
     """An empty body will do: {"reason": ...} says why."""
     parts = require_admin(request)
@@ -101,6 +114,13 @@ async def revoke(request: web.Request) -> web.Response:
     return web.json_response(_shown(parts, row, None, signed))
 
 
+@operation(
+    OPERATE,
+    "Send a command to a device and wait for its answer",
+    s.obj(code={"type": "integer"}, data=s.ANY, message=s.text()),
+    body=s.obj("service", service=s.text(), params=s.ANY, timeout_s=s.NUMBER),
+    refusals=(409, 503, 504),
+)
 async def command(request: web.Request) -> web.Response:
     parts = require_admin(request)
     body = await read_object(request)

@@ -10,9 +10,13 @@ from aiohttp import web
 from ..enos_http import roads
 from ..errors import ApiError
 from ..log import tell_fault
+from ..page import app as page
+from ..page import live
+from ..page.roads import open_sessions
 from . import (
     attest,
     attributes,
+    campaigns,
     certificates,
     devices,
     downloads,
@@ -21,19 +25,24 @@ from . import (
     enos_ca,
     enos_certificates,
     enos_devices,
+    enos_firmwares,
+    enos_jobs,
     enos_tokens,
     est,
     images,
     jobs,
     lifecycle,
+    openapi,
     orders,
     pki,
     products,
     repository,
     standing,
     status,
+    tokens,
 )
 from .parts import PARTS, Parts
+from .request import close_audit
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,6 +52,8 @@ def make_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
     enos.open_access(app, parts)
+    open_sessions(app, parts)
+    app[live.OPEN] = set()
     for road in (
         status,
         standing,
@@ -58,11 +69,15 @@ def make_app(parts: Parts) -> web.Application:
         downloads,
         lifecycle,
         jobs,
+        campaigns,
         orders,
+        tokens,
+        openapi,
+        page,
         roads,
     ):
         app.add_routes(road.routes())
-    for road in (enos_tokens, enos_devices, enos_certificates, enos_2018, enos_ca):
+    for road in (enos_tokens, enos_devices, enos_certificates, enos_firmwares, enos_jobs, enos_2018, enos_ca):
         app.add_routes(road.routes())
     return app
 
@@ -70,8 +85,11 @@ def make_app(parts: Parts) -> web.Application:
 @web.middleware
 async def _answer_errors(request: web.Request, handler: _Next) -> web.StreamResponse:
     try:
-        return await handler(request)
+        response = await handler(request)
+        close_audit(request)
+        return response
     except ApiError as error:
+        close_audit(request, error.code)
         return _error(error.status, error.code, error.message, error.hint, error.headers)
     except web.HTTPException as error:
         if error.status < 400:

@@ -10,12 +10,15 @@ from aiohttp import web
 
 from ..clock import iso
 from ..errors import ApiError
+from ..fleet import campaigns, running
 from ..fleet import jobs as model
-from ..fleet import running
+from ..fleet.plan import JOB
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
-from ..store.schema import devices, jobs, releases
+from ..store.schema import attempts, devices, jobs, releases
+from . import schemas as s
+from .operations import OPERATE, READ, operation
 from .request import only, query_number, read_object, require_admin
 
 _LISTED, _LISTED_MAX = 20, 100
@@ -30,16 +33,33 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
+@operation(READ, "List jobs", s.obj(jobs=s.array(s.ref("Job"))), query={"limit": s.whole(0)})
 async def list_jobs(request: web.Request) -> web.Response:
-    """Newest first."""
+    """Newest first.  Campaigns are listed on their own road."""
     parts = require_admin(request)
     most = int(query_number(request, "limit", _LISTED, _LISTED_MAX))
     with parts.store.transaction() as t:
-        rows = t.rows(sa.select(jobs).order_by(jobs.c.id.desc()).limit(most))
+        rows = t.rows(sa.select(jobs).where(jobs.c.kind == JOB).order_by(jobs.c.id.desc()).limit(most))
         shown = [shown_job(t, row) for row in rows]
     return web.json_response({"jobs": shown})
 
 
+@operation(
+    OPERATE,
+    "Update devices to a release",
+    s.ref("Job"),
+    status=201,
+    body=s.obj(
+        "target devices",
+        target=s.text("a release's target path"),
+        devices={"anyOf": [s.array(s.KEY), s.one_of("all")]},
+        product_key=s.KEY,
+        max_failures=s.whole(0),
+        retry=s.FLAG,
+        downgrade=s.FLAG,
+    ),
+    refusals=(404, 409),
+)
 async def create(request: web.Request) -> web.Response:
     parts = require_admin(request)
     body = await read_object(request)
@@ -65,17 +85,20 @@ async def create(request: web.Request) -> web.Response:
     return web.json_response(shown, status=201)
 
 
+@operation(READ, "Show a job and its attempts", s.ref("Job"))
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
         return web.json_response(shown_job(t, _find(t, request)))
 
 
+@operation(OPERATE, "End a job by hand", s.ref("Job"))
 async def cancel(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
         row = _find(t, request)
-        model.cancel(t, row.id)
+        if row.state not in ("done", "cancelled"):
+            campaigns.abort(t, row)
         return web.json_response(shown_job(t, _find(t, request)))
 
 
@@ -103,13 +126,14 @@ def chosen(t: Transaction, product_key: Any, wanted: Any, limits: Limits) -> lis
         raise ApiError(400, "no_devices", "the job would have no device")
     if len(keys) > limits.devices_per_job:
         raise ApiError(400, "too_many_devices", f"a job may have {limits.devices_per_job} devices")
-    for key in keys:
-        busy = model.open_attempt(t, Identity(str(product_key), key))
-        if busy is not None:
+    open_ones = (attempts.c.product_key == str(product_key), attempts.c.settled.is_(False))
+    wanted_keys = set(keys)
+    for busy in t.rows(sa.select(attempts.c.device_key, attempts.c.job_id).where(*open_ones)):
+        if busy.device_key in wanted_keys:
             raise ApiError(
                 409,
                 "device_busy",
-                f"{key} is in job {busy.job_id}",
+                f"{busy.device_key} is in job {busy.job_id}",
                 f"Wait for that job, or cancel it: POST /api/v1/jobs/{busy.job_id}/cancel.",
             )
     return keys

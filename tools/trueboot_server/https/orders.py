@@ -23,8 +23,10 @@ from ..fleet import registry
 from ..names import Identity
 from ..store import Transaction
 from ..store.schema import attempts, releases, reports
+from . import schemas as s
 from .devices import find
 from .jobs import chosen, shown_job
+from .operations import OPERATE, operation
 from .request import only, read_object, require_admin
 
 GATES = ("download", "activate")
@@ -37,6 +39,19 @@ def routes() -> list[web.RouteDef]:
     return [web.post(_ONE + "/consent", consent), web.post(_ONE + "/rollback", rollback)]
 
 
+@operation(
+    OPERATE,
+    "Agree, or refuse, for a device that asks",
+    s.obj(gate=s.text(), answer=s.text(), expires=s.TIME),
+    body=s.obj(
+        "job gate",
+        job=s.text(),
+        gate=s.one_of("download", "activate"),
+        valid_s=s.whole(1, MAX_VALID_S),
+        answer=s.one_of("yes", "no"),
+    ),
+    refusals=(409, 503, 504),
+)
 async def consent(request: web.Request) -> web.Response:
     parts = require_admin(request)
     body = await read_object(request)
@@ -61,6 +76,7 @@ async def consent(request: web.Request) -> web.Response:
     return web.json_response({"gate": gate, "answer": answer, "expires": iso(params["expires"] * 1000)})
 
 
+@operation(OPERATE, "Take a device back to the release before", s.ref("Job"), status=201, body=s.obj(), refusals=(409,))
 async def rollback(request: web.Request) -> web.Response:
     parts = require_admin(request)
     body = await read_object(request)

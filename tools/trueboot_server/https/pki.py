@@ -15,6 +15,8 @@ from ..ca.files import Issuer
 from ..clock import iso
 from ..errors import ApiError
 from ..names import is_host
+from . import schemas as s
+from .operations import OPERATE, READ, operation
 from .parts import PARTS
 from .request import only, read_body, read_object, require_admin
 
@@ -77,10 +79,18 @@ async def get_ocsp(request: web.Request) -> web.Response:
     return _answer(request, ocsp.from_path(request.raw_path.partition("/ca/ocsp/")[2].partition("?")[0]))
 
 
+@operation(READ, "Show the CA", s.FREE)
 async def facts(request: web.Request) -> web.Response:
     return web.json_response(require_admin(request).authority.facts())
 
 
+@operation(
+    OPERATE,
+    "Certify another server",
+    s.obj(serial=s.text(), not_after=s.TIME, chain=s.text("PEM"), trusted=s.text("PEM")),
+    status=201,
+    body=s.obj("names csr", names=s.array(s.text()), csr=s.text("PKCS#10 in PEM")),
+)
 async def certify_server(request: web.Request) -> web.Response:
     """A certificate for another server of the operator's: {"names": [...], "csr": PEM} -> its chain, and whom it trusts, in PEM."""
     parts = require_admin(request)

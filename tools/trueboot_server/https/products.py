@@ -13,12 +13,15 @@ from ..errors import ApiError
 from ..fleet import jobs, registry
 from ..store import Transaction
 from ..store.schema import products
+from . import schemas as s
+from .operations import OPERATE, READ, operation
 from .request import only, read_object, require_admin
 
 ATTESTATION = ("none", "optional", "required")
 MIN_LIFE_S, MAX_LIFE_S = 5, 20 * 365 * 24 * 3600
 _SWITCHES = ("claims_count", "allow_password_login")
-_POLICY = (*_SWITCHES, "attestation", "certificate_life_s")
+_POLICY = (*_SWITCHES, "attestation", "certificate_life_s", "auto_update")
+AUTO_UPDATE = ("off", "latest")
 
 
 def routes() -> list[web.RouteDef]:
@@ -29,6 +32,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
+@operation(READ, "List products", s.obj(products=s.array(s.ref("Product"))))
 async def list_products(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
@@ -36,18 +40,32 @@ async def list_products(request: web.Request) -> web.Response:
     return web.json_response({"products": [_shown(row) for row in rows]})
 
 
+@operation(READ, "Show a product", s.ref("Product"))
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
         return web.json_response(_shown(_find(t, request)))
 
 
+@operation(
+    OPERATE,
+    "Change what holds for a product's devices",
+    s.ref("Product"),
+    body=s.obj(
+        "",
+        claims_count=s.FLAG,
+        allow_password_login=s.FLAG,
+        attestation=s.one_of(*ATTESTATION),
+        certificate_life_s=s.null(s.whole(MIN_LIFE_S, MAX_LIFE_S)),
+    ),
+)
 async def change(request: web.Request) -> web.Response:
     """Members that are left out stay as they are.
 
     `claims_count`: whether a device's claim of the target version ends its part of a job.  It never says "updated".
     `allow_password_login`: whether the device secret alone opens a session (EnOS's default scheme).
     `attestation`: whether a device has to prove that its key is in its TPM: none, optional, required.
+    `auto_update`: what a device that asks by itself is offered, beside what is ordered: off (nothing), latest.
     `certificate_life_s`: of certificates that are issued from now on; null for the CA's own.
     """
     parts = require_admin(request)
@@ -75,6 +93,8 @@ def _check(body: dict[str, Any]) -> None:
         raise ApiError(400, "bad_policy", f"{' and '.join(_SWITCHES)} must be true or false")
     if body.get("attestation", "none") not in ATTESTATION:
         raise ApiError(400, "bad_policy", f"attestation must be one of {', '.join(ATTESTATION)}")
+    if body.get("auto_update", "off") not in AUTO_UPDATE:
+        raise ApiError(400, "bad_policy", f"auto_update must be one of {', '.join(AUTO_UPDATE)}")
     life = body.get("certificate_life_s")
     if life is not None and (type(life) is not int or not MIN_LIFE_S <= life <= MAX_LIFE_S):
         raise ApiError(400, "bad_policy", f"certificate_life_s must be {MIN_LIFE_S} to {MAX_LIFE_S}, or null")
@@ -92,6 +112,7 @@ def _shown(row: Any) -> dict[str, Any]:
         "product_key": row.product_key,
         "claims_count": bool(row.claims_count),
         "attestation": row.attestation,
+        "auto_update": row.auto_update,
         "certificate_life_s": row.certificate_life_s,
         "allow_password_login": bool(row.allow_password_login),
         "created_at": iso(row.created_at),

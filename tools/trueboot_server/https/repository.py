@@ -26,6 +26,8 @@ from ..repo.published import Published, split_name
 from ..repo.uploads import TooLong, Upload
 from ..store.schema import releases
 from . import ranges
+from . import schemas as s
+from .operations import OPERATE, READ, operation
 from .parts import PARTS
 from .request import device_of, only, read_body, require_admin
 
@@ -63,6 +65,7 @@ async def metadata(request: web.Request) -> web.Response:
     return web.Response(body=data, content_type="application/json", headers=headers)
 
 
+@operation(READ, "A target's bytes", None)
 async def target(request: web.Request) -> web.StreamResponse:
     if device_of(request) is None:
         require_admin(request)
@@ -73,6 +76,7 @@ async def target(request: web.Request) -> web.StreamResponse:
     return await send(request, path, f'"{path.name.partition(".")[0]}"')
 
 
+@operation(READ, "List published releases", s.obj(releases=s.array(s.ref("Release")), targets_version=s.whole(0)))
 async def list_releases(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
@@ -94,6 +98,14 @@ async def list_releases(request: web.Request) -> web.Response:
     return web.json_response({"releases": shown, "targets_version": parts.repository.published.version("targets")})
 
 
+@operation(
+    OPERATE,
+    "Upload an image, before its metadata",
+    s.obj(target=s.text(), sha256=s.SHA256, length=s.whole(1)),
+    status=201,
+    body={"type": "string", "contentMediaType": "application/octet-stream"},
+    body_type="application/octet-stream",
+)
 async def upload(request: web.Request) -> web.Response:
     parts = require_admin(request)
     path = request.match_info["path"]
@@ -127,6 +139,12 @@ async def upload(request: web.Request) -> web.Response:
     return web.json_response({"target": path, "sha256": sha256, "length": length}, status=201)
 
 
+@operation(
+    READ,
+    "Show what is published, and when it expires",
+    s.both("Versions", expires=s.table(s.TIME), expiring=s.array(s.text())),
+    name="repository.show",
+)
 async def show(request: web.Request) -> web.Response:
     """What is published, and when it expires: {"root", "timestamp", "snapshot", "roles", "expires", "expiring", ...}."""
     parts = require_admin(request)
@@ -138,6 +156,15 @@ async def show(request: web.Request) -> web.Response:
     return web.json_response(body)
 
 
+@operation(
+    OPERATE,
+    "Publish signed metadata, all of them or none",
+    s.both("Versions", changed=s.FLAG),
+    status=201,
+    also=(200,),
+    body=s.obj("files", files=s.table(s.text())),
+    refusals=(403, 409),
+)
 async def publish(request: web.Request) -> web.Response:
     """{"files": {"4.bin-0f.json": "<text>", ...}}: published together or not at all."""
     parts = require_admin(request)
@@ -153,6 +180,12 @@ async def publish(request: web.Request) -> web.Response:
     return web.json_response({"changed": changed} | _versions(published), status=201 if changed else 200)
 
 
+@operation(
+    OPERATE,
+    "Make the next online key",
+    s.obj(keyid=s.text(), public=s.text("PEM")),
+    status=201,
+)
 async def make_online_key(request: web.Request) -> web.Response:
     """The key that is to sign snapshot and timestamp once a root that names it is published."""
     parts = require_admin(request)

@@ -8,17 +8,59 @@ from typing import Any
 
 from aiohttp import web
 
-from .. import strict_json
+from .. import audit, operators, strict_json
 from ..errors import ApiError
 from ..fleet import registry
 from ..names import Identity
 from ..tls import proven_certificate
+from . import operations
 from .parts import PARTS, Parts
+
+AUDITED = web.RequestKey("audited", int)  # in a request: the number of its row in the audit log
+AUDIT_DETAIL: web.RequestKey[dict[str, Any]] = web.RequestKey(
+    "audit_detail", dict
+)  # in a request: what a road adds to that row; no secrets
 
 
 def require_admin(request: web.Request) -> Parts:
-    """The parts, for a bearer of the admin token."""
+    """The parts, for the bearer of an operator's token whose scope is enough for this road (`operations`).
+
+    From here on a change is in the audit log.
+    """
     parts = request.app[PARTS]
+    admit(request, parts, _bearer(request, parts))
+    return parts
+
+
+def admit(request: web.Request, parts: Parts, operator: operators.Operator, via: str = "api") -> None:
+    """ApiError when the operator's scope is not enough for the road of this request."""
+    declared = operations.of(request.match_info.handler)
+    scope = declared.scope if declared is not None and declared.scope else operations.OPERATE
+    what = declared.name if declared is not None else str(request.match_info.handler.__name__)
+    subject = "/".join(request.match_info.values())
+    if not operator.may(scope):
+        with parts.store.transaction() as t:
+            audit.deny(t, operator.name, what, subject, parts.limits.audit_rows, via)
+        raise ApiError(
+            403,
+            "scope_missing",
+            f"the token {operator.name} may only read",
+            "Use one of scope operate: trueboot token create NAME --scope operate.",
+        )
+    if scope != operations.READ and AUDITED not in request:
+        with parts.store.transaction() as t:
+            request[AUDITED] = audit.begin(t, operator.name, what, subject, parts.limits.audit_rows, via)
+
+
+def close_audit(request: web.Request, code: str = "") -> None:
+    """The outcome of what `admit` wrote down; `code`: of a refusal."""
+    number = request.get(AUDITED)
+    if number is not None:
+        with request.app[PARTS].store.transaction() as t:
+            audit.end(t, number, audit.REFUSED if code else audit.DONE, code, request.get(AUDIT_DETAIL))
+
+
+def _bearer(request: web.Request, parts: Parts) -> operators.Operator:
     refuse_guessing(request, parts)
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
@@ -29,16 +71,24 @@ def require_admin(request: web.Request) -> Parts:
             "Send it as Authorization: Bearer <token>.",
             {"WWW-Authenticate": "Bearer"},
         )
-    if not parts.credentials.is_admin(token.strip()):
+    operator = known_operator(parts, token.strip())
+    if operator is None:
         parts.proofs.failed(address(request))
         raise ApiError(
             401,
             "token_wrong",
             "the operator's token is wrong",
-            "It is in operator.json in the server's state folder.",
+            "It is in operator.json in the server's state folder; a revoked or expired one is never good again.",
             {"WWW-Authenticate": "Bearer"},
         )
-    return parts
+    return operator
+
+
+def known_operator(parts: Parts, token: str) -> operators.Operator | None:
+    if parts.credentials.is_admin(token):
+        return operators.Operator(operators.ADMIN, operations.OPERATE)
+    with parts.store.transaction() as t:
+        return operators.holder(t, token)
 
 
 def device_of(request: web.Request) -> Identity | None:

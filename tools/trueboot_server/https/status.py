@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from . import schemas as s
+from .operations import READ, operation
 from .parts import PARTS
 from .request import query_number, require_admin
 
@@ -24,6 +26,12 @@ async def healthz(request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"} | ({"expiring": expiring} if expiring else {}))
 
 
+@operation(
+    READ,
+    "What happened, as a long poll",
+    s.obj(events=s.array(s.ref("Event")), last=s.whole(0)),
+    query={"after": s.NUMBER, "wait": s.NUMBER, "limit": s.NUMBER},
+)
 async def events(request: web.Request) -> web.Response:
     parts = require_admin(request)
     after = int(query_number(request, "after", 0, 2**53))

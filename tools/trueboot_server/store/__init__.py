@@ -12,7 +12,7 @@ SQLite runs in WAL mode with synchronous=FULL: a commit survives a power cut.  A
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class Transaction:
         """`bound`: for a statement with parameters.  Those that are asked all the time are built once."""
         return self._connection.execute(statement, bound)
 
+    def many(self, statement: sa.Executable, rows: list[dict[str, Any]]) -> None:
+        """One statement for many rows."""
+        if rows:
+            self._connection.execute(statement, rows)
+
     def row(self, statement: sa.Select[Any], **bound: Any) -> Any | None:
         return self._connection.execute(statement, bound).one_or_none()
 
@@ -71,6 +76,7 @@ class Store:
         self._keep_events = keep_events
         self._busy = False
         self._listeners: set[asyncio.Event] = set()
+        self.watchers: list[Callable[[list[dict[str, Any]]], None]] = []  # called with the events of each commit
         self._engine = _engine(path)
         try:
             with self._engine.begin() as connection:
@@ -124,6 +130,8 @@ class Store:
                 event["event"], **{k: event[k] for k in ("product_key", "device_key") if event[k]}, **event["fields"]
             )
         if told:
+            for watcher in self.watchers:
+                watcher(told)
             for listener in self._listeners:
                 listener.set()
 

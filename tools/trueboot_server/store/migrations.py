@@ -131,6 +131,63 @@ def _dialects(connection: Connection) -> None:
     _run(connection, "ALTER TABLE products ADD COLUMN dialect TEXT NOT NULL DEFAULT 'decada';")
 
 
+_CAMPAIGNS = """
+ALTER TABLE products ADD COLUMN auto_update TEXT NOT NULL DEFAULT 'off';
+ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'job';
+ALTER TABLE jobs ADD COLUMN name TEXT;
+ALTER TABLE jobs ADD COLUMN plan JSON;
+ALTER TABLE jobs ADD COLUMN wanted JSON;
+ALTER TABLE jobs ADD COLUMN scope JSON;
+ALTER TABLE jobs ADD COLUMN timeout_s INTEGER;
+ALTER TABLE jobs ADD COLUMN start_at INTEGER;
+ALTER TABLE jobs ADD COLUMN started_at INTEGER;
+ALTER TABLE jobs ADD COLUMN phase INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN phase_at INTEGER;
+ALTER TABLE jobs ADD COLUMN reached_at INTEGER;
+ALTER TABLE jobs ADD COLUMN paused_at INTEGER;
+ALTER TABLE jobs ADD COLUMN firmware_id INTEGER;
+ALTER TABLE jobs ADD COLUMN enos JSON;
+UPDATE jobs SET started_at = created_at, phase_at = created_at;
+CREATE INDEX jobs_state ON jobs (state);
+CREATE TABLE members (
+    job_id INTEGER NOT NULL, device_key TEXT NOT NULL, product_key TEXT NOT NULL, phase INTEGER NOT NULL,
+    position INTEGER NOT NULL, attempt_id INTEGER, tries INTEGER NOT NULL, dropped TEXT,
+    PRIMARY KEY (job_id, device_key),
+    FOREIGN KEY (job_id) REFERENCES jobs (id),
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+INSERT INTO members SELECT job_id, device_key, product_key, 0, 0, max(id), 1, NULL FROM attempts GROUP BY job_id, device_key;
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, job_id INTEGER NOT NULL, time INTEGER NOT NULL, event TEXT NOT NULL,
+    fields JSON NOT NULL,
+    FOREIGN KEY (job_id) REFERENCES jobs (id));
+CREATE INDEX history_job ON history (job_id);
+CREATE TABLE firmwares (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, product_key TEXT NOT NULL, target TEXT NOT NULL, version TEXT NOT NULL,
+    sha256 TEXT NOT NULL, told JSON NOT NULL, verification BOOLEAN NOT NULL, created_at INTEGER NOT NULL,
+    FOREIGN KEY (product_key) REFERENCES products (product_key));
+"""
+
+
+def _campaigns(connection: Connection) -> None:
+    _run(connection, _CAMPAIGNS)
+
+
+_OPERATORS = """
+CREATE TABLE operator_tokens (
+    name TEXT NOT NULL PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, scope TEXT NOT NULL, created_at INTEGER NOT NULL,
+    expires_at INTEGER, used_at INTEGER, revoked_at INTEGER);
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, who TEXT NOT NULL, via TEXT NOT NULL,
+    what TEXT NOT NULL, subject TEXT NOT NULL, result TEXT NOT NULL, code TEXT, detail TEXT);
+CREATE INDEX audit_denied ON audit (id) WHERE result = 'not_permitted';
+CREATE TABLE version_samples (time INTEGER NOT NULL PRIMARY KEY, counts JSON NOT NULL);
+"""
+
+
+def _operators(connection: Connection) -> None:
+    _run(connection, _OPERATORS)
+
+
 STEPS: list[Callable[[Connection], None]] = [
     _first,
     _reason_of_a_halt,
@@ -138,6 +195,8 @@ STEPS: list[Callable[[Connection], None]] = [
     _orders_of_a_job,
     _identity_for_life,
     _dialects,
+    _campaigns,
+    _operators,
 ]
 
 

@@ -41,6 +41,7 @@ products = Table(
     Column("attestation", Text, nullable=False),  # of a key in a TPM: none, optional, required
     Column("certificate_life_s", Integer),  # of devices' certificates; else the CA's profile
     Column("dialect", Text, nullable=False),  # decada or esthesis: see fleet.dialect
+    Column("auto_update", Text, nullable=False),  # what a device that asks by itself is offered: off, latest
 )
 
 devices = Table(
@@ -136,12 +137,68 @@ jobs = Table(
     Column("sha256", Text, nullable=False),
     Column("length", Integer, nullable=False),
     Column("max_failures", Integer, nullable=False),
-    Column("state", Text, nullable=False),  # running, done, halted, cancelled
+    Column("state", Text, nullable=False),  # created, scheduled, running, paused, done, halted, cancelled
     Column("created_at", Integer, nullable=False),
     Column("ended_at", Integer),
     Column("reason", Text),  # of a halt that no device caused
     Column("retry", Boolean, nullable=False),  # a device that refused the image is asked anew
     Column("downgrade", Boolean, nullable=False),  # the release need not be newer than what runs
+    Column("kind", Text, nullable=False),  # job, campaign, auto: see fleet.plan
+    Column("name", Text),
+    Column("plan", JSON),  # fleet.plan; none: a plain job's, of before there were others
+    Column("wanted", JSON),  # the release as it was asked for: {"target"}, {"version"} or {"newest"}
+    Column("scope", JSON),  # fleet.scope
+    Column("timeout_s", Integer),  # of a device, from the moment that it was told; none: the server's
+    Column("start_at", Integer),
+    Column("started_at", Integer),  # release and devices are settled on
+    Column("phase", Integer, nullable=False),  # from 0
+    Column("phase_at", Integer),
+    Column("reached_at", Integer),  # the phase's threshold: the soak begins
+    Column("paused_at", Integer),
+    Column("firmware_id", Integer),  # of a job that was made over EnOS's REST
+    Column("enos", JSON),  # what its caller said, to be told again
+    sqlite_autoincrement=True,
+)
+
+firmwares = Table(  # EnOS's name for a published release: see https.enos_firmwares
+    "firmwares",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("product_key", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("told", JSON, nullable=False),  # the metadata that it was made with
+    Column("verification", Boolean, nullable=False),  # no upgrade before a job of the type verify has succeeded
+    Column("created_at", Integer, nullable=False),
+    ForeignKeyConstraint(["product_key"], ["products.product_key"]),
+    sqlite_autoincrement=True,
+)
+
+members = Table(  # a job's devices
+    "members",
+    metadata,
+    Column("job_id", Integer, primary_key=True),
+    Column("device_key", Text, primary_key=True),
+    Column("product_key", Text, nullable=False),
+    Column("phase", Integer, nullable=False),
+    Column("position", Integer, nullable=False),  # in the order of their turns
+    Column("attempt_id", Integer),  # the last; none: it was not its turn yet
+    Column("tries", Integer, nullable=False),  # attempts so far
+    Column("dropped", Text),  # why it does not count any more
+    ForeignKeyConstraint(["job_id"], ["jobs.id"]),
+    _device_reference(),
+)
+
+history = Table(  # what became of a job, step by step; devices' steps are events
+    "history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", Integer, nullable=False),
+    Column("time", Integer, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("fields", JSON, nullable=False),
+    ForeignKeyConstraint(["job_id"], ["jobs.id"]),
     sqlite_autoincrement=True,
 )
 
@@ -210,4 +267,38 @@ points = Table(
     Column("value", JSON, nullable=False),
     Column("time", Integer, nullable=False),
     _device_reference(),
+)
+
+operator_tokens = Table(
+    "operator_tokens",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("scope", Text, nullable=False),  # read, operate
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer),
+    Column("used_at", Integer),
+    Column("revoked_at", Integer),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", Integer, nullable=False),
+    Column("who", Text, nullable=False),  # the token's name
+    Column("via", Text, nullable=False),  # api, page
+    Column("what", Text, nullable=False),  # the operation's name
+    Column("subject", Text, nullable=False),  # what it was done to
+    Column("result", Text, nullable=False),  # begun, done, refused, not_permitted
+    Column("code", Text),  # of a refusal
+    Column("detail", Text),
+    sqlite_autoincrement=True,
+)
+
+version_samples = Table(  # how many devices ran which version, for the curves of the page
+    "version_samples",
+    metadata,
+    Column("time", Integer, primary_key=True),
+    Column("counts", JSON, nullable=False),  # {version: devices}, the commonest ones
 )

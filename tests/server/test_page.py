@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: MIT
+"""The page over HTTP: who gets in, what a change has to carry, and what devices write never becomes markup."""
+
+import re
+import threading
+
+import pytest
+import requests
+from page_client import Browser
+from server_client import Device, Operator, ServerThread
+
+from trueboot_server.https import operations
+from trueboot_server.limits import Limits
+
+PATH = "app/sim/1.1.0/app.img"
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{7*7}}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    limits = Limits(failed_proofs=10_000, page_sessions=40, page_streams=3)
+    running = ServerThread(tmp_path_factory.mktemp("server") / "state", limits)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def operator(server):
+    return Operator(server.first)
+
+
+@pytest.fixture
+def browser(server):
+    browser = Browser(server.first)
+    assert browser.log_in(server.first["admin_token"]).status_code == 303
+    return browser
+
+
+@pytest.fixture(scope="module")
+def reader(server, operator):
+    browser = Browser(server.first)
+    browser.log_in(operator.post("/api/v1/tokens", {"name": "looks", "scope": "read"})["token"])
+    return browser
+
+
+@pytest.fixture(scope="module")
+def device(server, tmp_path_factory):
+    one = Device(server.first, "dev-1", tmp_path_factory.mktemp("device"))
+    assert one.activate() == 0
+    return one.enrol()
+
+
+def pages(server):
+    """The address of each page, with something in the place of each parameter."""
+    for route in server.call(lambda running: list(running.app.router.routes())):
+        path = route.resource.canonical
+        if path.startswith("/ui/") and operations.of(route.handler).scope is not None:
+            yield route.method, re.sub(r"\{[^}]*\}", "x", path), operations.of(route.handler)
+
+
+# Who gets in
+
+
+def test_nothing_is_shown_or_done_without_a_session(server):
+    stranger = Browser(server.first)
+    assert stranger.get("/").headers["Location"] == "/ui/"
+    for method, path, _ in pages(server):
+        answer = stranger.session.request(method, stranger.url + path, timeout=9, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/ui/login"), path
+        assert not answer.content
+    part = stranger.get("/ui/devices", headers={"HX-Request": "true"})
+    assert part.status_code == 204 and part.headers["HX-Redirect"] == "/ui/login"
+
+
+def test_the_cookie_is_the_browsers_alone_and_holds_no_token(server):
+    browser = Browser(server.first)
+    answer = browser.log_in(server.first["admin_token"])
+    cookie = answer.headers["Set-Cookie"]
+    assert answer.headers["Location"] == "/ui/"
+    for wanted in ("__Host-trueboot=", "HttpOnly", "Secure", "SameSite=Strict", "Path=/", "Max-Age="):
+        assert wanted in cookie
+    assert server.first["admin_token"] not in cookie + browser.get("/ui/").text
+
+
+def test_wrong_tokens_are_refused_and_guessing_is_slowed_down(tmp_path):
+    running = ServerThread(tmp_path / "state", Limits(failed_proofs=3))
+    try:
+        browser = Browser(running.first)
+        for token in ("wrong", "", running.first["registration_secret"]):
+            assert browser.log_in(token).status_code == 401
+        answer = browser.log_in(running.first["admin_token"])
+        assert answer.status_code == 429 and "Set-Cookie" not in answer.headers
+        assert "wrong" not in running.log() and running.first["registration_secret"] not in running.log()
+    finally:
+        running.stop()
+
+
+def test_a_session_ends_with_log_out_with_its_token_and_when_there_are_too_many(server, operator):
+    made = operator.post("/api/v1/tokens", {"name": "short", "scope": "operate"})["token"]
+    one, two = Browser(server.first), Browser(server.first)
+    for browser in (one, two):
+        browser.log_in(made)
+        assert browser.get("/ui/").status_code == 200
+    answer = one.submit("/ui/", "/ui/logout")
+    assert answer.headers["Location"] == "/ui/login"
+    operator.post("/api/v1/tokens/short/revoke", {})
+    for browser in (one, two):
+        assert browser.get("/ui/").headers["Location"] == "/ui/login"
+    first = Browser(server.first)
+    first.log_in(server.first["admin_token"])
+    for _ in range(40):
+        Browser(server.first).log_in(server.first["admin_token"])
+    assert first.get("/ui/").status_code == 303
+
+
+# What a change has to carry
+
+
+def test_a_change_needs_this_origin_and_this_sessions_token(server, operator, browser):
+    operator.post("/api/v1/devices", {"device_key": "stays"})
+    road = f"/ui/devices/{server.first['product_key']}/stays"
+    revoke, mine = road + "/revoke", browser.page(road).form(road + "/revoke")["csrf"]
+    other = Browser(server.first)
+    other.log_in(server.first["admin_token"])
+    theirs = other.page(road).form(road + "/revoke")["csrf"]
+    for form, origin in (
+        ({}, None),
+        ({"csrf": "x"}, None),
+        ({"csrf": theirs}, None),
+        ({"csrf": mine}, ""),
+        ({"csrf": mine}, "null"),
+        ({"csrf": mine}, "https://evil.example"),
+        ({"csrf": mine}, browser.url.replace("https", "http")),
+        ({"csrf": mine}, browser.url + "0"),
+    ):
+        assert browser.post(revoke, form, origin).status_code == 403, (form, origin)
+    assert Browser(server.first).post("/ui/login", {"token": server.first["admin_token"]}, "null").status_code == 403
+    assert operator.device("stays")["state"] == "registered"
+    assert browser.submit(road, revoke, reason="keyCompromise").headers["Location"] == road
+    assert operator.device("stays")["state"] == "revoked"
+    assert "is revoked" in browser.page(road).text
+    row = operator.get("/api/v1/audit?what=page.revoke_device&limit=1")["audit"][0]
+    assert (row["who"], row["via"], row["on"], row["result"]) == ("admin", "page", road[12:], "done")
+
+
+def test_who_may_only_read_has_no_buttons_and_is_refused(server, operator, reader, device):
+    road = f"/ui/devices/{device.product_key}/{device.device_key}"
+    page = reader.page(road)
+    assert {address for address, _ in page.forms} == {"/ui/logout"}
+    csrf = page.form("/ui/logout")["csrf"]
+    refused = 0
+    for method, path, declared in pages(server):
+        if declared.scope == operations.OPERATE:
+            answer = reader.post(path, {"csrf": csrf})
+            assert answer.status_code == 303, path
+            assert "may only read" in reader.page("/ui/").text, path
+            refused += 1
+        else:
+            assert method in ("GET", "HEAD") or path == "/ui/logout"
+    assert refused >= 3
+    assert operator.device(device.device_key)["state"] == "enrolled"
+
+
+@pytest.mark.parametrize("back", ["https://evil.example", "//evil.example", "/ui//evil", "/api/v1/devices", "/ui/\\x"])
+def test_after_a_refusal_the_way_back_is_on_this_page(server, browser, back):
+    csrf = browser.page("/ui/").form("/ui/logout")["csrf"]
+    answer = browser.post("/ui/jobs/999/cancel?back=" + requests.utils.quote(back, safe=""), {"csrf": csrf})
+    assert answer.status_code == 303 and answer.headers["Location"] == "/ui/"
+
+
+# What is shown
+
+
+def test_every_page_has_a_policy_that_allows_nothing_inline_and_keeps_to_it(server, browser, device):
+    road = f"/ui/devices/{device.product_key}/{device.device_key}"
+    for path in ("/ui/login", "/ui/", "/ui/devices", road, "/ui/jobs", "/ui/audit", "/ui/jobs/999"):
+        answer = browser.get(path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self'") and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+        assert answer.headers["Cache-Control"] == "no-store" and answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script>", answer.text), path
+        for address in re.findall(r"""(?:src|href|action)=["']([^"']*)""", answer.text):
+            assert address.startswith(("/ui/", "#")), address
+
+
+def test_what_devices_write_is_text_everywhere(server, operator, browser, device):
+    operator.publish(PATH, b"an image of 1.1.0")
+    session = device.connect()
+    assert session.online
+    road = f"/ui/devices/{device.product_key}/{device.device_key}"
+    try:
+        session.request(device.sys + "ota/device/inform", {"version": EVIL[:60]})
+        session.request(
+            device.sys + "ota/device/report",
+            {"report": device.report(version="1.0.0", reason=EVIL, outcome="running", slot="a")},
+        )
+        job = operator.post("/api/v1/jobs", {"target": PATH, "devices": [device.device_key]})
+        session.get(device.sys + "ota/device/upgrade")
+        session.request(device.sys + "ota/device/progress", {"step": 30, "desc": EVIL})
+        operator.post(road.replace("/ui", "/api/v1") + "/attributes", {"attributes": {EVIL[:60]: EVIL}})
+        shown = 0
+        for path in (
+            "/ui/",
+            "/ui/devices",
+            road,
+            f"/ui/jobs/{job['id']}",
+            f"/ui/devices?text={requests.utils.quote(EVIL)}",
+        ):
+            text = browser.get(path).text
+            shown += "&lt;script&gt;alert(1)" in text
+            assert (
+                "<script>alert" not in text
+                and "<img src=x" not in text
+                and "49" not in re.findall(r"&amp;(.{2})", text)
+            )
+        assert shown >= 4
+    finally:
+        session.close()
+        operator.call("POST", f"/api/v1/jobs/{job['id']}/cancel")
+
+
+def test_a_job_is_followed_and_ended_on_the_page(server, operator, browser, device):
+    if not operator.get("/api/v1/releases")["releases"]:
+        operator.publish(PATH, b"an image of 1.1.0")
+    job = operator.post("/api/v1/jobs", {"target": PATH, "devices": [device.device_key]})
+    road = f"/ui/jobs/{job['id']}"
+    assert "queued" in browser.page(road).text and "0 of 1 proven" in browser.page(road).text
+    assert browser.submit(road, road + "/cancel").headers["Location"] == road
+    assert "is ended" in browser.page(road).text
+    assert operator.get(f"/api/v1/jobs/{job['id']}")["state"] == "cancelled"
+    assert not [address for address, _ in browser.page(road).forms if "cancel" in address]
+
+
+def test_stale_parts_are_named_as_they_become_so(server, operator, browser):
+    told, open_pages = [], threading.Event()
+
+    def listen():
+        with browser.get("/ui/live", stream=True) as answer:
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+            for line in answer.iter_lines():
+                open_pages.set()
+                if line.startswith(b"event: "):
+                    told.append(line[7:].decode())
+                    return
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert open_pages.wait(20)
+    operator.post("/api/v1/devices", {"device_key": "new-here"})
+    thread.join(20)
+    assert told == ["devices"]
+
+
+def test_there_are_so_many_streams_and_no_more(server, browser):
+    held = [browser.get("/ui/live", stream=True) for _ in range(4)]
+    try:
+        codes = [answer.status_code for answer in held]
+        assert codes[-1] == 503 and set(codes) <= {200, 503}  # a stream that ended may be counted a little longer
+    finally:
+        for answer in held:
+            answer.close()
+
+
+@pytest.mark.parametrize("path", ["../roads.py", "%2e%2e/roads.py", "vendor", "", "x", "..%2f..%2fapp.py"])
+def test_only_the_pages_own_files_are_served(server, browser, path):
+    assert browser.get("/ui/static/" + path).status_code == 404
+
+
+def test_files_are_kept_for_ever_under_their_hash_only(server, browser):
+    address = next(attrs["href"] for tag, attrs in browser.page("/ui/").elements if attrs.get("rel") == "stylesheet")
+    assert "immutable" in browser.get(address).headers["Cache-Control"]
+    assert browser.get(address.partition("?")[0]).headers["Cache-Control"] == "no-cache"

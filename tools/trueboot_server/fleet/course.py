@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""The course of a job: its devices counted by the database, `decision` asked, and its answer carried out.
+
+Whatever changes here changes inside the caller's transaction: after a power cut the next look goes on from what was
+committed.  Nobody is pushed at from here; who is to be told is queued, and the desk pushes after the commit.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..names import Identity
+from ..store import Transaction
+from ..store.schema import attempts, devices, history, jobs, members
+from . import plan as plans
+from . import registry
+from .decision import Advance, Counts, Course, End, Halt, Reach, Release, decide
+from .plan import JOB, Plan
+
+FAILURES = ("failed", "rolled_back", "refused", "timed_out")
+BEGUN = ("pushed", "in_progress", "on_trial", "claimed")
+_MOST_STEPS = 64  # of one look: every phase twice, and more
+_TOLD_EACH = 200  # cancelled attempts: a crowd is one event
+_HISTORY = 500  # entries kept of a job
+
+# A device that proved the job's image and has fallen back from it since.
+_FELL = sa.and_(
+    attempts.c.state == "updated",
+    devices.c.image != jobs.c.sha256,
+    devices.c.fell_back["image"].as_string() == jobs.c.sha256,
+)
+_JOINED = (
+    members.outerjoin(attempts, attempts.c.id == members.c.attempt_id)
+    .join(jobs, jobs.c.id == members.c.job_id)
+    .join(
+        devices, sa.and_(devices.c.product_key == members.c.product_key, devices.c.device_key == members.c.device_key)
+    )
+)
+_OTHER = attempts.alias()
+_STATE = sa.case(
+    (attempts.c.id.is_(None), "waiting"),
+    (_FELL, "fell_back"),
+    (sa.and_(attempts.c.state == "claimed", attempts.c.settled.is_(False)), "unproven"),
+    # A claim whose time for a proof is over; one that counts as it is has no reason.
+    (sa.and_(attempts.c.state == "claimed", attempts.c.reason.is_not(None)), "failed"),
+    else_=attempts.c.state,
+)
+_COUNTS = (
+    sa.select(members.c.phase, _STATE.label("standing"), sa.func.count().label("count"))
+    .select_from(_JOINED)
+    .where(members.c.job_id == sa.bindparam("job_id"), members.c.dropped.is_(None))
+    .group_by(members.c.phase, sa.text("standing"))
+)
+_COLUMN = {
+    "waiting": "waiting",
+    "queued": "queued",
+    "unproven": "begun",
+    "updated": "proven",
+    "claimed": "claimed",
+    "cancelled": "cancelled",
+    "fell_back": "failed",
+    **{state: "begun" for state in BEGUN if state != "claimed"},
+    **dict.fromkeys(FAILURES, "failed"),
+}
+
+
+def job(t: Transaction, job_id: int) -> Any | None:
+    return t.row(sa.select(jobs).where(jobs.c.id == job_id))
+
+
+def plan_of(row: Any) -> Plan:
+    return plans.stored(row.plan) if row.plan else plans.plain(row.max_failures)
+
+
+def counts_of(t: Transaction, row: Any, phases: int) -> list[Counts]:
+    found: list[dict[str, int]] = [{} for _ in range(phases)]
+    for counted in t.rows(_COUNTS, job_id=row.id):
+        phase, column = found[min(counted.phase, phases - 1)], _COLUMN[counted.standing]
+        phase[column] = phase.get(column, 0) + counted.count
+    return [Counts(devices=sum(phase.values()), **phase) for phase in found]
+
+
+def look(t: Transaction, job_id: int, may_release: bool = True) -> list[Identity]:
+    """Do what is due of a job; the devices that are to be told now.  Without `may_release`, for a caller that pushes to
+    nobody, there are none: their turn comes with the next look."""
+    for _ in range(_MOST_STEPS):
+        row = job(t, job_id)
+        if row is None or row.state != "running":
+            return []
+        plan = plan_of(row)
+        if plan.tries > 1:
+            _try_again(t, row, plan.tries)
+        course = Course(row.phase, row.phase_at or row.created_at, row.reached_at)
+        product = registry.product(t, row.product_key)
+        counts = counts_of(t, row, len(plan.phases))
+        action = decide(row.kind, plan, course, counts, bool(product and product.claims_count), t.now)
+        match action:
+            case None:
+                return []
+            case Halt(reason, failures):
+                halt(t, row, reason if row.kind != JOB else None, failures)
+            case Reach():
+                change(t, row, reached_at=t.now)
+                if row.kind == plans.CAMPAIGN:
+                    note(t, row, "reached", phase=row.phase + 1, **_outcome(counts[row.phase]))
+            case Advance(phase):
+                change(t, row, phase=phase, phase_at=t.now, reached_at=None)
+                note(t, row, "phase", phase=phase + 1, devices=counts[phase].devices)
+            case End():
+                _end(t, row, counts)
+            case Release(number):
+                return release(t, row, number) if may_release else []
+    return []
+
+
+def standing() -> Any:
+    """Of a member, in SQL: waiting, or its attempt's state; a proof that was taken back is fell_back, a claim that still
+    waits for one unproven."""
+    return _STATE
+
+
+def members_of(t: Transaction, job_id: int, conditions: list[Any], most: int) -> list[Any]:
+    columns = (attempts.c.step, attempts.c.desc, attempts.c.reason, attempts.c.updated_at)
+    chosen = sa.select(members, _STATE.label("standing"), *columns).select_from(_JOINED)
+    return t.rows(chosen.where(members.c.job_id == job_id, *conditions).order_by(members.c.position).limit(most))
+
+
+def lost_members(t: Transaction, job_id: int) -> list[str]:
+    """The keys of those whose last attempt failed, was cancelled, or was taken back, and that are free for another."""
+    busy = sa.exists().where(
+        _OTHER.c.product_key == members.c.product_key,
+        _OTHER.c.device_key == members.c.device_key,
+        _OTHER.c.settled.is_(False),
+    )
+    ended = attempts.c.settled.is_(True)
+    mine = (members.c.job_id == job_id, members.c.dropped.is_(None), ended, ~busy)
+    lost = _STATE.in_(("failed", "fell_back", "cancelled", *FAILURES))
+    return [row.device_key for row in t.rows(sa.select(members.c.device_key).select_from(_JOINED).where(*mine, lost))]
+
+
+def _try_again(t: Transaction, row: Any, tries: int) -> None:
+    """Who failed, or was out of time, and has a try left waits for another.  A refusal or a rollback is an answer."""
+    failed = sa.exists().where(
+        attempts.c.id == members.c.attempt_id,
+        attempts.c.settled.is_(True),
+        attempts.c.state.in_(("failed", "timed_out")),
+    )
+    left = (members.c.job_id == row.id, members.c.tries < tries, members.c.dropped.is_(None), failed)
+    t.execute(members.update().where(*left).values(attempt_id=None))
+
+
+def release(t: Transaction, row: Any, number: int) -> list[Identity]:
+    """An attempt each for the next devices of the phases that have begun, as far as they are free for one."""
+    busy = sa.exists().where(
+        attempts.c.product_key == members.c.product_key,
+        attempts.c.device_key == members.c.device_key,
+        attempts.c.settled.is_(False),
+    )
+    mine = (members.c.job_id == row.id, members.c.attempt_id.is_(None), members.c.dropped.is_(None))
+    gone = sa.exists().where(
+        devices.c.product_key == members.c.product_key,
+        devices.c.device_key == members.c.device_key,
+        devices.c.state == "revoked",
+    )
+    t.execute(members.update().where(*mine, gone).values(dropped="revoked"))
+    order = (members.c.phase, members.c.position)
+    chosen = t.rows(
+        sa.select(members.c.device_key).where(*mine, members.c.phase <= row.phase, ~busy).order_by(*order).limit(number)
+    )
+    keys = [one.device_key for one in chosen]
+    attempt_each(t, row.id, row.product_key, keys)
+    return [Identity(row.product_key, key) for key in keys]
+
+
+def attempt_each(t: Transaction, job_id: int, product_key: str, keys: list[str]) -> None:
+    """The members `keys` of a job get an attempt each, queued."""
+    values = {"job_id": job_id, "product_key": product_key, "state": "queued", "settled": False, "pushes": 0}
+    t.many(
+        attempts.insert(),
+        [values | {"device_key": key, "nonce": secrets.token_urlsafe(16), "updated_at": t.now} for key in keys],
+    )
+    newest = (
+        sa.select(sa.func.max(attempts.c.id))
+        .where(
+            attempts.c.product_key == product_key,
+            attempts.c.device_key == sa.bindparam("key"),
+            attempts.c.settled.is_(False),
+        )
+        .scalar_subquery()
+    )
+    t.many(
+        members.update()
+        .where(members.c.job_id == job_id, members.c.device_key == sa.bindparam("key"))
+        .values(attempt_id=newest, tries=members.c.tries + 1),
+        [{"key": key} for key in keys],
+    )
+
+
+def enlist(t: Transaction, job_id: int, product_key: str, phased: list[tuple[str, int]], first: int = 0) -> None:
+    """(device key, phase) of new members, in the order of their turns; `first` is the place of the first."""
+    values = {"job_id": job_id, "product_key": product_key, "tries": 0}
+    rows = [
+        values | {"device_key": key, "phase": phase, "position": place}
+        for place, (key, phase) in enumerate(phased, first)
+    ]
+    t.many(members.insert(), rows)
+
+
+def halt(t: Transaction, row: Any, reason: str | None, failures: int | None = None) -> None:
+    """Nothing more is pushed.  A device that has begun ends by its own word."""
+    told = {"reason": reason} if reason else {}
+    finish(t, row, "halted", **told, **({} if failures is None else {"failures": failures}))
+    cancel_attempts(t, row.id, ("queued",), reason or "the job was halted")
+
+
+def _end(t: Transaction, row: Any, counts: list[Counts]) -> None:
+    total = {name: sum(getattr(one, name) for one in counts) for name in ("proven", "claimed", "failed")}
+    finish(t, row, "done", updated=total["proven"], claimed=total["claimed"], failures=total["failed"])
+    cancel_attempts(t, row.id, ("queued",), "the job has ended")
+
+
+def finish(t: Transaction, row: Any, state: str, **fields: Any) -> None:
+    change(t, row, state=state, ended_at=t.now, reason=fields.get("reason"), paused_at=None)
+    note(t, row, state, **fields)
+
+
+def cancel_attempts(t: Transaction, job_id: int, states: tuple[str, ...], reason: str) -> None:
+    """Those of the job that are not settled, and in one of `states`."""
+    mine = (attempts.c.job_id == job_id, attempts.c.settled.is_(False), attempts.c.state.in_(states))
+    rows = t.rows(sa.select(attempts.c.id, attempts.c.product_key, attempts.c.device_key).where(*mine))
+    t.execute(attempts.update().where(*mine).values(state="cancelled", settled=True, reason=reason, updated_at=t.now))
+    if len(rows) > _TOLD_EACH:
+        t.event("attempts.cancelled", job=str(job_id), devices=len(rows), reason=reason)
+        return
+    for one in rows:
+        identity = Identity(one.product_key, one.device_key)
+        t.event("attempt.cancelled", identity, job=str(job_id), attempt=str(one.id), reason=reason)
+
+
+def note(t: Transaction, row: Any, what: str, **fields: Any) -> None:
+    """An event, and an entry in the job's own history."""
+    t.event(f"job.{what}", job=str(row.id), **fields)
+    t.execute(history.insert().values(job_id=row.id, time=t.now, event=what, fields=fields))
+    newest = (
+        sa.select(history.c.id)
+        .where(history.c.job_id == row.id)
+        .order_by(history.c.id.desc())
+        .offset(_HISTORY)
+        .limit(1)
+    )
+    t.execute(history.delete().where(history.c.job_id == row.id, history.c.id <= newest.scalar_subquery()))
+
+
+def change(t: Transaction, row: Any, **values: Any) -> None:
+    t.execute(jobs.update().where(jobs.c.id == row.id).values(**values))
+
+
+def _outcome(count: Counts) -> dict[str, int]:
+    return {name: getattr(count, name) for name in ("devices", "proven", "claimed", "failed") if getattr(count, name)}
