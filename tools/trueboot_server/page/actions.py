@@ -11,6 +11,7 @@ from aiohttp import web
 from .. import audit
 from ..ca import lists
 from ..errors import ApiError
+from ..fleet import campaigns
 from ..fleet import jobs as model
 from ..fleet import registry
 from ..https.lifecycle import ask_to_renew
@@ -67,7 +68,8 @@ async def cancel_job(visit: Visit) -> web.Response:
         row = model.job(t, int(text)) if text.isascii() and text.isdigit() and len(text) < 18 else None
         if row is None:
             raise ApiError(404, "no_such_job", "there is no such job")
-        model.cancel(t, row.id)
+        if row.state not in ("done", "cancelled"):
+            campaigns.abort(t, row)
     visit.session.notice = ("good", f"Job {row.id} is ended: nothing more is sent. What has begun may still report.")
     return back(visit.request, f"/ui/jobs/{row.id}")
 
