@@ -143,6 +143,13 @@ COMPONENTS: dict[str, Schema] = {
         attestation=one_of("none", "optional", "required"),
         certificate_life_s=null(whole(1)),
         allow_password_login=FLAG,
+        auto_update=one_of("off", "latest"),
+        dialect=one_of("decada", "esthesis"),
+        registration=one_of("DISABLED", "OPEN", "OPEN_WITH_SECRET", "ID"),
+        registration_secret=FLAG,
+        tokens=one_of("required", "optional", "off"),
+        pushed_tags=FLAG,
+        generated_keys=FLAG,
         created_at=TIME,
     ),
     "Certificate": obj(

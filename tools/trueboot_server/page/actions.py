@@ -11,9 +11,8 @@ from aiohttp import web
 from .. import audit
 from ..ca import lists
 from ..errors import ApiError
-from ..fleet import campaigns
+from ..fleet import campaigns, registry
 from ..fleet import jobs as model
-from ..fleet import registry
 from ..https.lifecycle import ask_to_renew
 from ..https.operations import OPERATE, READ, operation
 from ..https.parts import PARTS
