@@ -18,6 +18,7 @@ from . import (
     verbs_identity,
     verbs_keys,
     verbs_package,
+    verbs_operator,
     verbs_product,
     verbs_release,
 )
@@ -50,10 +51,12 @@ for name, verbs in (
     ("bundle", verbs_bundle.app),
     ("image", image),
     ("enos", verbs_enos.app),
+    ("token", verbs_operator.app),
     ("fault", verbs_fault.app),
 ):
     app.add_typer(verbs, name=name)
 verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
+app.command("audit")(verbs_operator.audit)
 
 
 def _version(wanted: bool) -> None:
@@ -106,6 +109,7 @@ def server(
         int, typer.Option(min=1, max=10_000, help="How often a device may ask for updates within 5 minutes.")
     ] = 5,
     download_life: Annotated[str, typer.Option(help="Of a token for one download: seconds, or 60m, 12h, 7d.")] = "60m",
+    metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
     faults: Annotated[
         bool, typer.Option("--faults", help="Let it misbehave on command: trueboot fault. For tests only.")
     ] = False,
@@ -135,6 +139,7 @@ def server(
             limits=limits,
             plain_mqtt_port=plain_mqtt_port,
             plain_mqtt_host=plain_mqtt_host,
+            metrics_open=metrics_open,
             faults=faults,
         )
     )
@@ -160,12 +165,15 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    cloud: Annotated[str, typer.Option(help="What devices speak: decada, esthesis or both.")] = "decada",
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm, tuple(fault or ())))
+    raise typer.Exit(
+        run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm, tuple(fault or ()), cloud)
+    )
 
 
 @device.command("ls")
