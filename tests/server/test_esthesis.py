@@ -329,7 +329,7 @@ def test_a_job_is_a_firmware_command_and_only_a_report_makes_it_updated(server, 
         and int(number, 16) == int(attempt(operator, started)["id"])
     )
     session.say("command/reply", f"{number} s initiated")
-    assert attempt(operator, started)["state"] == "pushed"
+    assert attempt(operator, started)["state"] == "in_progress"
     named = attempt(operator, started)["id"]
     session.say("metadata", f"trueboot job='{named}',step=40i,desc='downloading'")
     assert attempt(operator, started)["state"] == "in_progress" and attempt(operator, started)["step"] == 40

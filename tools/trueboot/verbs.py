@@ -17,8 +17,8 @@ from . import (
     verbs_flash,
     verbs_identity,
     verbs_keys,
-    verbs_package,
     verbs_operator,
+    verbs_package,
     verbs_product,
     verbs_release,
 )
