@@ -345,6 +345,63 @@ def test_downloads_that_are_none(device, wanted):
     assert answer.status_code == 410 and set(answer.json()) == {"errorMessage", "traceId"}
 
 
+@pytest.mark.parametrize("road", [FIND, BY_ID])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "hardwareId",
+        "hardwareId=%00",
+        "hardwareId=%ff%fe",
+        "hardwareId=" + "x" * 6000,
+        "hardwareId=ID&hardwareId=ID",
+        "hardwareId=ID&version=" + "9" * 3000,
+        "hardwareId=ID&version=1.0.0&token=%F0%9F%98%80",
+        "hardwareId=ID&version=1.0.0&token=" + "A" * 344,
+        "hardwareId=ID%2F..&packageId=..%2F..%2Fserver.db",
+        "hardwareId=*",
+        "hardwareId=%25",
+        "hardwareId=ID'%20OR%201=1--",
+    ],
+)
+def test_questions_that_prove_nobody_are_refused_in_silence(device, road, query):
+    answer = get(device, road, query.replace("ID", device.hardware_id))
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a.b.c", "A" * 5000, "eyJhbGciOiJub25lIn0.e30.", "\xe9\xff", "a.b.c.d", '{"alg":"none"}']
+)
+def test_tokens_that_are_none(device, text):
+    answer = get(
+        device, FIND, f"hardwareId={device.hardware_id}&version=1.0.0", **{"Trueboot-Token": text.encode("latin-1")}
+    )
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
+@pytest.mark.parametrize(
+    "version", ["", "1", "1.0", "v1.0.0", "1.0.0\n", "%00", "9" * 400 + ".0.0", "1.0.0-%F0%9F%98%80", "-1.0.0"]
+)
+def test_a_version_that_is_none_finds_nothing(operator, device, version):
+    package(operator, "9.9.9", upload(operator, b"nine"))
+    answer = ask(device, more=f"hardwareId={device.hardware_id}&version={quote(version, safe='%')}")
+    assert answer.status_code == 200 and answer.json()["id"] is None
+
+
+@pytest.mark.parametrize("wanted", ["", "0", "f" * 24, "F" * 24, "..%2F..", "%00", "x" * 500])
+def test_a_package_that_is_none_is_nothing(device, wanted):
+    answer = ask(device, path=BY_ID, more=f"hardwareId={device.hardware_id}&packageId={wanted}")
+    assert answer.status_code == 200 and answer.json()["id"] is None
+
+
+def test_another_products_package_is_as_unknown_as_none(operator, device):
+    operator.call("POST", "/api/v1/products", {"product_key": "esthesis-2", "dialect": "esthesis"})
+    operator.call("POST", "/api/v1/products/esthesis-2/policy", {"registration": "DISABLED"})
+    made = package(operator, "8.0.0", upload(operator, b"eight"), product_key="esthesis-2")
+    by_id = ask(device, path=BY_ID, more=f"hardwareId={device.hardware_id}&packageId={made['id']}")
+    assert by_id.status_code == 200 and by_id.json()["id"] is None
+    assert ask(device).json()["id"] is None
+
+
 @pytest.mark.parametrize(
     "body",
     [
