@@ -109,6 +109,9 @@ def server(
         int, typer.Option(min=1, max=10_000, help="How often a device may ask for updates within 5 minutes.")
     ] = 5,
     download_life: Annotated[str, typer.Option(help="Of a token for one download: seconds, or 60m, 12h, 7d.")] = "60m",
+    open_registration: Annotated[
+        bool, typer.Option("--open-registration", help="esthesis: a product may let anybody register; --dev does, too.")
+    ] = False,
     metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
     faults: Annotated[
         bool, typer.Option("--faults", help="Let it misbehave on command: trueboot fault. For tests only.")
@@ -140,6 +143,7 @@ def server(
             plain_mqtt_port=plain_mqtt_port,
             plain_mqtt_host=plain_mqtt_host,
             metrics_open=metrics_open,
+            open_registration=open_registration,
             faults=faults,
         )
     )

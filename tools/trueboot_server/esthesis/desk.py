@@ -43,6 +43,7 @@ class EsthesisDesk:
         self._store = store
         self._limits = limits
         self._desk = desk
+        self.anybody = False  # whether mode OPEN lets anybody register; known when the server's options are
         self._waiting: dict[str, asyncio.Event] = {}  # by id of a command
 
     # fleet.dialect.Dialect
