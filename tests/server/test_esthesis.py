@@ -124,6 +124,18 @@ def test_the_four_modes(operator, mode, device):
     assert other.register(registrationSecret=SECRET) == 200
 
 
+def test_anybody_registers_only_at_a_server_that_was_started_for_it(server, operator, mode, device):
+    server.call(lambda s: setattr(s.desk.esthesis, "anybody", False))  # neither --dev nor --open-registration
+    try:
+        assert device.register() == 500 and device.hardware_id not in known(operator)
+        mode_is_open = operator.call("POST", f"/api/v1/products/{PRODUCT}/policy", {"registration": "OPEN"})
+        assert mode_is_open.status_code == 409 and mode_is_open.json()["error"]["code"] == "registration_closed"
+        operator.post("/api/v1/devices", {"product_key": PRODUCT, "device_key": device.hardware_id})
+        assert device.register() == 200  # an operator knows it
+    finally:
+        server.call(lambda s: setattr(s.desk.esthesis, "anybody", True))
+
+
 def test_a_secret_is_asked_for_before_it_counts_and_is_never_shown(server, operator, mode):
     assert (
         operator.call("POST", f"/api/v1/products/{PRODUCT}/policy", {"registration_secret": "short"}).status_code == 400
@@ -329,7 +341,7 @@ def test_a_job_is_a_firmware_command_and_only_a_report_makes_it_updated(server, 
         and int(number, 16) == int(attempt(operator, started)["id"])
     )
     session.say("command/reply", f"{number} s initiated")
-    assert attempt(operator, started)["state"] == "pushed"
+    assert attempt(operator, started)["state"] == "in_progress"
     named = attempt(operator, started)["id"]
     session.say("metadata", f"trueboot job='{named}',step=40i,desc='downloading'")
     assert attempt(operator, started)["state"] == "in_progress" and attempt(operator, started)["step"] == 40

@@ -163,6 +163,22 @@ def test_of_sixteen_that_race_for_one_token_exactly_one_comes_to_the_end(operato
         assert sum(pool.map(one, range(16))) == 1
 
 
+def test_a_device_that_asks_often_ends_no_other_devices_download(server, operator, device, tmp_path):
+    patient = EsthesisDevice(server.first, f"dev-{next(_numbers)}", tmp_path)
+    assert patient.register() == 200
+    for one in (patient, device):
+        order(operator, one)
+    found = ask(patient).json()
+    kept = server.call(lambda s: s.desk.tickets._limits)
+    server.call(lambda s: setattr(s.desk.tickets, "_limits", Limits(tickets=4)))
+    try:
+        for _ in range(5):
+            last = ask(device).json()
+    finally:
+        server.call(lambda s: setattr(s.desk.tickets, "_limits", kept))
+    assert fetch(patient, found).content == IMAGE and fetch(device, last).content == IMAGE
+
+
 def test_a_token_lives_as_long_as_it_is_told(server, operator, device):
     order(operator, device)
     found = ask(device).json()
@@ -268,10 +284,14 @@ def test_nobody_asks_in_anothers_name_and_an_unknown_id_looks_the_same(server, o
     assert ask(device).status_code == 401
 
 
-def test_a_product_may_do_without_tokens(policy, device):
+def test_a_product_may_do_without_tokens(operator, policy, device):
     query = f"hardwareId={device.hardware_id}&version=1.0.0"
     policy(tokens="optional")
+    seen = operator.get(f"/api/v1/devices/{PRODUCT}/{device.hardware_id}")["last_seen"]
     assert get(device, FIND, query).status_code == 200
+    assert (
+        operator.get(f"/api/v1/devices/{PRODUCT}/{device.hardware_id}")["last_seen"] == seen
+    )  # anybody may have asked
     assert get(device, FIND, query, **{"Trueboot-Token": "nonsense"}).status_code == 401
     policy(tokens="off")
     assert get(device, FIND, query, **{"Trueboot-Token": "nonsense"}).status_code == 200
@@ -323,6 +343,63 @@ def test_failed_proofs_wait_for_their_address(server, device):
 def test_downloads_that_are_none(device, wanted):
     answer = get(device, DOWNLOAD, wanted)
     assert answer.status_code == 410 and set(answer.json()) == {"errorMessage", "traceId"}
+
+
+@pytest.mark.parametrize("road", [FIND, BY_ID])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "hardwareId",
+        "hardwareId=%00",
+        "hardwareId=%ff%fe",
+        "hardwareId=" + "x" * 6000,
+        "hardwareId=ID&hardwareId=ID",
+        "hardwareId=ID&version=" + "9" * 3000,
+        "hardwareId=ID&version=1.0.0&token=%F0%9F%98%80",
+        "hardwareId=ID&version=1.0.0&token=" + "A" * 344,
+        "hardwareId=ID%2F..&packageId=..%2F..%2Fserver.db",
+        "hardwareId=*",
+        "hardwareId=%25",
+        "hardwareId=ID'%20OR%201=1--",
+    ],
+)
+def test_questions_that_prove_nobody_are_refused_in_silence(device, road, query):
+    answer = get(device, road, query.replace("ID", device.hardware_id))
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a.b.c", "A" * 5000, "eyJhbGciOiJub25lIn0.e30.", "\xe9\xff", "a.b.c.d", '{"alg":"none"}']
+)
+def test_tokens_that_are_none(device, text):
+    answer = get(
+        device, FIND, f"hardwareId={device.hardware_id}&version=1.0.0", **{"Trueboot-Token": text.encode("latin-1")}
+    )
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
+@pytest.mark.parametrize(
+    "version", ["", "1", "1.0", "v1.0.0", "1.0.0\n", "%00", "9" * 400 + ".0.0", "1.0.0-%F0%9F%98%80", "-1.0.0"]
+)
+def test_a_version_that_is_none_finds_nothing(operator, device, version):
+    package(operator, "9.9.9", upload(operator, b"nine"))
+    answer = ask(device, more=f"hardwareId={device.hardware_id}&version={quote(version, safe='%')}")
+    assert answer.status_code == 200 and answer.json()["id"] is None
+
+
+@pytest.mark.parametrize("wanted", ["", "0", "f" * 24, "F" * 24, "..%2F..", "%00", "x" * 500])
+def test_a_package_that_is_none_is_nothing(device, wanted):
+    answer = ask(device, path=BY_ID, more=f"hardwareId={device.hardware_id}&packageId={wanted}")
+    assert answer.status_code == 200 and answer.json()["id"] is None
+
+
+def test_another_products_package_is_as_unknown_as_none(operator, device):
+    operator.call("POST", "/api/v1/products", {"product_key": "esthesis-2", "dialect": "esthesis"})
+    operator.call("POST", "/api/v1/products/esthesis-2/policy", {"registration": "DISABLED"})
+    made = package(operator, "8.0.0", upload(operator, b"eight"), product_key="esthesis-2")
+    by_id = ask(device, path=BY_ID, more=f"hardwareId={device.hardware_id}&packageId={made['id']}")
+    assert by_id.status_code == 200 and by_id.json()["id"] is None
+    assert ask(device).json()["id"] is None
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ class Options:
     plain_mqtt_port: int | None = None  # MQTT without TLS, for devices that cannot; None: there is none
     plain_mqtt_host: str = "127.0.0.1"
     metrics_open: bool = False  # /metrics asks for no token
+    open_registration: bool = False  # products of esthesis may let anybody in, as with dev
     faults: bool = False  # it misbehaves on command
 
 
@@ -162,6 +163,7 @@ class Server:
             keep_releases(t, self.repository.published.files)
         proofs = FailedProofs(limits.failed_proofs, limits.failed_proofs_window_s, limits.failed_proofs_addresses)
         self.desk = FleetDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
+        self.desk.esthesis.anybody = options.dev or options.open_registration
         self.desk.endpoint.desk = MeteredDesk(self.desk, metrics)
         self._open.callback(self.desk.endpoint.close)
         encodings = Encodings(state.encodings, limits, self._log)

@@ -37,6 +37,7 @@ def run(
     plain_mqtt_port: int | None = None,
     plain_mqtt_host: str = "127.0.0.1",
     metrics_open: bool = False,
+    open_registration: bool = False,
     faults: bool = False,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
@@ -58,6 +59,7 @@ def run(
         plain_mqtt_port,
         plain_mqtt_host,
         metrics_open,
+        open_registration,
         faults,
     )
     log = make_log(as_json=json)
@@ -168,6 +170,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--dev", action="store_true", help="loopback only, open registration, signing keys in the state folder"
     )
     parser.add_argument("--metrics-open", action="store_true", help="/metrics asks for no token")
+    parser.add_argument(
+        "--open-registration",
+        action="store_true",
+        help="esthesis: a product may let anybody register; --dev does so, too",
+    )
     parser.add_argument("--faults", action="store_true", help="misbehave on command: trueboot fault")
     parser.add_argument("--json", action="store_true", help="first line and log as JSON")
     chosen = parser.parse_args(arguments)
@@ -183,5 +190,6 @@ def main(arguments: list[str] | None = None) -> int:
         plain_mqtt_port=chosen.plain_mqtt_port,
         plain_mqtt_host=chosen.plain_mqtt_host,
         metrics_open=chosen.metrics_open,
+        open_registration=chosen.open_registration,
         faults=chosen.faults,
     )

@@ -43,6 +43,7 @@ class EsthesisDesk:
         self._store = store
         self._limits = limits
         self._desk = desk
+        self.anybody = False  # whether mode OPEN lets anybody register; known when the server's options are
         self._waiting: dict[str, asyncio.Event] = {}  # by id of a command
 
     # fleet.dialect.Dialect
@@ -187,11 +188,13 @@ class EsthesisDesk:
             if commands.answered(t, identity, reply, self._limits):
                 if reply.id in self._waiting:
                     self._waiting[reply.id].set()
-            elif (row := jobs.attempt(t, identity, _attempt_of(reply.id))) is not None and not reply.succeeded:
-                if not row.settled:
-                    jobs.settle(t, row, "failed", reason="the device refused the command: " + self._text(reply.output))
-            elif row is None:
+            elif (row := jobs.attempt(t, identity, _attempt_of(reply.id))) is None:
                 t.event("command.unknown", identity, command=reply.id)
+            elif not reply.succeeded and not row.settled:
+                jobs.settle(t, row, "failed", reason="the device refused the command: " + self._text(reply.output))
+            elif row.state in ("queued", "pushed"):
+                # Begun: the original subscribes before it says what it runs, and would install once more after its restart.
+                jobs.progress(t, row, 0, self._text(reply.output))
 
     def _due(self, identity: Identity, states: tuple[str, ...]) -> list[Message]:
         with self._store.transaction() as t:

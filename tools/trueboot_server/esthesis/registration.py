@@ -5,7 +5,7 @@ A request names a hardware id and no product.  Its product is that of a device r
 registration secret it brings, or the only one that is open.  The product's mode decides:
 
     DISABLED           nobody
-    OPEN               any new id
+    OPEN               any new id; a server that was not started for that treats it as ID
     OPEN_WITH_SECRET   any new id, with the product's registration secret
     ID                 ids that an operator has registered
 
@@ -77,7 +77,7 @@ def parse(body: dict[str, Any]) -> Asked:
     return Asked(hardware_id, tags, _attributes(texts["attributes"]), texts["registrationSecret"], csr or None)
 
 
-def admit(t: Transaction, asked: Asked, limits: Limits) -> tuple[Any, Identity]:
+def admit(t: Transaction, asked: Asked, limits: Limits, anybody: bool) -> tuple[Any, Identity]:
     """(the product, the device, which is registered from now on).  Refused when it may not be."""
     row = registry.find_hardware(t, asked.hardware_id)
     product = registry.product(t, row.product_key) if row is not None else _product_for(t, asked)
@@ -92,7 +92,7 @@ def admit(t: Transaction, asked: Asked, limits: Limits) -> tuple[Any, Identity]:
         if row.state == "revoked":
             raise Refused(500, "the device is revoked")
         return product, identity
-    if product.registration == "ID":
+    if product.registration == "ID" or (product.registration == "OPEN" and not anybody):
         raise Refused(500, "registration is not possible")
     if not is_identity(identity):
         raise Refused(

@@ -81,7 +81,7 @@ def _registered(parts: Parts, asked: registration.Asked, key: rsa.RSAPrivateKey 
     request = csr.read(_der(asked.csr)) if asked.csr is not None else None
     public: Any = request.key if request is not None else key.public_key() if key else None
     with parts.store.transaction() as t:
-        product, identity = registration.admit(t, asked, parts.limits)
+        product, identity = registration.admit(t, asked, parts.limits, parts.desk.esthesis.anybody)
         device = registry.known_device(t, identity)
         if request is None:
             if not product.generated_keys:

@@ -135,6 +135,13 @@ async def change(request: web.Request) -> web.Response:
         row = _find(t, request)
         if body.get("registration_secret"):
             body["registration_secret"] = secret_hash(body["registration_secret"])
+        if body.get("registration") == "OPEN" and not parts.desk.esthesis.anybody:
+            raise ApiError(
+                409,
+                "registration_closed",
+                "this server does not let anybody register",
+                "Take OPEN_WITH_SECRET or ID, or start the server with --open-registration.",
+            )
         changed = {name: value for name, value in body.items() if getattr(row, name) != value}
         if {**row._mapping, **changed}["registration"] == "OPEN_WITH_SECRET" and not {**row._mapping, **changed}[
             "registration_secret"
