@@ -4,13 +4,34 @@
     include("/path/to/trueboot/micropython/manifest.py", adapter="esp32")
 
 `adapter`: "esp32", where images are firmwares and the app is frozen too, as module `app`; or "pico_w", where apps stay in
-slots of the file system, so that the trampoline comes along.  tests/test_boards_folder.py compares the lists with what the
+slots of the file system, so that the trampoline comes along.  `cloud`: "both" dialects, or one of "decada", "esthesis".  tests/test_boards_folder.py compares the lists with what the
 adapters import.
 """
 
 import os
 
-HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/program.py")  # of the agent: tools/trueboot/device_files.py says why
+HOST_ONLY = (
+    "ratchet.py",
+    "tasks/attest.py",
+    "tasks/program.py",
+)  # of the agent: tools/trueboot/device_files.py says why
+DIALECTS = {  # whose files a firmware for the other cloud leaves out
+    "decada": ("clouds/decada.py", "clouds/decada_words.py"),
+    "esthesis": (
+        "clouds/elp.py",
+        "clouds/esthesis.py",
+        "clouds/esthesis_config.py",
+        "clouds/esthesis_find.py",
+        "clouds/esthesis_words.py",
+        "crypto/rsa_sign.py",
+        "orders.py",
+        "place.py",
+        "pulse.py",
+        "tasks/adopt.py",
+        "tasks/find.py",
+        "tasks/register.py",
+    ),
+}
 ADAPTERS = {
     "esp32": ("esp32.py", "esp32_flash.py", "esp32_otadata.py", "esp32_slots.py"),
     "pico_w": ("pico_w.py",),
@@ -37,13 +58,17 @@ EVERY_BOARD = (
     "trusted_file.py",
 )
 
-options.defaults(adapter="pico_w")
+options.defaults(adapter="pico_w", cloud="both")
 
+left_out = HOST_ONLY
+for dialect in DIALECTS:
+    if options.cloud not in ("both", dialect):
+        left_out += DIALECTS[dialect]
 agent = []
 for folder, _, names in os.walk("../agent"):
     for name in names:
         path = os.path.relpath(os.path.join(folder, name), "../agent").replace(os.sep, "/")
-        if path.endswith(".py") and path not in HOST_ONLY:
+        if path.endswith(".py") and path not in left_out:
             agent.append(path)
 
 package("agent", files=sorted(agent), base_path="..")

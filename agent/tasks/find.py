@@ -9,8 +9,6 @@ Rules kept:
  * 429 is taken at its word: until it is over nothing is asked, whoever wants to know.
 """
 
-import json
-
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.tasks.body import read_body
 from agent.wire.url import quote, split_url
@@ -110,7 +108,8 @@ def _token(agent, base, path, query):
     body, response = yield from _get(agent, base + "/api/v1/nonce", {})
     if response.status != 200:
         raise UnreachableError("http_status", "%d for a nonce" % response.status)
-    claims = {"nonce": est.nonce(body), "method": "GET", "path": path, "query": query, "aud": base}
+    claims = {"nonce": est.nonce(body), "method": "GET", "path": path, "query": query}
+    claims["aud"] = agent.config["audience"]
     claims["sub"] = agent.config["device_key"]
     claims["iat"] = agent.platform.clock.wall()
     keys, label = agent.platform.keys, agent.label()
