@@ -4,32 +4,26 @@
     include("/path/to/trueboot/micropython/manifest.py", adapter="esp32")
 
 `adapter`: "esp32", where images are firmwares and the app is frozen too, as module `app`; or "pico_w", where apps stay in
-slots of the file system, so that the trampoline comes along.  `cloud`: "both" dialects, or one of "decada", "esthesis".  tests/test_boards_folder.py compares the lists with what the
-adapters import.
+slots of the file system, so that the trampoline comes along.  `cloud`: "decada" or "esthesis" leaves out what speaks to the
+other alone.  tests/test_boards_folder.py compares the lists with what the adapters import.
 """
 
 import os
 
-HOST_ONLY = (
-    "ratchet.py",
-    "tasks/attest.py",
-    "tasks/program.py",
-)  # of the agent: tools/trueboot/device_files.py says why
-DIALECTS = {  # whose files a firmware for the other cloud leaves out
-    "decada": ("clouds/decada.py", "clouds/decada_words.py"),
+# Of the agent: tools/trueboot/device_files.py and board_files.py say why.
+HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/lists.py", "tasks/program.py", "wire/crl.py")
+CLOUDS = {  # what speaks to one cloud alone
+    "decada": ("clouds/decada",),
     "esthesis": (
-        "clouds/elp.py",
-        "clouds/esthesis.py",
-        "clouds/esthesis_config.py",
-        "clouds/esthesis_find.py",
-        "clouds/esthesis_words.py",
-        "crypto/rsa_sign.py",
-        "orders.py",
-        "place.py",
-        "pulse.py",
-        "tasks/adopt.py",
-        "tasks/find.py",
-        "tasks/register.py",
+        "clouds/esthesis",
+        "clouds/elp",
+        "crypto/rsa_sign",
+        "orders",
+        "place",
+        "pulse",
+        "tasks/adopt",
+        "tasks/find",
+        "tasks/register",
     ),
 }
 ADAPTERS = {
@@ -58,17 +52,14 @@ EVERY_BOARD = (
     "trusted_file.py",
 )
 
-options.defaults(adapter="pico_w", cloud="both")
+options.defaults(adapter="pico_w", cloud="")
+foreign = tuple(name for cloud in CLOUDS if options.cloud not in ("", cloud) for name in CLOUDS[cloud])
 
-left_out = HOST_ONLY
-for dialect in DIALECTS:
-    if options.cloud not in ("both", dialect):
-        left_out += DIALECTS[dialect]
 agent = []
 for folder, _, names in os.walk("../agent"):
     for name in names:
         path = os.path.relpath(os.path.join(folder, name), "../agent").replace(os.sep, "/")
-        if path.endswith(".py") and path not in left_out:
+        if path.endswith(".py") and path not in HOST_ONLY and not path.startswith(foreign):
             agent.append(path)
 
 package("agent", files=sorted(agent), base_path="..")
