@@ -41,13 +41,13 @@ def take(agent, answer):
     place.usable(agent, found)
     if not chain and found["mqtt"][:6] != "tcp://":
         raise RefusedError("certificate", "the service gave none")
-    keys.drop(FOREIGN)  # of a registration before
-    store = agent.platform.store
-    store.save("cert." + FOREIGN, chain)
+    label, store = FOREIGN, agent.platform.store
+    keys.drop(label)  # of a registration before
+    store.save("cert." + label, chain)
     store.save(place.RECORD, json.dumps(found).encode())
-    keys.adopt(FOREIGN, private)
+    keys.adopt(label, private)
     agent.platform.log("identity.foreign", {"policy": "esthesis_foreign_key"})
-    agent.identity_event(("issued", agent.platform.clock.wall(), FOREIGN))
+    agent.identity_event(("issued", agent.platform.clock.wall(), label))
     place.take(agent, found)
 
 
