@@ -17,16 +17,16 @@ MAX_CHAIN_BYTES = 6144
 
 
 def take(agent, answer):
-    """RefusedError("foreign_key") unless the policy allows it, and the key store can."""
+    """RefusedError("service_key") unless the policy allows it, and the key store can."""
     from agent import place
     from agent.crypto import rsa_sign
     from agent.wire import pem
 
     keys = agent.platform.keys
     if agent.config["esthesis_foreign_key"] != "accept":
-        raise RefusedError("foreign_key", "the service made a key for this device instead of certifying its own")
+        raise RefusedError("service_key", "the service made a key for this device instead of certifying its own")
     if not hasattr(keys, "adopt"):
-        raise RefusedError("foreign_key", "this device's key store takes no key from outside")
+        raise RefusedError("service_key", "this device's key store takes no key from outside")
     private = pem.decode(answer["privateKey"], "PRIVATE KEY")
     public = rsa_sign.public_to_der(rsa_sign.read(private))
     chain = b""

@@ -195,7 +195,7 @@ def test_a_key_that_a_service_made_is_refused():
     answer = b'{"privateKey": "-----BEGIN PRIVATE KEY-----", "certificate": "x"}'
     cloud.refuse = [(200, {"content-type": "application/json"}, answer)]
     settle(device, cloud)
-    assert "foreign_key" in errors(device)
+    assert "service_key" in errors(device)
 
 
 def test_telemetry_is_typed_and_quoted():
