@@ -29,11 +29,15 @@ from . import (
     enos_jobs,
     enos_tokens,
     est,
+    esthesis_commands,
+    esthesis_provisioning,
+    esthesis_registration,
     images,
     jobs,
     lifecycle,
     openapi,
     orders,
+    packages,
     pki,
     products,
     repository,
@@ -78,6 +82,8 @@ def make_app(parts: Parts) -> web.Application:
     ):
         app.add_routes(road.routes())
     for road in (enos_tokens, enos_devices, enos_certificates, enos_firmwares, enos_jobs, enos_2018, enos_ca):
+        app.add_routes(road.routes())
+    for road in (esthesis_registration, esthesis_provisioning, esthesis_commands, packages):
         app.add_routes(road.routes())
     return app
 
