@@ -77,6 +77,13 @@ RULES = (
     ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
     ("agent/status.py", (), ()),
+    ("agent/auto.py", ("agent",), ()),
+    ("agent/orders.py", ("agent",), ("json",)),
+    ("agent/place.py", ("agent.errors",), ("json",)),
+    ("agent/pulse.py", (), ("gc", "time")),
+    ("agent/tasks/adopt.py", ("agent",), ("json", "hashlib", "binascii")),
+    ("agent/tasks/register.py", ("agent",), ("json", "hashlib", "binascii")),
+    ("agent/tasks/program.py", ("agent",), ("os", "signal", "subprocess", "tempfile")),  # on CPython alone
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
     ("agent/tasks/standing.py", ("agent",), ("json",)),
     ("agent/tasks/attest.py", ("agent",), ("hashlib", "binascii", "json")),
