@@ -11,8 +11,11 @@ other alone.  tests/test_boards_folder.py compares the lists with what the adapt
 import os
 
 # Of the agent: tools/trueboot/device_files.py and board_files.py say why.
-HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/lists.py", "wire/crl.py")
-CLOUDS = {"decada": ("clouds/decada",), "esthesis": ("clouds/esthesis", "clouds/elp")}  # what speaks to one cloud alone
+HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/lists.py", "tasks/program.py", "wire/crl.py")
+CLOUDS = {  # what speaks to one cloud alone
+    "decada": ("clouds/decada",),
+    "esthesis": ("clouds/esthesis", "clouds/elp"),
+}
 ADAPTERS = {
     "esp32": ("esp32.py", "esp32_flash.py", "esp32_otadata.py", "esp32_slots.py"),
     "pico_w": ("pico_w.py",),

@@ -18,6 +18,8 @@ LEAST_MS = 1000
 
 def run(agent):
     left_ms = 0
+    if agent.foreign:
+        return  # its service renews nothing
     try:
         if agent.identity["phase"] == PROBATION:
             _again(agent)

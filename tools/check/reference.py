@@ -221,6 +221,50 @@ def _rows(names: list[str], told: dict[str, str]) -> str:
     return table(("name", "meaning"), [(f"`{name}`", told.get(name, "-")) for name in names])
 
 
+# The operator's interface
+
+
+def operator_api() -> str:
+    from aiohttp import web
+
+    from trueboot_server.https import front, openapi
+
+    app = web.Application()
+    for road in front.ROADS:
+        app.add_routes(road.routes())
+    document = openapi.document(app.router.routes(), "")
+    rows, asked = [], {}
+    for path, methods in document["paths"].items():
+        for method, told in methods.items():
+            scope = told.get("x-trueboot-scope", "none")
+            rows.append((f"`{method.upper()} {path}`", scope, _text(told["summary"])))
+            asked[f"{method.upper()} {path}"] = told
+    text = f"# The operator's interface\n\n{MADE}\n"
+    text += "REST over HTTPS with JSON. `GET /api/openapi.json` of a server says all of this with its schemas, as OpenAPI 3.1. "
+    text += "Send `Authorization: Bearer TOKEN`, with the admin token of `operator.json` or one of `trueboot token create`; "
+    text += (
+        "a token of scope `read` may use the roads of that scope, one of scope `operate` all. A failure has one form, "
+    )
+    text += '`{"error": {"code", "message", "hint"}}`, with a code of [these](../errors.md).\n\n'
+    text += table(("road", "scope", "what"), rows)
+    for name, told in asked.items():
+        body = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        members = body.get("properties", {})
+        query = [one["name"] for one in told.get("parameters", []) if one["in"] == "query"]
+        if not (members or query or told.get("description")):
+            continue
+        text += f"\n## {name}\n\n"
+        if told.get("description"):
+            text += _text(told["description"]) + "\n"
+        if query:
+            text += f"\nQuery: {', '.join(f'`{one}`' for one in query)}.\n"
+        if members:
+            needed = body.get("required", [])
+            words = [f"`{one}`" + (" (required)" if one in needed else "") for one in members]
+            text += f"\nBody: {', '.join(words)}.\n"
+    return text
+
+
 def made() -> dict[str, str]:
     told = notes()
     return {
@@ -228,6 +272,7 @@ def made() -> dict[str, str]:
         "config.md": config(told["config"]),
         "events.md": events(told["agent event"], told["server event"]),
         "journal.md": journal(told),
+        "operator-api.md": operator_api(),
     }
 
 

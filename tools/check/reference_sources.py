@@ -212,5 +212,5 @@ def _record_name(node: ast.AST, constants: dict[str, object]) -> str:
     if isinstance(node, ast.Name):
         return str(constants.get(node.id, ""))
     if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Constant):
-        return f"{node.left.value}<{ast.unparse(node.right)}>"
+        return f"{node.left.value}<{'label' if node.left.value == 'cert.' else ast.unparse(node.right)}>"
     return ""

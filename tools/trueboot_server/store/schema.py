@@ -185,8 +185,8 @@ members = Table(  # a job's devices
     "members",
     metadata,
     Column("job_id", Integer, primary_key=True),
+    Column("product_key", Text, primary_key=True),
     Column("device_key", Text, primary_key=True),
-    Column("product_key", Text, nullable=False),
     Column("phase", Integer, nullable=False),
     Column("position", Integer, nullable=False),  # in the order of their turns
     Column("attempt_id", Integer),  # the last; none: it was not its turn yet
