@@ -57,12 +57,15 @@ def _firmware(agent, identifier, words):
     release = state["release"] or {}
     if package and release.get("package") == package:
         return "under way already"
+    if agent.considering and package and package == agent.ordered:
+        return "under way already"  # it is told at each connect, and once more when the device rests
     if state["phase"] != "idle" or agent.considering:
         raise RefusedError("command", "an update is under way: " + state["phase"])
     if agent.platform.clock.ticks_ms() < agent.uplink.patience_until:
         raise RefusedError("command", "the service wants to be left alone for a while")
     if not agent.config.get("provisioning"):
         raise RefusedError("command", "the service told no provisioning URL")
+    agent.ordered = package
     agent.begin("find", package, "order")
     return "initiated"
 

@@ -84,7 +84,9 @@ def _address(url):
     from agent.config import address
 
     if not url:
-        raise RefusedError("not_registered", "no MQTT server is known: the service named none, nor does the configuration")
+        raise RefusedError(
+            "not_registered", "no MQTT server is known: the service named none, nor does the configuration"
+        )
     return address(url)
 
 

@@ -36,7 +36,13 @@ def _run(agent, words):
     with tempfile.TemporaryFile() as out:
         try:
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", env=ENVIRONMENT, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd="/",
+                env=ENVIRONMENT,
+                start_new_session=True,
             )
         except OSError as error:
             return False, "it cannot be run: %s" % error.strerror
