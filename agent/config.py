@@ -7,6 +7,7 @@ platform's business.  Errors: MisuseError("config").
 """
 
 from agent.errors import MisuseError, RefusedError
+from agent.wire.address import address
 
 # name -> (type, default); a default of None: required.
 KEYS = {
@@ -147,14 +148,3 @@ def check(given, keys=None):
 def ntp_address(text):
     """(host, port) of host or host:port.  An IPv6 literal stands in brackets, and takes a port."""
     return address("ntp://" + text if ":" in text else "ntp://%s:123" % text)
-
-
-def address(url):
-    """(host, port) of scheme://host:port.  IPv6 literals stand in brackets."""
-    rest = url.split("://", 1)[1].rstrip("/")
-    host, _, port = rest.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise MisuseError("config", "%s must be scheme://host:port" % url)
-    return host, int(port)

@@ -210,6 +210,10 @@ class Agent:
             raise DeviceError("certificate_lost", "no certificate under the label " + label)
         return label, self.module("wire.elements").split(chain)
 
+    def briefly(self, module, name, *args):
+        """The result of a function of agent/<module>.py, which is loaded with all that it needs for that alone."""
+        return self._modules.briefly(self, module, name, args)
+
     def progress(self, done, total, release):
         self.platform.log("update.progress", {"version": release["version"], "done": done, "total": total})
         self.uplink.progress(80 * done // total, "downloading", release["job"])
@@ -283,7 +287,7 @@ class Agent:
             self._measure = clock.ticks_ms() + DAY_MS
             self.begin("measure", "daily")
         if self.image and self.uplink.may_renew(self._tasks):
-            self.begin("renew")
+            self.begin("look")
         self.platform.power.feed()
         look = 0  # when the uplink is tended next
         while True:
@@ -333,9 +337,8 @@ class Agent:
         self.module("begin").started(self)
 
     def forget(self):
-        """Let go of what was loaded since the agent was made, unless a task may need it.
+        """Let go of what was loaded since the agent was made; while tasks are under way, of what they come back to least.
 
         For a board: called before something else is loaded, it keeps the two from being there together.
         """
-        if not self._tasks:
-            self._modules.forget(self.platform)
+        self._modules.forget(self.platform, bool(self._tasks))

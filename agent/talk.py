@@ -81,7 +81,7 @@ def redial(agent):
 
 
 def _address(url):
-    from agent.config import address
+    from agent.wire.address import address
 
     if not url:
         raise RefusedError(
@@ -185,46 +185,26 @@ def _replied(agent, identifier, code, text):
 # What is said
 
 
-def say(agent, trial):
-    """The most urgent of what waits to be told."""
+def say(agent, trial, report):
+    """The most urgent of what waits to be told.  `report`: see `signing.due`, None when nothing signed is due."""
     uplink, cloud, state = agent.uplink, agent.cloud, agent.update_state
-    if trial:
-        if not uplink.contact:
-            claims = agent.module("claims").trial(agent)
-            signed = _sign(agent, claims) if claims else ""
+    if report:
+        claims, signed = report
+        if trial:
             _ask(agent, "contact", None, cloud.trial(state["release"]["job"], signed))
-    elif agent.reports():
-        claims = agent.reports()[0]
-        signed = _sign(agent, claims)
-        if claims["outcome"] in CONFIRMED:
-            message = cloud.report_version(claims["version"], signed)
+        elif not agent.reports():
+            _ask(agent, "version", None, cloud.report_version(state["version"], signed))
+        elif claims["outcome"] in CONFIRMED:
+            _ask(agent, "report", claims, cloud.report_version(claims["version"], signed))
         else:
             message = cloud.progress(claims["step"], claims["reason"], claims["job"], signed)
-        _ask(agent, "report", claims, message)
-    elif not uplink.informed:
-        claims = agent.running_claims()
-        _ask(agent, "version", None, cloud.report_version(state["version"], _sign(agent, claims) if claims else ""))
+            _ask(agent, "report", claims, message)
     if uplink.asking and not (trial or uplink.waiting):
         _ask(agent, "offers", None, cloud.ask_for_update(agent.module("auto").question(agent)))
     if uplink.step and not uplink.waiting:
         _, topic, payload = cloud.progress(*uplink.step, "")
         uplink.step = None
         agent.platform.mqtt.publish(topic, payload, 0)
-
-
-def _sign(agent, claims):
-    agent.forget()
-    from agent import token
-
-    if agent.foreign:
-        return ""  # a key that somebody else made signs no report
-    keys, label = agent.platform.keys, claims.get("label")
-    if not label or not keys.has(label):
-        label = agent.label()
-    claims = {name: claims[name] for name in claims if name not in ("step", "label")}
-    claims["aud"] = agent.config["product_key"]
-    claims["sub"] = "%s/%s" % (agent.config["product_key"], agent.config["device_key"])
-    return token.report(claims, keys.public(label), lambda message: keys.sign(label, message))
 
 
 def _ask(agent, kind, claims, message):

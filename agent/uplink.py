@@ -151,8 +151,11 @@ class Uplink:
                 return 0
         else:
             trial = agent.update_state["phase"] == TRIAL
-            if self.step or self.asking or (not self.contact if trial else agent.reports() or not self.informed):
-                self._talk().say(agent, trial)
+            report = None
+            if not self.contact if trial else agent.reports() or not self.informed:
+                report = agent.briefly("signing", "due", trial)
+            if report or self.step or self.asking:
+                self._talk().say(agent, trial, report)
         if self.pulse_at is not None and now >= self.pulse_at:
             self.pulse_at = agent.module("pulse").beat(agent, now)
         item = None if agent.below_floor else self.telemetry.peek()  # below the floor a device may only update

@@ -282,7 +282,8 @@ class Platform(Protocol):
     # Optional: def health(self) -> dict[str, int | float]
     #     Bytes of memory (memoryTotal, memoryUsed, memoryFree) and load (loadAverage1, 5, 15), as far as they are known.
 
-    def idle(self) -> None:
-        """Optional.  Nothing is under way: let go of what can be made again at its next use."""
+    def idle(self, busy: bool = False) -> None:
+        """Optional.  Nothing is under way: let go of what can be made again at its next use; `busy`: of what a task in the
+        middle of its work comes back to by name alone, such as the store, not of slots or a connection."""
 
     def log(self, event: str, fields: dict[str, Any]) -> None: ...

@@ -69,7 +69,7 @@ def store(agent, label, answer):
 
 def keep(agent, label, certificates):
     """The same for certificates in DER."""
-    from agent import BUILT
+    from agent import BUILT, life
     from agent.clouds import est
     from agent.crypto.verify import Whole
 
@@ -80,7 +80,10 @@ def keep(agent, label, certificates):
         return platform.verify(key_type, scheme, issuer, Whole(data), signature)
 
     floor = max(BUILT, agent.record.get("clock", 0))
-    chain = b"".join(est.check(certificates, public, platform.anchors(), verify, floor))
+    chain = est.check(certificates, public, platform.anchors(), verify, floor)
+    dates = life.dates(chain[0])
+    chain = b"".join(chain)
     if len(chain) > MAX_CHAIN_BYTES:
         raise RefusedError("certificate", "its chain is larger than %d bytes" % MAX_CHAIN_BYTES)
     platform.store.save("cert." + label, chain)
+    agent.record["life"] = dates  # saved with the event that follows

@@ -51,7 +51,7 @@ def _register(agent):
     config, platform = agent.config, agent.platform
     if not config["product_secret"] or not config["mqtt_activate"]:
         raise RefusedError("not_provisioned", "neither a device secret nor a product secret: provision the device")
-    from agent.config import address
+    from agent.wire.address import address
 
     host, port = address(config["mqtt_activate"])
     cloud = agent.cloud

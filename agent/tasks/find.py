@@ -9,8 +9,6 @@ Rules kept:
  * 429 is taken at its word: until it is over nothing is asked, whoever wants to know.
 """
 
-import json
-
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.tasks.body import read_body
 from agent.wire.url import quote, split_url

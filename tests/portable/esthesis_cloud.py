@@ -173,7 +173,9 @@ class Cloud(Peer):
         header, said = json.loads(from_base64url(head)), json.loads(from_base64url(claims))
         digest = hashlib.sha256((head + "." + claims).encode()).digest()
         self.expect(p256.verify(self.public, digest, from_base64url(mark)), "a token with a bad signature")
-        self.expect(header == {"alg": "ES256", "typ": "trueboot-query+jwt", "kid": token.thumbprint(self.public)}, "typ")
+        self.expect(
+            header == {"alg": "ES256", "typ": "trueboot-query+jwt", "kid": token.thumbprint(self.public)}, "typ"
+        )
         self.expect(said["nonce"] in self.nonces, "a nonce that is not good")
         self.nonces = [nonce for nonce in self.nonces if nonce != said["nonce"]]
         known = {"method": "GET", "path": path, "query": query, "aud": URL, "sub": ID}

@@ -5,8 +5,8 @@ import enrolled
 import esthesis_cloud
 from agent.runtime import Agent
 from agent.wire import appimage
-from expect import misuse
 from esthesis_cloud import ID, PACKAGE, URL
+from expect import misuse
 from platform_adapters import memory
 from tuf_repo import NOW, Repo, digest
 
@@ -25,9 +25,7 @@ def start(config=None, **more):
     world = {"files": repo.files, "image": IMAGE, "sha256": digest(IMAGE), "version": "1.1.0", "target": PATH}
     cloud = esthesis_cloud.Cloud(dict(world, **more))
     given = dict(CONFIG, **(config or {}))
-    device = memory.Device(
-        peer=cloud, config=given, anchors=[cloud.authority.root], root=repo.files["1.root.json"]
-    )
+    device = memory.Device(peer=cloud, config=given, anchors=[cloud.authority.root], root=repo.files["1.root.json"])
     device.epoch_s = NOW
     device.install("a", FACTORY, {"version": "1.0.0", "sha256": digest(FACTORY), "security": 0})
     return device, cloud
@@ -91,7 +89,10 @@ def test_a_package_is_asked_for_by_its_id():
 
 
 def test_each_command_gets_one_reply():
-    texts = ["665f0000000000000000000%d %s" % (i, text) for i, text in enumerate(("es ls -la", "rs", "ss", "p", "ps", "hz", "xs"))]
+    texts = [
+        "665f0000000000000000000%d %s" % (i, text)
+        for i, text in enumerate(("es ls -la", "rs", "ss", "p", "ps", "hz", "xs"))
+    ]
     _, device, cloud = commanded(*(texts + ["noid"]), count=7)
     assert [reply[1] for reply in cloud.replies] == ["f", "f", "f", "f", "s", "f", "f"]
     assert device.resets == [] and "does not take" in cloud.replies[0][2]
@@ -139,7 +140,8 @@ def test_what_a_service_may_answer_to_find():
 def test_an_offer_that_disagrees_with_what_is_signed_is_turned_down():
     for lie in ({"sha256": "0" * 64}, {"length": 5}, {"version": "9.0.0"}):
         _, device, cloud = commanded(FIND, offer=lie)
-        agent = settle(device, cloud, lambda agent: "failed" in [claims["outcome"] for claims in cloud.reports])
+        told = cloud.reports
+        agent = settle(device, cloud, lambda agent, told=told: "failed" in [claims["outcome"] for claims in told])
         assert agent.status()["version"] == "1.0.0" and cloud.downloads == []
 
 
@@ -148,7 +150,10 @@ def test_a_download_token_that_is_over_is_asked_for_again():
     cloud.commands = [FIND]
     cloud.refused_downloads = 1
     settle(device, cloud, updated)
-    assert len(cloud.finds) == 2 and cloud.finds[1].startswith("/find/by-id") and len(cloud.downloads) == 2, (cloud.finds, cloud.downloads)
+    assert len(cloud.finds) == 2 and cloud.finds[1].startswith("/find/by-id") and len(cloud.downloads) == 2, (
+        cloud.finds,
+        cloud.downloads,
+    )
 
 
 def test_patience_that_a_service_asks_for_is_kept():

@@ -132,5 +132,11 @@ def test_signatures_by_crt_are_those_of_others_and_a_fault_is_kept_in():
 
 def test_what_is_no_sound_key_is_refused():
     key = rsa_by_hand.DER
-    for wrong in (key[:-1], key + b"0", key[:600] + bytes((key[600] ^ 1,)) + key[601:], b"", key.replace(b"\x01\x00\x01", b"\x01\x00\x03", 1)):
+    for wrong in (
+        key[:-1],
+        key + b"0",
+        key[:600] + bytes((key[600] ^ 1,)) + key[601:],
+        b"",
+        key.replace(b"\x01\x00\x01", b"\x01\x00\x03", 1),
+    ):
         refused("rsa_key", rsa_sign.read, wrong)

@@ -26,8 +26,8 @@ from ..store import Transaction
 from ..store.schema import history, jobs, members
 from . import schemas as s
 from .operations import OPERATE, READ, operation
-from .parts import PARTS
-from .request import only, query_number, read_body, read_object, require_admin
+from .parts import PARTS, Parts
+from .request import AUDIT_DETAIL, only, query_number, read_body, read_object, require_admin
 
 _Act = Callable[[Transaction, Limits, Any], list[Identity]]
 
@@ -130,6 +130,7 @@ async def create(request: web.Request) -> web.Response:
     with parts.store.transaction() as t:
         told = model.tick(t, limits, job_id)
         shown = shown_campaign(t, _row(t, job_id), whole=True)
+    request[AUDIT_DETAIL] = {"campaign": str(job_id), "wanted": wanted}
     await parts.desk.steward.push(told)
     return web.json_response(shown, status=201)
 
@@ -152,12 +153,18 @@ def _order(verb: str, text: str, act: _Act) -> Callable[[web.Request], Awaitable
         only(await read_object(request))
         with parts.store.transaction() as t:
             row = _find(t, request)
-            told = act(t, parts.limits, row)
-            shown = shown_campaign(t, _row(t, row.id), whole=True)
-        await parts.desk.steward.push(told)
-        return web.json_response(shown)
+        await carry_out(parts, row.id, verb)
+        with parts.store.transaction() as t:
+            return web.json_response(shown_campaign(t, _row(t, row.id), whole=True))
 
     return order
+
+
+async def carry_out(parts: Parts, job_id: int, verb: str) -> None:
+    """start, pause, resume, abort, retry.  ApiError where the campaign's state does not allow it."""
+    with parts.store.transaction() as t:
+        told = _ORDERS[verb][1](t, parts.limits, _row(t, job_id))
+    await parts.desk.steward.push(told)
 
 
 @operation(
