@@ -18,6 +18,7 @@ from . import (
     verbs_identity,
     verbs_keys,
     verbs_operator,
+    verbs_package,
     verbs_product,
     verbs_release,
 )
@@ -43,6 +44,7 @@ for name, verbs in (
     ("product", verbs_product.app),
     ("board", verbs_board.app),
     ("release", verbs_release.app),
+    ("package", verbs_package.app),
     ("campaign", verbs_campaign.app),
     ("keys", verbs_keys.app),
     ("ca", verbs_ca.app),
@@ -104,14 +106,25 @@ def server(
         bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
     ] = False,
     metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
+    queries: Annotated[
+        int, typer.Option(min=1, max=10_000, help="How often a device may ask for updates within 5 minutes.")
+    ] = 5,
+    download_life: Annotated[str, typer.Option(help="Of a token for one download: seconds, or 60m, 12h, 7d.")] = "60m",
     faults: Annotated[
         bool, typer.Option("--faults", help="Let it misbehave on command: trueboot fault. For tests only.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run the reference server until it is stopped."""
+    from trueboot_server.limits import Limits
     from trueboot_server.main import run
 
+    from .products import seconds
+
+    life_s = seconds(download_life, "--download-life")
+    if not 60 <= life_s <= 30 * 24 * 3600:
+        raise Problem("usage", "--download-life is from 1m to 30d.")
+    limits = Limits(queries=queries, ticket_life_s=float(life_s))
     names = tuple(name or ())
     raise typer.Exit(
         run(
@@ -123,6 +136,7 @@ def server(
             json=json,
             host=host,
             names=names,
+            limits=limits,
             plain_mqtt_port=plain_mqtt_port,
             plain_mqtt_host=plain_mqtt_host,
             metrics_open=metrics_open,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`trueboot product`: what holds for all devices of a product."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,22 @@ def product_ls(
     from .products import list_products
 
     list_products(api_of(server, ca, token, state), json)
+
+
+@app.command("create")
+def product_create(
+    name: Annotated[str, typer.Argument(metavar="PRODUCT", help="Product key: letters, digits, - and _.")],
+    dialect: Annotated[str, typer.Option(help="What its devices speak: decada, or esthesis.")] = "decada",
+    server: ServerOption = "",
+    ca: CaOption = "",
+    token: TokenOption = "",
+    state: StateOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Make a product."""
+    from .products import create
+
+    create(api_of(server, ca, token, state), name, dialect, json)
 
 
 @app.command("set")
@@ -59,6 +76,33 @@ def product_set(
             show_default=False,
         ),
     ] = "",
+    registration: Annotated[
+        str,
+        typer.Option(
+            help="esthesis, who may register: disabled, id (who is pre-registered), open-with-secret, open.",
+            show_default=False,
+        ),
+    ] = "",
+    registration_secret_file: Annotated[
+        Path | None, typer.Option(help="esthesis: its first line is the registration secret.", show_default=False)
+    ] = None,
+    tokens: Annotated[
+        str,
+        typer.Option(
+            help="esthesis, whether a device proves who it is when it asks for updates: required, optional, off.",
+            show_default=False,
+        ),
+    ] = "",
+    pushed_tags: Annotated[
+        str, typer.Option(help="esthesis: yes: tags that a device names at registration are kept.", show_default=False)
+    ] = "",
+    generated_keys: Annotated[
+        str,
+        typer.Option(
+            help="esthesis: yes: a device that sends no certificate request is given an RSA key; no: it is refused.",
+            show_default=False,
+        ),
+    ] = "",
     product: Annotated[str, typer.Option(help="Product key. [default: the only one]", show_default=False)] = "",
     server: ServerOption = "",
     ca: CaOption = "",
@@ -69,5 +113,15 @@ def product_set(
     """Change what holds for a product; what is not named stays.  A claim is never called "updated"."""
     from .products import policy, set_policy
 
-    wanted = policy(claims_count, password_login, attestation, certificate_life, auto_update)
+    words = {
+        "claims_count": claims_count,
+        "allow_password_login": password_login,
+        "attestation": attestation,
+        "auto_update": auto_update,
+        "registration": registration,
+        "tokens": tokens,
+        "pushed_tags": pushed_tags,
+        "generated_keys": generated_keys,
+    }
+    wanted = policy(words, certificate_life, registration_secret_file)
     set_policy(api_of(server, ca, token, state), product, wanted, json)
