@@ -53,7 +53,6 @@ class Agent:
         self._record = None
         self._tasks = []  # [generator, due]
         self.considering = None  # the job or digest of the offer that is looked at
-        self.ordered = None  # the package that a command named last
         self.waiting = ""  # what an update waits for, in words
         self.locks = []  # reasons why the device is busy
         self.deferred_ms = None  # ticks at which what the journal says of a deferral was true

@@ -78,9 +78,9 @@ def stuck(config, code, **more):
 
 
 def test_without_a_policy_neither_a_foreign_key_nor_plain_tcp():
-    stuck({}, "foreign_key")
+    stuck({}, "service_key")
     stuck({"esthesis_foreign_key": "accept"}, "mqtt_unencrypted")
-    stuck({"mqtt_plaintext": "i-accept-unencrypted"}, "foreign_key")
+    stuck({"mqtt_plaintext": "i-accept-unencrypted"}, "service_key")
 
 
 def test_with_both_it_is_commanded_updates_and_says_how_weak_that_is():
