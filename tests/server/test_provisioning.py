@@ -163,6 +163,22 @@ def test_of_sixteen_that_race_for_one_token_exactly_one_comes_to_the_end(operato
         assert sum(pool.map(one, range(16))) == 1
 
 
+def test_a_device_that_asks_often_ends_no_other_devices_download(server, operator, device, tmp_path):
+    patient = EsthesisDevice(server.first, f"dev-{next(_numbers)}", tmp_path)
+    assert patient.register() == 200
+    for one in (patient, device):
+        order(operator, one)
+    found = ask(patient).json()
+    kept = server.call(lambda s: s.desk.tickets._limits)
+    server.call(lambda s: setattr(s.desk.tickets, "_limits", Limits(tickets=4)))
+    try:
+        for _ in range(5):
+            last = ask(device).json()
+    finally:
+        server.call(lambda s: setattr(s.desk.tickets, "_limits", kept))
+    assert fetch(patient, found).content == IMAGE and fetch(device, last).content == IMAGE
+
+
 def test_a_token_lives_as_long_as_it_is_told(server, operator, device):
     order(operator, device)
     found = ask(device).json()
@@ -268,10 +284,14 @@ def test_nobody_asks_in_anothers_name_and_an_unknown_id_looks_the_same(server, o
     assert ask(device).status_code == 401
 
 
-def test_a_product_may_do_without_tokens(policy, device):
+def test_a_product_may_do_without_tokens(operator, policy, device):
     query = f"hardwareId={device.hardware_id}&version=1.0.0"
     policy(tokens="optional")
+    seen = operator.get(f"/api/v1/devices/{PRODUCT}/{device.hardware_id}")["last_seen"]
     assert get(device, FIND, query).status_code == 200
+    assert (
+        operator.get(f"/api/v1/devices/{PRODUCT}/{device.hardware_id}")["last_seen"] == seen
+    )  # anybody may have asked
     assert get(device, FIND, query, **{"Trueboot-Token": "nonsense"}).status_code == 401
     policy(tokens="off")
     assert get(device, FIND, query, **{"Trueboot-Token": "nonsense"}).status_code == 200

@@ -47,8 +47,9 @@ class Tickets:
         same = (*_of(identity), table.c.sha256 == sha256)
         older = sa.select(table.c.id).where(*same).order_by(table.c.id.desc()).offset(_KEPT)
         t.execute(table.delete().where(table.c.id.in_(older)))
-        newest: Any = sa.select(sa.func.max(table.c.id)).scalar_subquery()
-        t.execute(table.delete().where(table.c.id <= newest - self._limits.tickets))
+        # By rows, not by numbers: who asks often uses up numbers, and must not push out what others still follow.
+        surplus = sa.select(table.c.id).order_by(table.c.id.desc()).offset(self._limits.tickets).limit(1)
+        t.execute(table.delete().where(table.c.id <= surplus.scalar_subquery()))
         return text
 
     def find(self, t: Transaction, text: str) -> Ticket | None:

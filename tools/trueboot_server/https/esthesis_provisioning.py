@@ -95,7 +95,8 @@ def _answered(request: web.Request, look: Any) -> web.Response:
         asker = _asker(request, parts)
         _count(request, parts, asker)
         with parts.store.transaction() as t:
-            registry.update(t, asker.identity, last_seen=t.now)
+            if asker.proven:  # else it may have been anybody
+                registry.update(t, asker.identity, last_seen=t.now)
             found = look(t, parts, request, asker.identity)
         return web.json_response(found or _NOTHING, headers={"Cache-Control": "no-store"})
     except _Empty as refused:
