@@ -107,6 +107,7 @@ def server(
     dev: Annotated[
         bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
     ] = False,
+    metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
     queries: Annotated[
         int, typer.Option(min=1, max=10_000, help="How often a device may ask for updates within 5 minutes.")
     ] = 5,
