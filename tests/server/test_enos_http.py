@@ -449,17 +449,32 @@ def test_sessions_and_what_waits_in_them_are_bounded():
     assert pushed == [True, True, False]
 
 
-def test_tickets_are_bounded_and_end():
-    clock = Clock()
-    tickets = Tickets(Limits(tickets=2, ticket_life_s=60), clock)
+def test_tokens_of_downloads_are_bounded_and_end(tmp_path):
+    from trueboot_server.fleet import registry
+    from trueboot_server.store import Store
+    from trueboot_server.store.schema import download_tokens, products
+
+    now = [1000]
+    store = Store(tmp_path / "db", lambda: now[0])
+    tickets = Tickets(Limits(tickets=4, ticket_life_s=60))
     a, b = Identity("pk", "a"), Identity("pk", "b")
-    first = tickets.give(a, "1")
-    assert tickets.give(a, "1") == first and tickets.find(first).identity == a
-    assert tickets.find("") is None and tickets.find("\ud800") is None
-    second, third = tickets.give(a, "2"), tickets.give(b, "1")
-    assert tickets.find(first) is None and tickets.find(second) and tickets.find(third)
-    clock.now = 60
-    assert tickets.find(third) is None and tickets.give(b, "1") != third
-    tickets.use_up(tickets.find(tickets.give(b, "1")))
-    tickets.forget(a)
-    assert tickets._tickets == {} and tickets._of == {}
+    policy = {"allow_password_login": False, "claims_count": False, "created_at": 0}
+    with store.transaction() as t:
+        t.execute(products.insert().values(product_key="pk", product_secret="s", **policy))
+        registry.register(t, a), registry.register(t, b)
+        of_one = [tickets.give(t, a, "1") for _ in range(4)]
+        assert [tickets.find(t, text) is not None for text in of_one] == [False, True, True, True]
+        assert tickets.find(t, "") is None and tickets.find(t, "\ud800") is None
+        more = [tickets.give(t, a, "2"), tickets.give(t, b, "1")]
+        assert tickets.find(t, of_one[1]) is None and tickets.find(t, more[1]).identity == b
+        first = tickets.find(t, of_one[2])
+        assert tickets.use_up(t, first) and not tickets.use_up(t, first)
+        assert tickets.find(t, of_one[3]) is None and tickets.find(t, more[0])
+        tickets.forget(t, a)
+        assert tickets.find(t, more[0]) is None and tickets.find(t, more[1])
+    now[0] += 60_000
+    with store.transaction() as t:
+        assert tickets.find(t, more[1]) is None
+        tickets.collect(t)
+        assert t.rows(download_tokens.select()) == []
+    store.close()

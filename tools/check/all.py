@@ -17,6 +17,7 @@ CHECKS = [
     ("reference", [sys.executable, "tools/check/reference.py"]),
     ("boards", [sys.executable, "tools/check/boards.py"]),
     ("mpy sizes", [sys.executable, "tools/check/size_report.py"]),
+    ("board budget", [sys.executable, "bench/budget.py"]),
 ]
 
 

@@ -149,6 +149,21 @@ def _text(words: str | None) -> str:
 def config(told: dict[str, str]) -> str:
     from agent import config as schema
 
+    text = f"# The configuration of a device\n\n{MADE}\n"
+    text += (
+        "On Linux `agent.toml`, where paths are relative to the file; on boards `trueboot.json`, with the same keys. "
+    )
+    text += "What is not known, or of the wrong kind, is refused by name at the start (`config`).\n\n"
+    text += table(("key", "values", "default", "meaning"), _keys(schema, told))
+    for name, dialect in sources.dialects().items():
+        text += f'\n## With `cloud = "{name}"`\n\n' + table(
+            ("key", "values", "default", "meaning"), _keys(dialect, told)
+        )
+    text += "\nOn a Raspberry Pi whose slots are whole systems there is also a table `[raspberry_pi]`: "
+    return text + "[its keys](../slots-raspberry-pi.md).\n"
+
+
+def _keys(schema: Any, told: dict[str, str]) -> list[tuple[str, ...]]:
     rows = []
     for name, (kind, default) in schema.KEYS.items():
         what = "text" if kind is str else "number"
@@ -156,16 +171,11 @@ def config(told: dict[str, str]) -> str:
             what = " ".join(f'`"{one}"`' for one in schema.CHOICES[name])
         elif name in schema.BOUNDS:
             what = "{} to {}".format(*schema.BOUNDS[name])
-        shown = "required" if default is None else f'`"{default}"`' if kind is str else f"`{default}`"
+        shown = f'`"{default}"`' if kind is str else f"`{default}`"
+        if default is None or name in sources.REQUIRED:
+            shown = "required"
         rows.append((f"`{name}`", what, shown, told.get(name, "-")))
-    text = f"# The configuration of a device\n\n{MADE}\n"
-    text += (
-        "On Linux `agent.toml`, where paths are relative to the file; on boards `trueboot.json`, with the same keys. "
-    )
-    text += "What is not known, or of the wrong kind, is refused by name at the start (`config`).\n\n"
-    text += table(("key", "values", "default", "meaning"), rows)
-    text += "\nOn a Raspberry Pi whose slots are whole systems there is also a table `[raspberry_pi]`: "
-    return text + "[its keys](../slots-raspberry-pi.md).\n"
+    return rows
 
 
 # The events

@@ -151,12 +151,15 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    cloud: Annotated[str, typer.Option(help="What devices speak: decada, esthesis or both.")] = "decada",
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm, tuple(fault or ())))
+    raise typer.Exit(
+        run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm, tuple(fault or ()), cloud)
+    )
 
 
 @device.command("ls")

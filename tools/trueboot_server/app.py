@@ -180,6 +180,7 @@ class Server:
             Nonces(limits.nonce_life_s, limits.nonces_taken),
             asks,
             Sessions(limits.attestation_s, limits.attestations),
+            state.packages,
             state.ek_roots,
             metrics,
             options.metrics_open,
@@ -219,6 +220,7 @@ class Server:
             listening = self.desk.endpoint.listen(options.host, port, tls, verify == ssl.CERT_REQUIRED)
             ports.append(await self._bind(flag, port, listening))
         mqtt, activate = (f"mqtts://{self._authority_name()}:{port}" for port in ports)
+        self.desk.mqtt_url = "ssl" + mqtt.removeprefix("mqtts")
         self.addresses = Addresses(parts.base_url, mqtt, activate, await self._listen_plain())
 
     async def _listen_plain(self) -> str | None:

@@ -58,6 +58,8 @@ class Limits:
     failed_proofs_addresses: int = 10_000
     nonce_life_s: float = 300.0
     nonces_taken: int = 100_000  # remembered until they would have expired
+    registrations: int = 600  # per source address and window, as esthesis's devices do
+    registrations_window_s: float = 60.0
     nonce_asks: int = 600  # per source address and window: many devices may stand behind one
     nonce_asks_window_s: float = 60.0
     status_questions: int = 60  # how a certificate stands, per source address and window
@@ -84,6 +86,14 @@ class Limits:
     attempt_timeout_s: int = 7200
     command_timeout_s: float = 60.0
     commands_pending_per_device: int = 50
+    packages: int = 1000
+    queries: int = 5  # of one device, for what there is for it
+    queries_window_s: float = 300.0
+    queries_remembered: int = 20_000
+    commands_kept: int = 50  # of one device that speaks esthesis, with their replies
+    command_output_chars: int = 64 * 1024
+    command_chars: int = 1024  # of a command and of its arguments
+    registration_body_bytes: int = 16 * 1024
     devices_per_job: int = 10_000
     campaign_body_bytes: int = 1024 * 1024  # it may name its devices
     campaigns_open: int = 200  # not ended, at once

@@ -120,6 +120,9 @@ class MeteredDesk:
     def connected(self, admitted: Admitted) -> list[Message]:
         return self._desk.connected(admitted)
 
+    def subscribed(self, admitted: Admitted, topic_filter: str) -> list[Message]:
+        return self._desk.subscribed(admitted, topic_filter)
+
     def gone(self, identity: Identity, reason: str) -> None:
         self._desk.gone(identity, reason)
 

@@ -9,6 +9,7 @@
     STATE/ek-roots/         certificates of TPM makers that attestation trusts, PEM
     STATE/repo/             the TUF repository
     STATE/encodings/        images as deflate and patches; may be erased at any time
+    STATE/packages/         files of packages for devices that speak esthesis, by their SHA-256
     STATE/dev-keys/         root, targets and release keys, under --dev only
 
 `flock` dies with the process, so a kill -9 leaves no stale lock.
@@ -58,6 +59,7 @@ class State:
         self.operator = self.path / "operator.json"
         self.ca = self.path / "ca.pem"
         self.private = self.path / "private"
+        self.packages = self.path / "packages"
         self.ek_roots = self.path / "ek-roots"
         self.repo = self.path / "repo"
         self.encodings = self.path / "encodings"
@@ -69,6 +71,7 @@ class State:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.private.mkdir(mode=0o700, exist_ok=True)
+            self.packages.mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartError(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ApiError
+from ..fleet.dialect import DECADA
 from ..limits import Limits
 from ..names import Identity
 from . import envelope
@@ -35,14 +36,22 @@ def is_service(name: object) -> bool:
 class Commands:
     """Commands on their way, and who waits for each."""
 
-    def __init__(self, push: Push, limits: Limits):
+    def __init__(self, push: Push, dialect_of: Callable[[Identity], str], limits: Limits):
         self._push = push
+        self._dialect_of = dialect_of
         self._limits = limits
         self._waiting: dict[Identity, dict[str, asyncio.Future[envelope.Envelope]]] = {}
         self._last = secrets.randbelow(2**30)
 
     async def invoke(self, identity: Identity, service: str, params: Any, timeout_s: float) -> tuple[int, Any, str]:
         """(code, data, message) of the device's reply; ApiError when there is none."""
+        if self._dialect_of(identity) != DECADA:
+            raise ApiError(
+                409,
+                "wrong_dialect",
+                "the device speaks esthesis, which has no services",
+                "Its commands: trueboot esthesis command.",
+            )
         waiting = self._waiting.setdefault(identity, {})
         if len(waiting) >= self._limits.commands_pending_per_device:
             raise ApiError(429, "too_many_commands", "the device has not answered earlier commands", "Wait for them.")

@@ -33,7 +33,7 @@ class DecadaDesk:
     name = DECADA
 
     def __init__(self, store: Store, limits: Limits, proofs: FailedProofs, desk: FleetDesk, open_registration: bool):
-        self.commands = Commands(desk.push, limits)
+        self.commands = Commands(desk.push, desk.dialect_of, limits)
         self._store = store
         self._limits = limits
         self._proofs = proofs
@@ -88,6 +88,9 @@ class DecadaDesk:
         rests = path == "ota/device/inform" and admitted.upgrades
         return answers + (self._due(identity, _AT_INFORM) if rests else [])
 
+    def subscribed(self, admitted: Admitted, topic_filter: str) -> list[Message]:
+        return []  # commands come unasked
+
     def due(self, identity: Identity) -> list[Message]:
         return self._due(identity, _AT_CONNECT)
 
@@ -102,6 +105,11 @@ class DecadaDesk:
         return [Message(topic + "_reply", b"")]  # a script would make the answer; there is none
 
     def _carry_out(self, identity: Identity, path: str, message: envelope.Envelope) -> Any:
+        if path == "ota/device/getversion":
+            key = identity.common_name
+            if wait := self._desk.queries.wait_s(key):
+                raise uplink.Declined(envelope.TOO_MANY, f"too many questions; ask again in {int(wait) + 1} s")
+            self._desk.queries.failed(key)
         try:
             with self._store.transaction() as t:
                 return uplink.carry_out(t, identity, path, message, self._offer, self._limits)

@@ -14,6 +14,7 @@ from typing import Any
 from .. import strict_json
 
 OK = 200
+TOO_MANY = 429
 BAD_PARAMETER = 460
 NO_SUCH_TOPIC = 1009
 BAD_JSON = 1220

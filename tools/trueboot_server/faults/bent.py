@@ -129,8 +129,10 @@ def _asker(request: web.Request) -> Callable[[], str]:
     def named() -> str:
         parts: Parts = request.app[PARTS]
         identity = device_of(request)
-        if identity is None and (ticket := parts.desk.tickets.find(request.match_info.get("ticket", ""))):
-            identity = ticket.identity
+        if identity is None and (text := request.match_info.get("ticket") or request.query.get("token")):
+            with parts.store.transaction() as t:
+                ticket = parts.desk.tickets.find(t, text)
+            identity = ticket.identity if ticket else None
         if identity is None:
             return request.query.get("hardwareId", "")[:64]
         return identity.common_name

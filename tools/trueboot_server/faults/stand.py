@@ -85,6 +85,9 @@ class BrokenDesk:
             return []
         return self._desk.arrived(admitted, topic, payload)
 
+    def subscribed(self, admitted: Admitted, topic_filter: str) -> list[Message]:
+        return self._desk.subscribed(admitted, topic_filter)
+
     def gone(self, identity: Identity, reason: str) -> None:
         self._desk.gone(identity, reason)
 

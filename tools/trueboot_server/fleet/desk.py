@@ -13,6 +13,7 @@ from typing import Any
 from ..ca import book
 from ..decada.desk import DecadaDesk
 from ..enos_http.sessions import Sessions
+from ..esthesis.desk import EsthesisDesk
 from ..limits import Limits
 from ..log import Log
 from ..mqtt import codec
@@ -30,14 +31,17 @@ from .steward import Steward
 class FleetDesk:
     def __init__(self, store: Store, limits: Limits, proofs: FailedProofs, log: Log, open_registration: bool):
         self.base_url = ""  # known when the HTTPS port is
+        self.mqtt_url = ""  # ssl://host:port, where a certificate is wanted; known when its port is
         self.endpoint = Endpoint(self, limits, log)
         self.http = Sessions(limits)
         self.tickets = Tickets(limits)
+        self.queries = FailedProofs(limits.queries, limits.queries_window_s, limits.queries_remembered)  # per device
         self._store = store
         self._limits = limits
         self.decada = DecadaDesk(store, limits, proofs, self, open_registration)
         # Asked in this order; the last takes what no other knows.
-        self._dialects: dict[str, Dialect] = {dialect.name: dialect for dialect in (self.decada,)}
+        self.esthesis = EsthesisDesk(store, limits, self)
+        self._dialects: dict[str, Dialect] = {dialect.name: dialect for dialect in (self.esthesis, self.decada)}
         self.commands = self.decada.commands
         self.steward = Steward(store, limits, self)
 
@@ -53,6 +57,9 @@ class FleetDesk:
     def arrived(self, admitted: Admitted, topic: str, payload: bytes) -> list[Message]:
         return self._dialects[admitted.dialect].arrived(admitted, topic, payload)
 
+    def subscribed(self, admitted: Admitted, topic_filter: str) -> list[Message]:
+        return self._dialects[admitted.dialect].subscribed(admitted, topic_filter)
+
     def gone(self, identity: Identity, reason: str) -> None:
         with self._store.transaction() as t:
             registry.update(t, identity, last_seen=t.now)
@@ -63,6 +70,11 @@ class FleetDesk:
     def online(self, identity: Identity) -> bool:
         return self.endpoint.online(identity) or self.http.online(identity)
 
+    def dialect_of(self, identity: Identity) -> str:
+        with self._store.transaction() as t:
+            product = registry.product(t, identity.product_key)
+        return str(product.dialect) if product else DECADA
+
     def push(self, identity: Identity, topic: str, payload: bytes) -> bool:
         """Hand a message to a device, over MQTT or with its next HTTP response.  False: it is not there, or takes no more."""
         if self.endpoint.online(identity):
@@ -72,9 +84,7 @@ class FleetDesk:
     def push_due(self, identity: Identity) -> None:
         """Push what waits for a device, if it is connected."""
         if self.endpoint.online(identity) or self.http.takes_upgrades(identity):
-            with self._store.transaction() as t:
-                product = registry.product(t, identity.product_key)
-            for message in self._dialects[product.dialect if product else DECADA].due(identity):
+            for message in self._dialects[self.dialect_of(identity)].due(identity):
                 # Refused by a full queue: the attempt is pushed again at the next connect.
                 self.push(identity, message.topic, message.payload)
 
@@ -114,6 +124,7 @@ class FleetDesk:
     def expire(self) -> None:
         with self._store.transaction() as t:
             jobs.expire(t, self._limits)
+            self.tickets.collect(t)
         for identity in self.http.over():
             self.end_http(identity, "silent")
 
@@ -125,7 +136,16 @@ class FleetDesk:
         folder, _, name = job.target.rpartition("/")
         if registry.live_certificates(t, identity, self._limits):
             return f"{self.base_url}/repo/targets/{folder}/{job.sha256}.{name}"
-        return f"{self.base_url}/download/{self.tickets.give(identity, job.sha256)}/{name}"
+        return f"{self.base_url}/download/{self.tickets.give(t, identity, job.sha256)}/{name}"
+
+    def is_file_url(self, t: Transaction, attempt: Any, job: Any, url: str) -> bool:
+        """Whether it is an address of `file_url` that is still good."""
+        identity = Identity(attempt.product_key, attempt.device_key)
+        rest = url.removeprefix(f"{self.base_url}/download/")
+        if rest == url:
+            return bool(registry.live_certificates(t, identity, self._limits)) and url == self.file_url(t, attempt, job)
+        ticket = self.tickets.find(t, rest.partition("/")[0])
+        return ticket is not None and (ticket.identity, ticket.sha256) == (identity, job.sha256)
 
     # Inside
 
@@ -133,4 +153,5 @@ class FleetDesk:
         """Every session of the device, and what it was promised."""
         self.endpoint.kick(identity, reason)
         self.end_http(identity, reason)
-        self.tickets.forget(identity)
+        with self._store.transaction() as t:
+            self.tickets.forget(t, identity)

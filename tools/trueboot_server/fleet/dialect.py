@@ -23,11 +23,13 @@ class Dialect(Protocol):
         """Whether a CONNECT is in this dialect, by its form alone."""
 
     def admit(self, peer: Peer, connect: Connect) -> Admitted | Refused:
-        """See `mqtt.desk.Desk`; so are the next two."""
+        """See `mqtt.desk.Desk`; so are the next three."""
 
     def connected(self, admitted: Admitted) -> list[Message]: ...
 
     def arrived(self, admitted: Admitted, topic: str, payload: bytes) -> list[Message]: ...
+
+    def subscribed(self, admitted: Admitted, topic_filter: str) -> list[Message]: ...
 
     def due(self, identity: Identity) -> list[Message]:
         """What a connected device is to be told now of its job, written down as pushed."""

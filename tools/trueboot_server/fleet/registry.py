@@ -31,6 +31,12 @@ _PRODUCT = sa.select(products).where(products.c.product_key == sa.bindparam("pro
 _DEVICE = sa.select(devices).where(
     devices.c.product_key == sa.bindparam("product_key"), devices.c.device_key == sa.bindparam("device_key")
 )
+_HARDWARE = (
+    sa.select(devices)
+    .join(products, products.c.product_key == devices.c.product_key)
+    .where(devices.c.device_key == sa.bindparam("hardware_id"), products.c.dialect == "esthesis")
+    .limit(1)
+)
 _UPDATE = devices.update().where(  # of the columns that it is given
     devices.c.product_key == sa.bindparam("of_product"), devices.c.device_key == sa.bindparam("of_device")
 )
@@ -67,6 +73,11 @@ def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
 
 def device(t: Transaction, identity: Identity) -> Any | None:
     return t.row(_DEVICE, **identity._asdict())
+
+
+def find_hardware(t: Transaction, hardware_id: str) -> Any | None:
+    """The device of that id among all products that speak esthesis, whose devices name no product."""
+    return t.row(_HARDWARE, hardware_id=hardware_id)
 
 
 def is_device(table: sa.Table, identity: Identity) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

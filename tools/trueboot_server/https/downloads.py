@@ -17,8 +17,14 @@ def routes() -> list[web.RouteDef]:
 async def download(request: web.Request) -> web.StreamResponse:
     parts = request.app[PARTS]
     tickets = parts.desk.tickets
-    ticket = tickets.find(request.match_info["ticket"])
+    with parts.store.transaction() as t:
+        ticket = tickets.find(t, request.match_info["ticket"])
     path = parts.repository.image_file(ticket.sha256) if ticket else None
     if ticket is None or path is None:
         raise ApiError(404, "no_such_download", "there is no such download, or it is over")
-    return await send(request, path, f'"{ticket.sha256}"', whole=lambda: tickets.use_up(ticket))
+
+    def last() -> bool:
+        with parts.store.transaction() as t:
+            return tickets.use_up(t, ticket)
+
+    return await send(request, path, f'"{ticket.sha256}"', last)

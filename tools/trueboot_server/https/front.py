@@ -30,11 +30,15 @@ from . import (
     enos_jobs,
     enos_tokens,
     est,
+    esthesis_commands,
+    esthesis_provisioning,
+    esthesis_registration,
     images,
     jobs,
     lifecycle,
     openapi,
     orders,
+    packages,
     pki,
     products,
     repository,
@@ -87,6 +91,8 @@ def make_app(parts: Parts) -> web.Application:
     open_sessions(app, parts)
     app[live.OPEN] = set()
     for road in ROADS:
+        app.add_routes(road.routes())
+    for road in (esthesis_registration, esthesis_provisioning, esthesis_commands, packages):
         app.add_routes(road.routes())
     return app
 

@@ -20,6 +20,7 @@ from .parts import PARTS
 
 ROAD = "/api/openapi.json"
 _PREFIX = "/api/v1/"
+_DEVICES = ("/api/v1/register", "/api/v1/provisioning/", "/api/v1/nonce")  # esthesis's roads, for its devices
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _TEXT = """The operator's interface of the Trueboot reference server.
 
@@ -50,7 +51,7 @@ async def show(request: web.Request) -> web.Response:
 
 def is_public(path: str) -> bool:
     """Whether the document has to describe this road."""
-    return path.startswith(_PREFIX)
+    return path.startswith(_PREFIX) and not path.startswith(_DEVICES)
 
 
 def document(routes: Iterable[web.AbstractRoute], base_url: str) -> dict[str, Any]:

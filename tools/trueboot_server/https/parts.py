@@ -39,6 +39,7 @@ class Parts:
     nonces: Nonces
     nonce_asks: FailedProofs  # how often an address asked for one
     attestations: Sessions
+    package_files: Path  # the folder of packages' files
     ek_roots: Path  # the folder of makers of TPMs that are trusted
     metrics: Metrics = field(default_factory=Metrics)
     metrics_open: bool = False  # /metrics asks for no token
@@ -47,11 +48,21 @@ class Parts:
     stream: type[web.StreamResponse] = web.StreamResponse  # what files are sent by; another one with `faults`
     asked: FailedProofs = field(init=False)  # questions for a certificate's standing, per address
 
+    registrations: FailedProofs = field(init=False)  # as esthesis's devices do, per address
+
     def __post_init__(self) -> None:
         limits = self.limits
+        self.registrations = FailedProofs(
+            limits.registrations, limits.registrations_window_s, limits.failed_proofs_addresses
+        )
         self.crls = Crls(self.authority, limits.crl_life_s)
         self.responder = Responder(self.authority, limits.ocsp_life_s)
         self.asked = FailedProofs(limits.status_questions, limits.status_window_s, limits.failed_proofs_addresses)
+
+    def image_of(self, sha256: str) -> Path | None:
+        """A published image, or a package's file, by its hash."""
+        path = self.repository.image_file(sha256) or self.package_files / sha256
+        return path if path.is_file() else None
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)

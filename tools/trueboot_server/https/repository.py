@@ -243,9 +243,12 @@ def _is_known(request: web.Request, etag: str) -> bool:
 
 
 async def send(
-    request: web.Request, path: Path, etag: str, whole: Callable[[], None] = lambda: None
+    request: web.Request, path: Path, etag: str, last: Callable[[], bool] = lambda: True
 ) -> web.StreamResponse:
-    """The file or the range of it that is asked for; `whole` is called when its last byte has been sent."""
+    """The file or the range of it that is asked for.
+
+    `last` is asked before the bytes are sent that end the file; False cuts the download off there.
+    """
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
     if _is_known(request, etag):
         return web.Response(status=304, headers=headers)
@@ -268,10 +271,12 @@ async def send(
         response.content_length = end - start
         await response.prepare(request)
         if request.method != "HEAD":
-            await copy(file, response, start, end)
+            tail = max(start, end - _PIECE_BYTES) if end == size else end
+            await copy(file, response, start, tail)
+            if end == size and not last():
+                raise ConnectionError("the download is somebody else's")  # the peer sees a cut
+            await copy(file, response, tail, end)
         await response.write_eof()
-        if request.method != "HEAD" and end == size:
-            whole()
         return response
 
 

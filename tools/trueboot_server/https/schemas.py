@@ -57,6 +57,7 @@ ANY: Schema = {}
 FREE: Schema = {"type": "object"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+SHARE: Schema = {"type": "string", "pattern": "^[0-9]{1,3} *%$"}
 KEY: Schema = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
 TOKEN_NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
 
@@ -73,38 +74,6 @@ _CERTIFICATE = {
     "not_after": TIME,
     "revoked_at": null(TIME),
     "reason": null(text()),
-}
-
-_COUNTED = {
-    name: whole(0) for name in ("devices", "waiting", "queued", "begun", "proven", "claimed", "failed", "cancelled")
-}
-_CAMPAIGN = {
-    "id": text(),
-    "kind": text(),
-    "name": null(text()),
-    "product_key": KEY,
-    "target": null(text()),
-    "version": null(text()),
-    "wanted": FREE,
-    "state": text("created, scheduled, running, paused, halted, done, cancelled"),
-    "reason": null(text()),
-    "scope": FREE,
-    "dynamic": FLAG,
-    "on_request": FLAG,
-    "tries": whole(1),
-    "at_once": null(whole(1)),
-    "window": null(text()),
-    "in_window": FLAG,
-    "timeout_s": null(whole(0)),
-    "retry": FLAG,
-    "downgrade": FLAG,
-    "phase": whole(1),
-    "phases": array(ref("Phase")),
-    "counts": table(whole(0)),
-    "start_at": null(TIME),
-    "started_at": null(TIME),
-    "created_at": TIME,
-    "ended_at": null(TIME),
 }
 
 COMPONENTS: dict[str, Schema] = {
@@ -173,9 +142,15 @@ COMPONENTS: dict[str, Schema] = {
         product_key=KEY,
         claims_count=FLAG,
         attestation=one_of("none", "optional", "required"),
-        auto_update=one_of("off", "latest"),
         certificate_life_s=null(whole(1)),
         allow_password_login=FLAG,
+        auto_update=one_of("off", "latest"),
+        dialect=one_of("decada", "esthesis"),
+        registration=one_of("DISABLED", "OPEN", "OPEN_WITH_SECRET", "ID"),
+        registration_secret=FLAG,
+        tokens=one_of("required", "optional", "off"),
+        pushed_tags=FLAG,
+        generated_keys=FLAG,
         created_at=TIME,
     ),
     "Certificate": obj(
@@ -232,24 +207,58 @@ COMPONENTS: dict[str, Schema] = {
         counts=table(whole(0)),
         attempts=array(ref("Attempt")),
     ),
-    "Campaign": obj(**_CAMPAIGN),
-    "WholeCampaign": obj(**_CAMPAIGN, failures=array(ref("Member")), history=array(FREE)),
     "Phase": obj(
         phase=whole(1),
-        size={"anyOf": [whole(0), text("a share, such as 5%")]},
+        size={"anyOf": [whole(1), SHARE]},
         state=text(),
-        **_COUNTED,
+        devices=whole(0),
+        waiting=whole(0),
+        queued=whole(0),
+        begun=whole(0),
+        proven=whole(0),
+        claimed=whole(0),
+        failed=whole(0),
+        cancelled=whole(0),
         success=whole(0, 100),
         needed=whole(0),
-        max_failures={"anyOf": [whole(0), text("a share, such as 10%")]},
+        max_failures={"anyOf": [whole(0), SHARE]},
         allowed=whole(0),
         soak_s=whole(0),
-        phase_s=null(whole(0)),
+        phase_s=null(whole(1)),
         begun_at=null(TIME),
         reached_at=null(TIME),
         ends_at=null(TIME),
     ),
-    "Member": obj(
+    "Campaign": obj(
+        id=text(),
+        kind=one_of("job", "campaign", "auto"),
+        name=null(text()),
+        product_key=KEY,
+        target=null(text()),
+        version=null(text()),
+        wanted=FREE,
+        state=one_of("created", "scheduled", "running", "paused", "done", "halted", "cancelled"),
+        reason=null(text()),
+        scope=FREE,
+        dynamic=FLAG,
+        on_request=FLAG,
+        tries=whole(1),
+        at_once=null(whole(1)),
+        window=null(text()),
+        in_window=FLAG,
+        timeout_s=null(whole(1)),
+        retry=FLAG,
+        downgrade=FLAG,
+        phase=whole(1),
+        phases=array(ref("Phase")),
+        counts=table(whole(0)),
+        start_at=null(TIME),
+        started_at=null(TIME),
+        created_at=TIME,
+        ended_at=null(TIME),
+    ),
+    "Turn": obj(
+        product_key=KEY,
         device_key=KEY,
         phase=whole(1),
         state=text(),
@@ -259,7 +268,6 @@ COMPONENTS: dict[str, Schema] = {
         attempt=null(text()),
         updated_at=null(TIME),
     ),
-    "Fault": FREE,
     "Event": obj(seq=whole(1), time=TIME, event=text()),
     "Versions": obj(root=whole(0), timestamp=whole(0), snapshot=whole(0), roles=table(whole(0))),
 }

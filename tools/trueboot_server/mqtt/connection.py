@@ -80,9 +80,10 @@ class Connection(asyncio.Protocol):
     # The road to the device
 
     def push(self, topic: str, payload: bytes) -> bool:
-        qos = self._session.qos_for(topic)
+        unasked = self.admitted is None or self.admitted.unasked
+        qos = self._session.qos_for(topic, unasked)
         if qos is None:
-            return True  # a reply that the device did not want to hear
+            return unasked  # a reply that the device did not want to hear; or a command, and it does not listen yet
         if qos == 0:
             if self._writable:
                 self._write(codec.publish(topic, payload, 0))
@@ -140,6 +141,9 @@ class Connection(asyncio.Protocol):
             case codec.Subscribe(packet_id, filters):
                 granted = [self._subscribe(self.admitted, *wanted) for wanted in filters]
                 self._write(codec.suback(packet_id, granted))
+                for (name, _), code in zip(filters, granted, strict=True):
+                    if code != codec.SUBSCRIBE_FAILED:
+                        self._say(self._endpoint.desk.subscribed(self.admitted, name))
             case codec.Unsubscribe(packet_id, unwanted):
                 for name in unwanted:
                     self._session.unsubscribe(name)

@@ -36,6 +36,7 @@ class Admitted:
     upgrades: bool = True  # it takes pushes of upgrades; else it asks for them
     dialect: str = "decada"
     own: tuple[str, ...] = ()  # all the topics that it has; none: the two trees of `topics`
+    unasked: bool = True  # commands reach it without a subscription
 
     def owns(self, topic_or_filter: str) -> bool:
         if self.own:
@@ -63,6 +64,9 @@ class Desk(Protocol):
 
     def arrived(self, admitted: Admitted, topic: str, payload: bytes) -> list[Message]:
         """A message.  When this returns, what it says is committed and may be acknowledged; the result is the answer."""
+
+    def subscribed(self, admitted: Admitted, topic_filter: str) -> list[Message]:
+        """Called after SUBACK; what to push at once."""
 
     def gone(self, identity: Identity, reason: str) -> None:
         """The session of `identity` is no longer connected.  Not called when another connection takes over."""

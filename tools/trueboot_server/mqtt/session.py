@@ -34,12 +34,15 @@ class Session:
     def unsubscribe(self, topic_filter: str) -> None:
         self._filters.pop(topic_filter, None)
 
-    def qos_for(self, topic: str) -> int | None:
-        """QoS with which `topic` reaches the device, once however many filters match; None when it does not."""
+    def qos_for(self, topic: str, unasked: bool = True) -> int | None:
+        """QoS with which `topic` reaches the device, once however many filters match; None when it does not.
+
+        `unasked`: commands do without a subscription.
+        """
         granted = [qos for wanted, qos in self._filters.items() if topics.matches(wanted, topic)]
         if granted:
             return max(granted)
-        return None if topics.is_reply(topic) else 1
+        return None if topics.is_reply(topic) or not unasked else 1
 
     def accept(self, topic: str, payload: bytes) -> bool:
         """Take a QoS 1 message into the queue, if there is room."""

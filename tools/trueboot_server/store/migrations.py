@@ -150,12 +150,13 @@ ALTER TABLE jobs ADD COLUMN enos JSON;
 UPDATE jobs SET started_at = created_at, phase_at = created_at;
 CREATE INDEX jobs_state ON jobs (state);
 CREATE TABLE members (
-    job_id INTEGER NOT NULL, device_key TEXT NOT NULL, product_key TEXT NOT NULL, phase INTEGER NOT NULL,
+    job_id INTEGER NOT NULL, product_key TEXT NOT NULL, device_key TEXT NOT NULL, phase INTEGER NOT NULL,
     position INTEGER NOT NULL, attempt_id INTEGER, tries INTEGER NOT NULL, dropped TEXT,
-    PRIMARY KEY (job_id, device_key),
+    PRIMARY KEY (job_id, product_key, device_key),
     FOREIGN KEY (job_id) REFERENCES jobs (id),
     FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
-INSERT INTO members SELECT job_id, device_key, product_key, 0, 0, max(id), 1, NULL FROM attempts GROUP BY job_id, device_key;
+INSERT INTO members SELECT job_id, product_key, device_key, 0, 0, max(id), 1, NULL FROM attempts
+    GROUP BY job_id, product_key, device_key;
 CREATE TABLE history (
     id INTEGER PRIMARY KEY AUTOINCREMENT, job_id INTEGER NOT NULL, time INTEGER NOT NULL, event TEXT NOT NULL,
     fields JSON NOT NULL,
@@ -188,6 +189,37 @@ def _operators(connection: Connection) -> None:
     _run(connection, _OPERATORS)
 
 
+_ESTHESIS = """
+ALTER TABLE products ADD COLUMN registration TEXT NOT NULL DEFAULT 'ID';
+ALTER TABLE products ADD COLUMN registration_secret TEXT;
+ALTER TABLE products ADD COLUMN pushed_tags BOOLEAN NOT NULL DEFAULT 0;
+ALTER TABLE products ADD COLUMN generated_keys BOOLEAN NOT NULL DEFAULT 1;
+CREATE TABLE esthesis_commands (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, product_key TEXT NOT NULL, device_key TEXT NOT NULL,
+    kind TEXT NOT NULL, asynchronous BOOLEAN NOT NULL, command TEXT NOT NULL, arguments TEXT NOT NULL,
+    created_at INTEGER NOT NULL, replied_at INTEGER, succeeded BOOLEAN, output TEXT, trimmed BOOLEAN,
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+CREATE INDEX esthesis_commands_device ON esthesis_commands (product_key, device_key, seq);
+ALTER TABLE products ADD COLUMN tokens TEXT NOT NULL DEFAULT 'required';
+CREATE TABLE packages (
+    id TEXT NOT NULL PRIMARY KEY, product_key TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
+    kind TEXT NOT NULL, size INTEGER, sha256 TEXT NOT NULL, url TEXT, tags JSON NOT NULL, prerequisite TEXT,
+    available BOOLEAN NOT NULL, created_at INTEGER NOT NULL,
+    FOREIGN KEY (product_key) REFERENCES products (product_key));
+CREATE TABLE download_tokens (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT NOT NULL UNIQUE, product_key TEXT NOT NULL, device_key TEXT NOT NULL,
+    sha256 TEXT NOT NULL, expires_at INTEGER NOT NULL, used_at INTEGER,
+    FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
+CREATE INDEX download_tokens_device ON download_tokens (product_key, device_key, sha256);
+CREATE INDEX download_tokens_end ON download_tokens (expires_at);
+CREATE INDEX devices_by_key ON devices (device_key);
+"""
+
+
+def _esthesis(connection: Connection) -> None:
+    _run(connection, _ESTHESIS)
+
+
 STEPS: list[Callable[[Connection], None]] = [
     _first,
     _reason_of_a_halt,
@@ -197,6 +229,7 @@ STEPS: list[Callable[[Connection], None]] = [
     _dialects,
     _campaigns,
     _operators,
+    _esthesis,
 ]
 
 

@@ -42,6 +42,12 @@ products = Table(
     Column("certificate_life_s", Integer),  # of devices' certificates; else the CA's profile
     Column("dialect", Text, nullable=False),  # decada or esthesis: see fleet.dialect
     Column("auto_update", Text, nullable=False),  # what a device that asks by itself is offered: off, latest
+    # Of products that speak esthesis: see esthesis.registration
+    Column("registration", Text, nullable=False),
+    Column("registration_secret", Text),  # SHA-256: it is only ever compared
+    Column("pushed_tags", Boolean, nullable=False),
+    Column("generated_keys", Boolean, nullable=False),
+    Column("tokens", Text, nullable=False),  # for a device that asks what there is: required, optional, off
 )
 
 devices = Table(
@@ -179,8 +185,8 @@ members = Table(  # a job's devices
     "members",
     metadata,
     Column("job_id", Integer, primary_key=True),
+    Column("product_key", Text, primary_key=True),
     Column("device_key", Text, primary_key=True),
-    Column("product_key", Text, nullable=False),
     Column("phase", Integer, nullable=False),
     Column("position", Integer, nullable=False),  # in the order of their turns
     Column("attempt_id", Integer),  # the last; none: it was not its turn yet
@@ -256,6 +262,58 @@ images = Table(  # every image that was ever signed here, withdrawn ones too
     Column("sha256", Text, primary_key=True),
     Column("version", Text, primary_key=True),
     Column("security", Integer),
+)
+
+packages = Table(  # that an operator made, for devices that speak esthesis
+    "packages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("product_key", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # INTERNAL, EXTERNAL
+    Column("size", Integer),
+    Column("sha256", Text, nullable=False),
+    Column("url", Text),
+    Column("tags", JSON, nullable=False),
+    Column("prerequisite", Text),
+    Column("available", Boolean, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    ForeignKeyConstraint(["product_key"], ["products.product_key"]),
+)
+
+download_tokens = Table(
+    "download_tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("product_key", Text, nullable=False),
+    Column("device_key", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    Column("used_at", Integer),
+    _device_reference(),
+    sqlite_autoincrement=True,
+)
+
+esthesis_commands = Table(
+    "esthesis_commands",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("product_key", Text, nullable=False),
+    Column("device_key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("asynchronous", Boolean, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("replied_at", Integer),
+    Column("succeeded", Boolean),
+    Column("output", Text),
+    Column("trimmed", Boolean),
+    _device_reference(),
+    sqlite_autoincrement=True,
 )
 
 points = Table(

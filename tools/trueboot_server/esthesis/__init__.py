@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MIT
+"""The esthesis CORE dialect, server side; what follows from its messages is the `fleet`'s.
+
+elp            esthesis Line Protocol, pure
+words          commands down and their replies, pure
+paths          the roads' spellings
+packages       what a device calls a release
+registration   who may register, and what it is given
+commands       commands on their way, kept with their replies
+desk           admission, messages and pushes
+"""
