@@ -23,6 +23,7 @@ import deltas
 import enrol
 import first_boot
 import flashing
+import fleet
 import heap
 import imports
 import sizes
@@ -47,6 +48,7 @@ BENCHES: dict[str, Callable[[int], list[Figure]]] = {
     "tpm": tpm.tpm,
     "enrol": enrol.enrol,
     "first_boot": first_boot.first_boot,
+    "fleet": fleet.fleet,
     "flashing": flashing.flashing,
 }
 ON_MICROPYTHON = ("micropython", "alloc", "heap", "sizes", "crypto", "trust", "deltas", "flashing")

@@ -140,7 +140,8 @@ def test_what_a_service_may_answer_to_find():
 def test_an_offer_that_disagrees_with_what_is_signed_is_turned_down():
     for lie in ({"sha256": "0" * 64}, {"length": 5}, {"version": "9.0.0"}):
         _, device, cloud = commanded(FIND, offer=lie)
-        agent = settle(device, cloud, lambda agent: "failed" in [claims["outcome"] for claims in cloud.reports])
+        told = cloud.reports
+        agent = settle(device, cloud, lambda agent, told=told: "failed" in [claims["outcome"] for claims in told])
         assert agent.status()["version"] == "1.0.0" and cloud.downloads == []
 
 

@@ -22,7 +22,7 @@ from trueboot_server.state import State
 
 CONTRACT = {
     "https", "mqtt", "mqtt_activate", "mqtt_plain", "ca_file", "org_id", "product_key", "product_secret", "access_key", "secret_key",
-    "registration_secret", "admin_token", "root_file", "keys_dir", "state", "pid",
+    "registration_secret", "admin_token", "root_file", "keys_dir", "state", "pid", "faults",
 }  # fmt: skip
 ADDRESSES = {"https", "mqtt", "mqtt_activate", "pid"}
 

@@ -105,3 +105,12 @@ def test_a_damaged_page_is_found_at_start(tmp_path):
     with pytest.raises(StartError) as found:
         Store(tmp_path / "db")
     assert found.value.exit_code == 78
+
+
+def test_what_nobody_was_promised_is_not_synced(store):
+    """PRAGMA synchronous: 1 is NORMAL, 2 is FULL; see `Store.transaction`."""
+    found = []
+    for lasting in (True, False, False, True):
+        with store.transaction(lasting) as t:
+            found.append(t.execute(sa.text("PRAGMA synchronous")).scalar())
+    assert found == [2, 1, 1, 2]

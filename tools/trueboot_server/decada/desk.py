@@ -60,7 +60,7 @@ class DecadaDesk:
 
     def connected(self, admitted: Admitted) -> list[Message]:
         identity = admitted.identity
-        with self._store.transaction() as t:
+        with self._store.transaction(lasting=False) as t:
             if admitted.activation:
                 return [_activation(identity, registry.known_device(t, identity))]
             registry.update(t, identity, last_seen=t.now)

@@ -61,7 +61,7 @@ class FleetDesk:
         return self._dialects[admitted.dialect].subscribed(admitted, topic_filter)
 
     def gone(self, identity: Identity, reason: str) -> None:
-        with self._store.transaction() as t:
+        with self._store.transaction(lasting=False) as t:
             registry.update(t, identity, last_seen=t.now)
             t.event("device.offline", identity, reason=reason)
 

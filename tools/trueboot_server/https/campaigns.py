@@ -153,19 +153,17 @@ def _order(verb: str, text: str, act: _Act) -> Callable[[web.Request], Awaitable
         only(await read_object(request))
         with parts.store.transaction() as t:
             row = _find(t, request)
-            told = act(t, parts.limits, row)
-            shown = shown_campaign(t, _row(t, row.id), whole=True)
-        await parts.desk.steward.push(told)
-        return web.json_response(shown)
+        await carry_out(parts, row.id, verb)
+        with parts.store.transaction() as t:
+            return web.json_response(shown_campaign(t, _row(t, row.id), whole=True))
 
     return order
 
 
 async def carry_out(parts: Parts, job_id: int, verb: str) -> None:
-    """One of the orders, for the page.  ApiError where the campaign's state does not allow it."""
-    _, act = _ORDERS[verb]
+    """start, pause, resume, abort, retry.  ApiError where the campaign's state does not allow it."""
     with parts.store.transaction() as t:
-        told = act(t, parts.limits, _row(t, job_id))
+        told = _ORDERS[verb][1](t, parts.limits, _row(t, job_id))
     await parts.desk.steward.push(told)
 
 

@@ -107,7 +107,7 @@ async def show(request: web.Request) -> web.Response:
         claims_count=s.FLAG,
         allow_password_login=s.FLAG,
         attestation=s.one_of(*ATTESTATION),
-        auto_update=s.one_of("off", "latest"),
+        auto_update=s.one_of(*AUTO_UPDATE),
         certificate_life_s=s.null(s.whole(MIN_LIFE_S, MAX_LIFE_S)),
         registration=s.one_of(*MODES),
         registration_secret=s.null(s.text()),

@@ -169,7 +169,7 @@ COMPONENTS: dict[str, Schema] = {
         sha256=SHA256,
         length=whole(0),
         kind=text(),
-        hardware=text(),
+        hardware=array(text()),
         security=whole(0),
         custom=FREE,
         published_at=TIME,
@@ -268,6 +268,7 @@ COMPONENTS: dict[str, Schema] = {
         attempt=null(text()),
         updated_at=null(TIME),
     ),
+    "Fault": FREE,
     "Event": obj(seq=whole(1), time=TIME, event=text()),
     "Versions": obj(root=whole(0), timestamp=whole(0), snapshot=whole(0), roles=table(whole(0))),
 }

@@ -77,7 +77,8 @@ class Store:
         self._busy = False
         self._listeners: set[asyncio.Event] = set()
         self.watchers: list[Callable[[list[dict[str, Any]]], None]] = []  # called with the events of each commit
-        self._engine = _engine(path)
+        self._care = _Care()
+        self._engine = _engine(path, self._care)
         try:
             with self._engine.begin() as connection:
                 migrate(connection)
@@ -108,11 +109,16 @@ class Store:
         self._engine.dispose()
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """The one way to the database.  Commits when the block ends, rolls back when it raises."""
+    def transaction(self, lasting: bool = True) -> Iterator[Transaction]:
+        """The one way to the database.  Commits when the block ends, rolls back when it raises.
+
+        `lasting`: it is on the disk when the block has ended.  Without, a power cut may take the last of such transactions
+        back (a killed process does not): for what nobody was promised, like who has come and gone.
+        """
         if self._busy:
             raise RuntimeError("a transaction inside a transaction")
         self._busy = True
+        self._care.wanted = "FULL" if lasting else "NORMAL"
         try:
             with self._engine.begin() as connection:
                 transaction = Transaction(connection, self._clock())
@@ -167,7 +173,17 @@ def _shown(row: Any) -> dict[str, Any]:
     return shown | row.fields
 
 
-def _engine(path: Path) -> sa.Engine:
+class _Care:
+    """How SQLite syncs its log (PRAGMA synchronous), as it is and as the next transaction wants it.
+
+    In WAL mode NORMAL leaves out the sync at a commit; the next one with FULL syncs all that came before.
+    """
+
+    def __init__(self) -> None:
+        self.held = self.wanted = "FULL"
+
+
+def _engine(path: Path, care: _Care) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)), poolclass=StaticPool, connect_args={"isolation_level": None}
     )
@@ -180,6 +196,9 @@ def _engine(path: Path) -> sa.Engine:
     # sqlite3 begins transactions late and by its own rules; ours begin at once and mean it.
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
+        if care.held != care.wanted:
+            connection.exec_driver_sql(f"PRAGMA synchronous={care.wanted}")
+            care.held = care.wanted
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
