@@ -26,7 +26,7 @@ test: $(STAMP) ## Run all tests (ARGS="-k demo" for some); as root, installs wha
 sweep: $(STAMP) ## Cut the power at every effect of an update, on every platform (ARGS="--short" takes minutes less)
 	@$(BIN)/python tests/sweep/run.py $(ARGS)
 
-check: $(STAMP) ## Lint, types, device lint, .mpy sizes
+check: $(STAMP) ## Lint, types, device lint, .mpy sizes, heap of a board
 	@$(BIN)/python tools/check/all.py
 
 bench: $(STAMP) ## Benchmarks, as ratios measured in one run

@@ -44,6 +44,8 @@ def start(agent):
     confirmed = platform.slots.state()["confirmed"]
     boot = {"boot": agent.record["boot"], "slot": agent.slot, "cause": platform.power.cause(), "confirmed": confirmed}
     platform.log("boot", boot)
+    if agent.cloud.name == "esthesis":
+        agent.module("place").recall(agent)
     kept = platform.store.load("telemetry")
     if kept:
         platform.store.drop("telemetry")
@@ -69,7 +71,7 @@ def started(agent):
             version = ""  # a note by hand, which no report could carry
         boot["image"], boot["version"] = agent.image, version
         boot["below_floor"] = agent.below_floor
-    identity_event(agent, ("started", bool(agent.device_secret())))
+    identity_event(agent, ("started", None if agent.cloud.name == "esthesis" else bool(agent.device_secret())))
     agent.update_event(("booted", boot))
     agent.guarded(_requested, agent)
 

@@ -37,6 +37,8 @@ def trouble(agent, error):
 
 def _refused(agent):
     uplink = agent.uplink
+    if agent.foreign:
+        return  # nobody is there to ask
     uplink.refusals += 1
     now = agent.platform.clock.ticks_ms()
     if uplink.refusals < REFUSALS or now < uplink.ask_at or agent.update_state["phase"] == TRIAL:
@@ -56,7 +58,7 @@ def _untrusted(agent):
 
 def due(agent, now):
     """It is time to look; gives the ticks of the next time."""
-    uplink = agent.uplink
+    uplink, rest = agent.uplink, now + REST_MS
     if agent.identity["phase"] == REVOKED:
         if not uplink.ask_at:  # since this boot: a device that resets all the time asks no oftener
             uplink.ask_at = now + _jittered(agent, DAY_MS)
@@ -65,19 +67,25 @@ def due(agent, now):
             agent.begin("standing")
         return uplink.ask_at
     if not uplink.online or agent.update_state["phase"] == TRIAL:
-        return now + REST_MS
+        return rest
+    if uplink.wish or uplink.asking or agent.config["auto_update"] != "off":
+        rest = min(rest, max(now + 1, agent.module("auto").due(agent, now)))
+        if agent._tasks:
+            return rest
+    if agent.foreign:
+        return rest  # a service that knows neither our lists nor our roots
     if uplink.guessed is not None and not agent.module("hold").clock_is_set(agent):
         agent.begin("clock", True)
         return now + HOUR_MS
     if now >= uplink.lists_at and getattr(agent.platform, "lists", None):
         agent.begin("lists")
-        return now + REST_MS
+        return rest
     if not uplink.roots_at:  # spread over a fleet that came up together
         uplink.roots_at = now + 1 + HOUR_MS * agent.platform.chance.random(1)[0] // 255
     elif now >= uplink.roots_at:
         uplink.roots_at = now + _jittered(agent, WEEK_MS)
         agent.begin("anchors")
-    return now + REST_MS
+    return rest
 
 
 def _jittered(agent, wait_ms):

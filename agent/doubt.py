@@ -11,7 +11,7 @@ that gets through, the new one is to blame.
 from agent.errors import RefusedError, UnreachableError
 from agent.uplink import ENROLLED, PROBATION, TRIAL
 
-BLAMED = 3  # see agent/tasks/renew.py
+BLAMED = 3  # see agent/tasks/look.py
 HANGS_UP = 4
 LOST = ("certificate_lost", "no_key")
 
@@ -46,6 +46,6 @@ def accepted(agent, label):
 def _rest(agent):
     """Before the next try: of the same certificate while there is a session with the other, or of a renewal."""
     if agent.identity["phase"] == ENROLLED:
-        agent.module("tasks.renew").given_up(agent)
+        agent.module("tasks.look").given_up(agent)
     elif agent.uplink.online:
-        agent.module("tasks.renew").later(agent, max(1, agent.identity["tries"]), True)
+        agent.module("tasks.look").later(agent, max(1, agent.identity["tries"]), True)

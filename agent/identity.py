@@ -33,7 +33,9 @@ Phases
 State: phase, label, tries; since renewals: `before`; `since`, the wall clock when the certificate in use came;
  `asked`, a renewal was asked for; `kept`, the spare label's key has been certified and must not be lost
 
-Events: ("started", has_secret) ("registered",) ("key_made",) ("issued", now) ("accepted",) ("failed", code, final)
+Events: ("started", has_secret): None where no secret is ever given, and the key comes first
+ ("registered",) ("key_made",) ("issued", now): and, on the first road, the label of a key that the service made
+ ("accepted",) ("failed", code, final)
  ("asked",) ("due",) ("revoked", reason) ("expired",): it was never used
  ("lost",): the certificate in use, or its key, is not there any more
 Commands: ("save", state, None) ("register",) ("make_key", label) ("enrol", label) ("renew", label) ("retry", tries)
@@ -56,6 +58,7 @@ MAX_PROBATION = 5  # refusals by servers before the certificate is asked for aga
 # phase, event -> the phases it may lead to; see agent/update.py for why this is a text.
 TRANSITIONS = """
 blank started -> blank registered
+blank key_made -> keyed
 blank registered -> registered
 blank failed -> blank
 registered started -> registered
@@ -127,6 +130,8 @@ def _log(event, label):
 
 
 def _blank_started(state, has_secret):
+    if has_secret is None:  # who registers with a CSR has its key before anybody knows it
+        return state, [("make_key", state["label"])]
     if has_secret:  # provisioned on a bench, or cut right after the secret was stored
         return _blank_registered(state)
     return state, [("register",)]
@@ -150,8 +155,9 @@ def _keyed_started(state, has_secret):
     return state, [("enrol", state["label"])]
 
 
-def _keyed_issued(state, now=0):
-    return _enter(state, [_log("certificate_stored", state["label"])], phase=PROBATION, tries=0, since=now)
+def _keyed_issued(state, now=0, label=None):
+    label = label or state["label"]
+    return _enter(state, [_log("certificate_stored", label)], phase=PROBATION, label=label, tries=0, since=now)
 
 
 def _probation_started(state, has_secret):
@@ -250,6 +256,7 @@ def _revoked_failed(state, *what):
 
 
 # Edges that another edge's function serves as well
+_blank_key_made = _registered_key_made
 _registered_failed = _keyed_failed = _renewing_failed = _rekeyed_failed = _blank_failed
 _enrolled_started = _probation_started
 _rekeyed_started = _renewing_started

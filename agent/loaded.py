@@ -10,6 +10,30 @@ import gc
 import sys
 
 OURS = ("agent", "platform_adapters")
+# What a task that is under way does not come back to at each of its pieces: conversation, machines, what reads and signs
+BRIEF = (
+    "agent.acts",
+    "agent.begin",
+    "agent.chores",
+    "agent.claims",
+    "agent.clouds.",
+    "agent.crypto.",
+    "agent.identity",
+    "agent.journal",
+    "agent.offers",
+    "agent.session",
+    "agent.signing",
+    "agent.states",
+    "agent.talk",
+    "agent.token",
+    "agent.update",
+    "platform_adapters.anchored",
+    "platform_adapters.filestore",
+    "platform_adapters.micropython_dial",
+    "platform_adapters.micropython_files",
+    "platform_adapters.pinned",
+    "platform_adapters.trusted_file",
+)
 
 
 class Modules:
@@ -32,18 +56,38 @@ class Modules:
             _drop(name)
             gc.collect()
 
-    def forget(self, platform):
-        """Let go of all that came later.  The caller knows that nothing under way needs it."""
-        if sys.implementation.name != "micropython" or len(sys.modules) == self._left:
+    def briefly(self, agent, module, name, args):
+        """See `Agent.briefly`.  What was loaded before stays: a task may be under way that uses it."""
+        before = set(sys.modules)
+        try:
+            return getattr(self.get(module), name)(agent, *args)
+        finally:
+            if sys.implementation.name == "micropython":
+                if hasattr(agent.platform.keys, "let_go"):
+                    agent.platform.keys.let_go()
+                self._drop_all([n for n in sys.modules if n not in before])
+
+    def forget(self, platform, busy):
+        """Let go of all that came later.  The caller knows that nothing under way needs it, or that tasks are under way
+        (`busy`): then only conversation and machines go, of which a task keeps no more than what it has in hand."""
+        if sys.implementation.name != "micropython":
             return  # CPython has the room, and classes there are better not loaded twice
+        count = -len(sys.modules) if busy else len(sys.modules)
+        if count == self._left:
+            return
         passing = [n for n in sys.modules if n not in self._resident and n.split(".")[0] in OURS]
-        if passing:
-            if hasattr(platform, "idle"):
-                platform.idle()
-            for name in passing:
+        if busy:
+            passing = [n for n in passing if n.startswith(BRIEF)]
+        if passing and hasattr(platform, "idle"):
+            platform.idle(busy)
+        self._drop_all(passing)
+        self._left = -len(sys.modules) if busy else len(sys.modules)
+
+    def _drop_all(self, names):
+        if names:
+            for name in names:
                 _drop(name)
             gc.collect()
-        self._left = len(sys.modules)
 
 
 def _drop(name):

@@ -12,6 +12,15 @@ def offered(agent, offer):
         agent.consider(offer, job)
 
 
+def answered(agent, offers, how):
+    """What the cloud offers, as it was asked: for what is being downloaded (True), or for news."""
+    if how is True:
+        for offer in offers:
+            again(agent, offer)
+    elif how:
+        agent.module("auto").answered(agent, offers, how)
+
+
 def again(agent, offer):
     """The answer to `uplink.asking`: it is considered if it is for what is being downloaded."""
     state = agent.update_state

@@ -17,7 +17,6 @@ Rules kept:
 import json
 
 from agent import outbox
-from agent.clouds.decada import Decada
 from agent.errors import AgentError, DeviceError
 from agent.loaded import Modules
 from agent.uplink import IDLE_MS, NEVER_MS, TURN_MS, Uplink
@@ -25,6 +24,14 @@ from agent.uplink import IDLE_MS, NEVER_MS, TURN_MS, Uplink
 RECOVER_MS = 30_000
 DAY_MS = 86_400_000  # until the running image is measured again
 MAX_TASKS = 4
+
+
+def _dialect(config):
+    if config["cloud"] == "esthesis":  # a firmware of one dialect may lack the other
+        from agent.clouds.esthesis import Esthesis as Dialect
+    else:
+        from agent.clouds.decada import Decada as Dialect
+    return Dialect(config["product_key"], config["device_key"])
 
 
 class Agent:
@@ -37,7 +44,7 @@ class Agent:
         self.module, self.let_go = self._modules.get, self._modules.let_go
         self.platform = platform
         self.config = self.module("config").check(platform.config, platform.keys)
-        self.cloud = Decada(self.config["product_key"], self.config["device_key"])
+        self.cloud = _dialect(self.config)
         self.chunk = getattr(platform, "chunk", 4096)
         self.healthy = healthy
         self.approve = approve
@@ -93,7 +100,9 @@ class Agent:
 
     def publish(self, name, values):
         """Queue telemetry: a dict gives one measure point a member, anything else the point `name`."""
-        self.uplink.telemetry.put(json.dumps(values if isinstance(values, dict) else {name: values}))
+        if not isinstance(values, dict) or self.cloud.keeps_names:
+            values = {name: values}
+        self.uplink.telemetry.put(json.dumps(values))
 
     def install(self, path):
         """Install the bundle in the file `path`: it is considered and agreed to like an offer.  Returns at once.
@@ -107,6 +116,12 @@ class Agent:
         download.  Returns at once.  MisuseError("install_busy"), or ("rollback_none") when no such image is there.
         """
         self.module("request").put_back(self)
+
+    def check_for_update(self, how=None):
+        """Ask the cloud for a newer release, soon.  `how`: "check", "download" or "install"; else as `auto_update` says,
+        or "check" where that is off.  Returns at once; `status()` and the log tell the rest.  MisuseError("auto_update").
+        """
+        self.module("auto").wish(self, how)
 
     def defer(self, duration_s):
         """No gate of an update opens for so long, resets included; 0: now it may.  MisuseError("defer")."""
@@ -158,6 +173,11 @@ class Agent:
         return self.record["update"]
 
     @property
+    def foreign(self):
+        """Whether a service made this device's key: then it proves nothing, and signs no report."""
+        return self.identity["label"] == "foreign"
+
+    @property
     def below_floor(self):
         """Whether what runs is below the security floor, as after a boot loader's fallback: then it may only update."""
         return self.security is not None and self.security < self.update_state["floor"]
@@ -183,9 +203,15 @@ class Agent:
         """(label, chain) for a mutual-TLS connection; the chain is leaf first, without the anchor."""
         label = label or self.label()
         chain = self.platform.store.load("cert." + label)
+        if chain == b"" and self.foreign:
+            return None  # a service without a CA
         if chain is None:
             raise DeviceError("certificate_lost", "no certificate under the label " + label)
         return label, self.module("wire.elements").split(chain)
+
+    def briefly(self, module, name, *args):
+        """The result of a function of agent/<module>.py, which is loaded with all that it needs for that alone."""
+        return self._modules.briefly(self, module, name, args)
 
     def progress(self, done, total, release):
         self.platform.log("update.progress", {"version": release["version"], "done": done, "total": total})
@@ -260,7 +286,7 @@ class Agent:
             self._measure = clock.ticks_ms() + DAY_MS
             self.begin("measure", "daily")
         if self.image and self.uplink.may_renew(self._tasks):
-            self.begin("renew")
+            self.begin("look")
         self.platform.power.feed()
         look = 0  # when the uplink is tended next
         while True:
@@ -310,9 +336,8 @@ class Agent:
         self.module("begin").started(self)
 
     def forget(self):
-        """Let go of what was loaded since the agent was made, unless a task may need it.
+        """Let go of what was loaded since the agent was made; while tasks are under way, of what they come back to least.
 
         For a board: called before something else is loaded, it keeps the two from being there together.
         """
-        if not self._tasks:
-            self._modules.forget(self.platform)
+        self._modules.forget(self.platform, bool(self._tasks))

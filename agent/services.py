@@ -2,6 +2,7 @@
 """Commands that are the agent's own, `trueboot.*`; an app never sees them.  Part of the shell; loaded when one comes.
 
     trueboot.consent  {"job", "sha256", "gate", "expires"}, optional "answer": "yes" (else "no")
+    trueboot.check    {}, optional "how": "check", "download" or "install", as the app's `check_for_update`
     trueboot.renew    {}: another key and certificate, as soon as no trial is under way; kept in the journal until then
 
 Consent is an operator's word for a gate.  It counts only where the configuration says
@@ -11,7 +12,8 @@ it is used or is over.  What becomes of it is decided at the gate, see
 `agent/tasks/consent.py`.
 """
 
-from agent.clouds.decada import NO_HANDLER, OK
+from agent.errors import MisuseError
+from agent.talk import NO_HANDLER, OK
 
 BAD_PARAMETER = 460
 NOT_ACCEPTED = 1263  # the configuration takes no remote consent
@@ -20,6 +22,7 @@ NOT_VALID_NOW = 1265  # it is over, lasts too long, or the device has no clock t
 
 CONSENT = "trueboot.consent"
 RENEW = "trueboot.renew"
+CHECK = "trueboot.check"
 MAX_AHEAD_S = 2_592_000  # 30 days
 # The phases in which a gate is still to be passed
 AHEAD = {"download": ("offered",), "activate": ("offered", "fetching", "staged")}
@@ -27,6 +30,14 @@ AHEAD = {"download": ("offered",), "activate": ("offered", "fetching", "staged")
 
 def answer(agent, name, params):
     """(code, data) of the reply."""
+    if name == CHECK:
+        try:
+            agent.check_for_update(params.get("how"))
+        except MisuseError as error:
+            return BAD_PARAMETER, {"reason": error.detail}
+        return OK, {}
+    if name == RENEW and agent.foreign:
+        return NOTHING_WAITS, {"reason": "the service made this device's key, and renews none"}
     if name == RENEW:
         if agent.identity["phase"] == "enrolled":  # else a renewal is under way
             agent.identity_event(("asked",))

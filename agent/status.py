@@ -19,4 +19,16 @@ def of(agent):
         "image": agent.image,
         "measured": agent.when,
         "below_floor": agent.below_floor,
+        "available": agent.uplink.available,
+        "weak": weak(agent),
     }
+
+
+def weak(agent):
+    """Policies in use that make less of the promises, in words; "" as a rule."""
+    found = []
+    if agent.foreign:
+        found.append("the service made this device's key, which is not renewed")
+    if agent.config["mqtt"][:6] == "tcp://":
+        found.append("MQTT is not encrypted")
+    return "; ".join(found)

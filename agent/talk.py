@@ -6,13 +6,18 @@ Part of the shell.  `uplink` tells the rules, and calls this; it is forgotten in
 
 import gc
 
-from agent.clouds.decada import HANDLER_FAILED, NO_HANDLER, OK, RESERVED, STATIC
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.uplink import PROBATION, TRIAL
 
 REPLY_MS = 30_000
 PAUSE_MS = 5000
 CONFIRMED = ("updated", "running", "below_floor", "fell_back")  # outcomes that are told with the version that runs
+STATIC = 2  # a login with the device's own proof
+# Codes of replies, EnOS's; another dialect makes its own of them
+OK = 200
+NO_HANDLER = 1101
+HANDLER_FAILED = 1102
+RESERVED = "trueboot."  # services whose name begins so are the agent's own, never the app's
 MAX_REJECTIONS = 3  # times that the cloud may turn a report down before it is given up
 
 
@@ -28,14 +33,17 @@ def dial(agent, now):
         if command[0] == "wait":
             return command[1]
     config, mqtt = agent.config, platform.mqtt
-    host, port = _address(config["mqtt"])
+    plain = config["mqtt"][:6] == "tcp://"  # which only a named policy lets in: see `place`
+    if plain:
+        mqtt.plaintext = True
     login = agent.cloud.login(STATIC, agent.device_secret(), platform.clock.wall() * 1000)
     label = _choose(agent)
     try:
+        host, port = _address(config["mqtt"])
         credentials = agent.credentials(label)
         agent.forget()
         gc.collect()  # a handshake wants room in one piece
-        mqtt.connect(host, port, *login, config["keepalive_s"], credentials)
+        mqtt.connect(host, port, *login, config["keepalive_s"], None if plain else credentials)
         mqtt.subscribe(agent.cloud.subscriptions())
     except AgentError as error:
         lost(agent, error, isinstance(error, RefusedError))
@@ -45,7 +53,9 @@ def dial(agent, now):
     uplink.waiting, uplink.puback, uplink.informed = None, 0, False
     uplink.refusals = uplink.questions = uplink.chore_at = 0
     uplink.label = label
-    platform.log("session.online", {"tls": "mutual"})
+    platform.log("session.online", {"tls": "none, see mqtt_plaintext" if plain else "mutual"})
+    if agent.cloud.name == "esthesis":
+        uplink.pulse_at = platform.clock.ticks_ms()
     if agent.identity["phase"] == PROBATION:
         uplink.roots_at = 1  # with each new certificate: now
         agent.module("doubt").accepted(agent, label)
@@ -71,8 +81,12 @@ def redial(agent):
 
 
 def _address(url):
-    from agent.config import address
+    from agent.wire.address import address
 
+    if not url:
+        raise RefusedError(
+            "not_registered", "no MQTT server is known: the service named none, nor does the configuration"
+        )
     return address(url)
 
 
@@ -103,9 +117,11 @@ def hear(agent, event):
             _replied(agent, *read[2:])
         elif read and read[0] == "offers":
             if agent.uplink.waiting and agent.uplink.waiting[:2] == (read[1], "offers"):
+                how = agent.uplink.asking
                 _replied(agent, *read[1:4])
-                for offer in read[4]:
-                    agent.module("offers").again(agent, offer)
+                agent.module("offers").answered(agent, read[4], how)
+        elif read and read[0] == "order":
+            agent.module("orders").take(agent, *read[1:])
         elif read and read[0] == "offered":
             _answer(agent, read[2], read[3], OK, {}, 0)
             agent.module("offers").offered(agent, read[1])
@@ -126,6 +142,10 @@ def _commanded(agent, name, args, topic, identifier):
         answered, data = agent.command(name, args)
         code = OK if answered else NO_HANDLER if answered is None else HANDLER_FAILED
     _answer(agent, topic, identifier, code, data, 1)
+
+
+def acknowledged(agent, number):
+    _replied(agent, number, OK, "")
 
 
 def _replied(agent, identifier, code, text):
@@ -165,47 +185,31 @@ def _replied(agent, identifier, code, text):
 # What is said
 
 
-def say(agent, trial):
-    """The most urgent of what waits to be told."""
+def say(agent, trial, report):
+    """The most urgent of what waits to be told.  `report`: see `signing.due`, None when nothing signed is due."""
     uplink, cloud, state = agent.uplink, agent.cloud, agent.update_state
-    if trial:
-        if not uplink.contact:
-            claims = agent.module("claims").trial(agent)
-            signed = _sign(agent, claims) if claims else ""
-            _ask(agent, "contact", None, cloud.progress(90, "on trial", state["release"]["job"], signed))
-    elif agent.reports():
-        claims = agent.reports()[0]
-        signed = _sign(agent, claims)
-        if claims["outcome"] in CONFIRMED:
-            message = cloud.report_version(claims["version"], signed)
+    if report:
+        claims, signed = report
+        if trial:
+            _ask(agent, "contact", None, cloud.trial(state["release"]["job"], signed))
+        elif not agent.reports():
+            _ask(agent, "version", None, cloud.report_version(state["version"], signed))
+        elif claims["outcome"] in CONFIRMED:
+            _ask(agent, "report", claims, cloud.report_version(claims["version"], signed))
         else:
             message = cloud.progress(claims["step"], claims["reason"], claims["job"], signed)
-        _ask(agent, "report", claims, message)
-    elif not uplink.informed:
-        claims = agent.running_claims()
-        _ask(agent, "version", None, cloud.report_version(state["version"], _sign(agent, claims) if claims else ""))
+            _ask(agent, "report", claims, message)
     if uplink.asking and not (trial or uplink.waiting):
-        _ask(agent, "offers", None, cloud.ask_for_update())
+        _ask(agent, "offers", None, cloud.ask_for_update(agent.module("auto").question(agent)))
     if uplink.step and not uplink.waiting:
         _, topic, payload = cloud.progress(*uplink.step, "")
         uplink.step = None
         agent.platform.mqtt.publish(topic, payload, 0)
 
 
-def _sign(agent, claims):
-    agent.forget()
-    from agent import token
-
-    keys, label = agent.platform.keys, claims.get("label")
-    if not label or not keys.has(label):
-        label = agent.label()
-    claims = {name: claims[name] for name in claims if name not in ("step", "label")}
-    claims["aud"] = agent.config["product_key"]
-    claims["sub"] = "%s/%s" % (agent.config["product_key"], agent.config["device_key"])
-    return token.report(claims, keys.public(label), lambda message: keys.sign(label, message))
-
-
 def _ask(agent, kind, claims, message):
     identifier, topic, payload = message
-    agent.platform.mqtt.publish(topic, payload, 1)
+    number = agent.platform.mqtt.publish(topic, payload, 1)
+    if identifier is None:
+        identifier = number
     agent.uplink.waiting = (identifier, kind, claims, agent.platform.clock.ticks_ms() + REPLY_MS)

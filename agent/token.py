@@ -11,6 +11,7 @@ import json
 
 REPORT_TYPE = "trueboot-report+jwt"
 RENEWAL_TYPE = "trueboot-renewal+jwt"
+QUERY_TYPE = "trueboot-query+jwt"
 
 
 def base64url(data):
@@ -33,6 +34,11 @@ def report(claims, public, sign):
 def renewal(claims, public, sign):
     """The same over aud, sub, the server's nonce and the CSR, by the key that was in use last."""
     return _jws(RENEWAL_TYPE, claims, public, sign)
+
+
+def query(claims, public, sign):
+    """The same over the server's nonce and what is asked: method, path, query, aud (the origin), sub; `iat` is advisory."""
+    return _jws(QUERY_TYPE, claims, public, sign)
 
 
 def _jws(kind, claims, public, sign):

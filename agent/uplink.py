@@ -46,9 +46,16 @@ class Uplink:
         self.given_up = 0  # new certificates in a row that servers refused
         self.label = ""  # whose certificate the session was opened with
         self.step = None  # of a job, to be told
-        self.asking = False  # what the cloud offers is to be asked for
+        self.asking = False  # what the cloud offers is to be asked for: True for a download, else how for `auto`
+        self.pulse_at = None  # ticks: when the dialect wants a sign of life next; None: it wants none
         self.contact = False  # the server has answered since this boot, on trial
         self.telemetry = outbox.Telemetry()
+        # For `auto`, `pulse` and `tasks/find`
+        self.wish = ""  # an app's, or an operator's: how to ask for an update
+        self.available = ""  # the version that was found last
+        self.auto_at = self.auto_until = 0  # ticks: when it is asked for next; when an answer is given up
+        self.patience_until = 0  # ticks: the service asked to be left alone until then
+        self.health_at = 0  # ticks: when the device tells of its memory next
         self.guessed = None  # the clock's offset, where it stands but at its floor; see `hold.clock_is_set`
         self.unset = 0  # its offset before
         # For `chores`
@@ -132,6 +139,8 @@ class Uplink:
             self.puback = 0
             if len(self.telemetry):
                 self.telemetry.pop()
+        elif self.waiting and event[1] == self.waiting[0]:  # a dialect whose answer is the acknowledgement
+            self._talk().acknowledged(self._agent, event[1])
 
     def _send(self, now):
         """The most urgent thing that waits; one request at a time."""
@@ -142,10 +151,18 @@ class Uplink:
                 return 0
         else:
             trial = agent.update_state["phase"] == TRIAL
-            if self.step or self.asking or (not self.contact if trial else agent.reports() or not self.informed):
-                self._talk().say(agent, trial)
+            report = None
+            if not self.contact if trial else agent.reports() or not self.informed:
+                report = agent.briefly("signing", "due", trial)
+            if report or self.step or self.asking:
+                self._talk().say(agent, trial, report)
+        if self.pulse_at is not None and now >= self.pulse_at:
+            self.pulse_at = agent.module("pulse").beat(agent, now)
         item = None if agent.below_floor else self.telemetry.peek()  # below the floor a device may only update
         if item and not self.puback:
             _, topic, payload = agent.cloud.telemetry(json.loads(item))
-            self.puback = agent.platform.mqtt.publish(topic, payload, 1)
+            if payload:
+                self.puback = agent.platform.mqtt.publish(topic, payload, 1)
+            else:
+                self.telemetry.pop()  # nothing of it can be said in this dialect
         return TURN_MS if self.waiting or self.puback else IDLE_MS

@@ -49,7 +49,7 @@ def _seconds(api: Api, count: int) -> float:
         stamp = time.time_ns()
         rows = [batch.Row(n, f"bench-{stamp}-{n}", "", "", None, {}) for n in range(count)]
         wanted = steps.Wanted(api.server.info, firmware=str(firmware), unverified=True, baud=BAUD, simulated=True)
-        ports = {one.name: Port(str(one), one.name, "", boards.BRIDGE) for one in there.ports}
+        ports = {one.name: Port(str(one), one.name, "", "", board.tool) for one in there.ports}
         bench = Bench(api, wanted, rows, kept, lambda: ports, Path(folder))
         bench.shared(board.name)  # compiled once for all, however many they are
         started = time.perf_counter()

@@ -41,14 +41,14 @@ def heap(runs: int) -> list[Figure]:
         device.power_off()
         mqtt = _least("the MQTT peer", 4, 64, partial(_mqtt_works, here, device))
         download = _least("the download peer", 4, 64, partial(_download_works, here, device, big))
-        steady = _least("steady state", 16, MOST_K, partial(_steady_works, here, device))
+        steady = _least("steady state", 16, MOST_K, partial(steady_works, here, device))
         factory = here.release("micropython", "1.0.0")
         room = IMAGE_BYTES - len(factory.image)
         good = here.release("micropython", "1.1.0", os.urandom(max(room, 1)))
         here.here.publish(good)
         number = count()
         life = _least(
-            "the whole life", 32, MOST_K, lambda heap_k: _life_works(here, factory, good, next(number), heap_k)
+            "the whole life", 32, MOST_K, lambda heap_k: life_works(here, factory, good, next(number), heap_k)
         )
     return [
         _figure("steady state", steady, mqtt, "bare MQTT session", STEADY_AIM_K),
@@ -67,34 +67,34 @@ def _least(what: str, low: int, high: int, works) -> int:
     return found
 
 
-def _steady_works(here: Bed, device: Device, heap_k: int) -> bool:
+def steady_works(here: Bed, device: Device, heap_k: int, limit_s: float = STEADY_S) -> bool:
     """The same board each time: its counters must never fall, so its folder is not copied."""
     board = here.with_heap(device, f"{heap_k}k")
     since = len(here.here.events)
     board.power_on()
     try:
-        if not reached(here, board, since, lambda: here.said(board, "version.reported", since), STEADY_S):
+        if not reached(here, board, since, lambda: here.said(board, "version.reported", since), limit_s):
             return False
         answers = here.command(board, "blink")
         seen = here.here.seen
         at = len(here.here.events)
         return reached(
-            here, board, since, lambda: bool(answers) and seen(board.name, "server", "telemetry", at), STEADY_S
+            here, board, since, lambda: bool(answers) and seen(board.name, "server", "telemetry", at), limit_s
         )
     finally:
         board.power_off()
 
 
-def _life_works(here: Bed, factory: Release, good: Release, number: int, heap_k: int) -> bool:
+def life_works(here: Bed, factory: Release, good: Release, number: int, heap_k: int, limit_s: float = LIFE_S) -> bool:
     board = here.device(f"life-{number}", "micropython", factory, f"{heap_k}k")
     since = len(here.here.events)
     board.power_on()
     try:
-        if not reached(here, board, since, lambda: here.said(board, "version.reported", since), LIFE_S):
+        if not reached(here, board, since, lambda: here.said(board, "version.reported", since), limit_s):
             return False
         here.deploy(good, board)
         told = partial(here.said, board, "report.accepted", since, outcome="updated")
-        return reached(here, board, since, told, LIFE_S)
+        return reached(here, board, since, told, limit_s)
     finally:
         board.power_off()
 

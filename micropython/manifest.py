@@ -4,13 +4,18 @@
     include("/path/to/trueboot/micropython/manifest.py", adapter="esp32")
 
 `adapter`: "esp32", where images are firmwares and the app is frozen too, as module `app`; or "pico_w", where apps stay in
-slots of the file system, so that the trampoline comes along.  tests/test_boards_folder.py compares the lists with what the
-adapters import.
+slots of the file system, so that the trampoline comes along.  `cloud`: "decada" or "esthesis" leaves out what speaks to the
+other alone.  tests/test_boards_folder.py compares the lists with what the adapters import.
 """
 
 import os
 
-HOST_ONLY = ("ratchet.py", "tasks/attest.py")  # of the agent: tools/trueboot/device_files.py says why
+# Of the agent: tools/trueboot/device_files.py and board_files.py say why.
+HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/lists.py", "tasks/program.py", "wire/crl.py")
+CLOUDS = {  # what speaks to one cloud alone
+    "decada": ("clouds/decada",),
+    "esthesis": ("clouds/esthesis", "clouds/elp"),
+}
 ADAPTERS = {
     "esp32": ("esp32.py", "esp32_flash.py", "esp32_otadata.py", "esp32_slots.py"),
     "pico_w": ("pico_w.py",),
@@ -37,13 +42,14 @@ EVERY_BOARD = (
     "trusted_file.py",
 )
 
-options.defaults(adapter="pico_w")
+options.defaults(adapter="pico_w", cloud="")
+foreign = tuple(name for cloud in CLOUDS if options.cloud not in ("", cloud) for name in CLOUDS[cloud])
 
 agent = []
 for folder, _, names in os.walk("../agent"):
     for name in names:
         path = os.path.relpath(os.path.join(folder, name), "../agent").replace(os.sep, "/")
-        if path.endswith(".py") and path not in HOST_ONLY:
+        if path.endswith(".py") and path not in HOST_ONLY and not path.startswith(foreign):
             agent.append(path)
 
 package("agent", files=sorted(agent), base_path="..")

@@ -20,7 +20,7 @@ from typing import Any
 
 from agent.errors import DeviceError, MisuseError, RefusedError
 from agent.wire import pem
-from platform_adapters import anchored, linux_config, linux_notify, linux_reset, ports
+from platform_adapters import anchored, linux_config, linux_health, linux_notify, linux_reset, ports
 from platform_adapters.filestore import FileStore
 from platform_adapters.keystores.software import SoftwareKeys
 from platform_adapters.linux_http import RequestsHttp
@@ -102,6 +102,9 @@ class Linux:
 
     def root(self) -> bytes:
         return _read("root_file", self.config["root_file"])
+
+    def health(self) -> dict[str, int | float]:
+        return linux_health.health()
 
     def requested(self) -> bool:
         now = self.clock.ticks_ms()

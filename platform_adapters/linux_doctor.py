@@ -91,12 +91,13 @@ def examine(path: str | None) -> Iterator[Check]:
     yield from guarded("clock", _clock, found["record"])
     yield from guarded("keys", _keys, config)
     yield from guarded("identity", _identity, config, found["record"])
-    if table is None:
-        yield from guarded("slots", _slots, config)
+    yield from guarded("slots", _slots, config) if table is None else guarded("slots", _systems, given)
     yield from guarded("disk", _disk, config)
     yield from guarded("agent", _agent, state)
     if found["anchors"]:
         for name in ("https", "mqtt"):
+            if not config[name]:
+                continue  # the service tells a device of some dialects
             yield from guarded(name, _server, name, config, found["anchors"])
 
 
@@ -119,10 +120,11 @@ def fingerprint(der: bytes) -> str:
 
 def _config(file: str, config: dict[str, Any]) -> Check:
     secret = config["device_secret"] or config["product_secret"]
+    names = (config["product_key"], config["device_key"])
     with contextlib.suppress(OSError):
         if secret and stat.S_IMODE(os.stat(file).st_mode) & 0o007:
             return Check("config", WARN, "%s holds a secret, and everybody can read it" % file, "chmod o= " + file)
-    return Check("config", OK, "%s: device %s/%s" % (file, config["product_key"], config["device_key"]))
+    return Check("config", OK, "%s: device %s" % (file, "/".join(filter(None, names))))
 
 
 def _state(state: str) -> Iterator[Check]:
@@ -278,6 +280,15 @@ def _slots(config: dict[str, Any]) -> Iterator[Check]:
         told = "slot %s runs" % slot
         failure = "; the last trial failed: " + record["failure"] if record["failure"] else ""
         yield Check("slots", WARN if failure else OK, told + failure)
+
+
+def _systems(given: dict[str, Any]) -> Iterator[Check]:
+    slots = raspberry_pi.RaspberryPi(given).slots
+    slot = slots.running()
+    if slots.state()["confirmed"]:
+        yield Check("slots", OK, "system %s runs, confirmed" % slot)
+    else:
+        yield Check("slots", WARN, "system %s is on trial; %s is the one before" % (slot, slots.spare()))
 
 
 def _disk(config: dict[str, Any]) -> Iterator[Check]:

@@ -63,6 +63,8 @@ class _Client(paho.Client):
 
 
 class PahoMqtt:
+    plaintext = False  # set by the agent where a policy with a loud name says so: then there is no TLS
+
     def __init__(self, net: Net):
         self._net = net
         self._client: _Client | None = None
@@ -91,12 +93,13 @@ class PahoMqtt:
             reconnect_on_failure=False,
         )
         client.max_inflight_messages_set(IN_FLIGHT)
-        client.username_pw_set(username, password)
+        if username:
+            client.username_pw_set(username, password)
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
-        client.dialled = self._net.dial(host, port, identity)
+        client.dialled = self._net.dial_plain(host, port) if self.plaintext else self._net.dial(host, port, identity)
         self._client = client
         try:
             client.connect(host, port, keepalive_s)

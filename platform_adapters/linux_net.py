@@ -78,6 +78,13 @@ class Net:
         except (OSError, ValueError) as error:
             raise translate(error, host, port) from None
 
+    def dial_plain(self, host: str, port: int) -> socket.socket:
+        """Without TLS: only for what a policy with a loud name lets in (`mqtt_plaintext`)."""
+        try:
+            return _connect(resolve(host, port, self.limit_s), self.limit_s)
+        except OSError as error:
+            raise translate(error, host, port) from None
+
 
 class Context(ssl.SSLContext):
     """A handshake that failed for our own key store's sake says so."""

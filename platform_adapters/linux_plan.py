@@ -67,6 +67,10 @@ class Plan:
         else:
             self._add("copy   %s" % path, lambda: self._copy(path, source, owner))
 
+    def on_failure(self, words: list[str]) -> None:
+        """A command for when all is undone."""
+        self._acts.append(lambda: self._undo.append(lambda: call(words)))
+
     def command(self, words: list[str], undo: list[str] | None = None) -> None:
         self._add("run    %s" % " ".join(words), lambda: self._run(words, undo))
 

@@ -48,6 +48,8 @@ def install(options: Any) -> int:
         _check_surroundings(root)
     command = program(root)
     plan = Plan(root)
+    if not root:
+        plan.on_failure(["systemctl", "daemon-reload"])
     given = linux_config.read(_source(options.config, root)) if options.config else None
     if given is not None and SYSTEM in given:
         checked = _plan_system(plan, options, given)
@@ -60,7 +62,7 @@ def install(options: Any) -> int:
         plan.remove(TPM)
     systemctl = ["systemctl", *(["--root=" + root] if root else ["--quiet"])]
     if not root:
-        plan.command(["systemctl", "daemon-reload"], ["systemctl", "daemon-reload"])
+        plan.command(["systemctl", "daemon-reload"])
     plan.command([*systemctl, "enable", linux_unit.NAME], [*systemctl, "disable", linux_unit.NAME])
     if not root:
         plan.command(["systemctl", "restart", "--no-block", linux_unit.NAME])

@@ -32,7 +32,7 @@ Rules it keeps
 import hashlib
 import json
 
-from agent.crypto import p256_sign
+from agent.crypto import p256_sign, rsa_sign
 from agent.errors import DeviceError, MisuseError, UnreachableError
 from platform_adapters import anchored, bootrecord, pinned
 from platform_adapters.filestore import NAME_CHARACTERS
@@ -240,6 +240,14 @@ class Keys:
 
     def sign(self, label, message):
         return p256_sign.sign(self._secret(label), hashlib.sha256(message).digest())
+
+    def adopt(self, label, private):
+        rsa_sign.read(private)
+        secrets = self._life.device.secrets
+        self._life.effect("keys.adopt " + label, lambda: secrets.__setitem__(label, bytes(private)))
+
+    def sign_rsa(self, label, message):
+        return rsa_sign.sign(self._secret(label), message)
 
     def drop(self, label):
         secrets = self._life.device.secrets

@@ -47,6 +47,8 @@ class Peer:
 
 
 class Mqtt:
+    plaintext = False
+
     def __init__(self, life):
         self._life = life
         self._last_id = 0
@@ -65,6 +67,7 @@ class Mqtt:
             "password": password,
             "keepalive_s": keepalive_s,
             "identity": identity,
+            "plaintext": self.plaintext,
         }
         life.inbox = []
         code = life.effect("mqtt.connect " + client_id, lambda: life.device.peer.connect(life.device, login))

@@ -69,8 +69,9 @@ class Board:
     def _credentials(self, identity):
         return None if identity is None else self.keys.credentials(identity)
 
-    def idle(self):
-        for part in (self.slots, self.http, self.store, self.keys):
+    def idle(self, busy=False):
+        """Nothing is under way; or (`busy`) tasks are, which may be in the middle of a download."""
+        for part in (self.store, self.keys) if busy else (self.slots, self.http, self.store, self.keys):
             part.let_go()
 
     def anchors(self):

@@ -83,6 +83,17 @@ class FileKeys:
 
         return p256_sign.sign(self._key(label)[0], hashlib.sha256(message).digest(), self._random(32))
 
+    def adopt(self, label, private):
+        from agent.crypto import rsa_sign
+
+        rsa_sign.read(private)
+        self._files.save(label + ".der", private)
+
+    def sign_rsa(self, label, message):
+        from agent.crypto import rsa_sign
+
+        return rsa_sign.sign(self.der(label), message)
+
     def drop(self, label):
         self._files.drop(label + ".der")
 

@@ -115,6 +115,11 @@ class Keys(Protocol):
     #     statement holds SHA-256(nonce, 0x00, binding).  Bytes are in base64, names as on the wire.
     # Optional: def activate_credential(self, credential: bytes, secret: bytes) -> bytes
     #     What only the TPM of the last `attest_begin` can read.
+    # Where a key from outside may be taken in (SECURITY: an esthesis service's own, under a label of its own):
+    # Optional: def adopt(self, label: str, private: bytes) -> None
+    #     Keep the RSA-2048 key (PKCS #8, DER) under the label, as private as the others.  RefusedError("rsa_key").
+    # Optional: def sign_rsa(self, label: str, message: bytes) -> bytes
+    #     RSASSA-PKCS1-v1_5 with SHA-256; verified before it is given.  DeviceError("rsa_fault").
     # Where certificates outlive a lost file:
     # Optional: def keep(self, label: str, chain: bytes) -> None
     #     The chain was accepted by a server: remember it.  The store gives it back when its file is lost.
@@ -132,6 +137,9 @@ class Floor(Protocol):
 
 class Mqtt(Protocol):
     """One MQTT 3.1.1 session over TLS; the server's certificate and name are always verified."""
+
+    # Optional: plaintext: bool
+    #     False.  Set to True by the agent alone, under `mqtt_plaintext`: then there is no TLS, and no identity.
 
     def connect(
         self,
@@ -271,7 +279,11 @@ class Platform(Protocol):
         """Optional.  Whether somebody beside the app may have asked for a file to be installed: the agent then looks at its
         store's record "install".  Cheap: it is asked at every turn."""
 
-    def idle(self) -> None:
-        """Optional.  Nothing is under way: let go of what can be made again at its next use."""
+    # Optional: def health(self) -> dict[str, int | float]
+    #     Bytes of memory (memoryTotal, memoryUsed, memoryFree) and load (loadAverage1, 5, 15), as far as they are known.
+
+    def idle(self, busy: bool = False) -> None:
+        """Optional.  Nothing is under way: let go of what can be made again at its next use; `busy`: of what a task in the
+        middle of its work comes back to by name alone, such as the store, not of slots or a connection."""
 
     def log(self, event: str, fields: dict[str, Any]) -> None: ...

@@ -173,10 +173,19 @@ def test_a_manifest_freezes_what_the_board_needs_and_no_more(name, port):
     assert tops == {"main.py", "wifi.py"} | (set() if firmwares else {"boot.py", "bootrecord.py"})
 
 
+@pytest.mark.parametrize("cloud", board_files.CLOUDS)
+def test_a_manifest_can_leave_out_what_speaks_to_another_cloud(cloud, tmp_path):
+    place = ROOT / "micropython" / "manifest.py"
+    (tmp_path / "manifest.py").write_text(f'include("{place}", adapter="pico_w", cloud="{cloud}")\n')
+    frozen = {path for path in Manifest(tmp_path / "manifest.py").files if "/" in path}
+    assert frozen == set(board_files.needed(ROOT, ["pico_w"], [cloud]))
+    assert ("agent/clouds/decada.py" in frozen) == (cloud == "decada")
+
+
 def test_what_a_board_needs():
     every = set(device_files(ROOT))
     esp32, pico = set(board_files.needed(ROOT, ["esp32"])), set(board_files.needed(ROOT, ["pico_w"]))
     assert esp32 < every and pico < every
     assert not any("memory" in path for path in esp32 | pico)
     assert "platform_adapters/esp32_slots.py" in esp32 - pico  # a lazy import
-    assert {path for path in every if path.startswith("agent/")} <= pico
+    assert {path for path in every if path.startswith("agent/")} - pico == set(board_files.NEVER)

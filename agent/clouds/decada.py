@@ -26,6 +26,9 @@ RESERVED = "trueboot."  # services whose name begins so are the agent's own, nev
 
 
 class Decada:
+    name = "decada"
+    keeps_names = False
+
     def __init__(self, product_key, device_key):
         self.product = product_key
         self.device = device_key
@@ -41,7 +44,7 @@ class Decada:
         return message["id"], self.topics + topic, json.dumps(message).encode()
 
     def __getattr__(self, name):
-        """login, subscriptions, report_version, progress, ask_for_update, reply, read: see decada_words."""
+        """login, subscriptions, report_version, progress, trial, ask_for_update, reply, read: see decada_words."""
         from agent.clouds import decada_words
 
         word = getattr(decada_words, name)

@@ -49,9 +49,14 @@ def progress(cloud, step, text, job, report):
     return cloud.request("ota/device/progress", "ota.device.progress", params)
 
 
-def ask_for_update(cloud):
-    """What does the cloud offer now?  Answered with ("offers", ...)."""
-    return cloud.request("ota/device/getversion", "ota.device.getversion", {})
+def trial(cloud, job, report):
+    """On trial: anything but the version.  That it was answered is what counts."""
+    return progress(cloud, 90, "on trial", job, report)
+
+
+def ask_for_update(cloud, params):
+    """What does the cloud offer now?  Answered with ("offers", ...).  EnOS knows no params."""
+    return cloud.request("ota/device/getversion", "ota.device.getversion", params)
 
 
 def reply(cloud, topic, identifier, code, data):

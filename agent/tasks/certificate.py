@@ -18,7 +18,9 @@ def request(agent, label):
     from agent.wire import csr
 
     config, keys = agent.config, agent.platform.keys
-    name = "%s/%s" % (config["product_key"], config["device_key"])
+    name = config["device_key"]
+    if config["product_key"]:  # which a device of esthesis does not know before it is registered
+        name = config["product_key"] + "/" + name
     made = csr.build(name, keys.public(label), lambda message: keys.sign(label, message))
     agent.platform.log("identity.csr_sent", {"subject": name})
     return made
@@ -59,8 +61,15 @@ def _code(answer):
 
 
 def store(agent, label, answer):
-    """Check the certificate in `answer` against our key and anchors, and store its chain under the label."""
-    from agent import BUILT
+    """Check the certificate in the answer of EST against our key and anchors, and store its chain under the label."""
+    from agent.clouds import est
+
+    keep(agent, label, est.answer(answer))
+
+
+def keep(agent, label, certificates):
+    """The same for certificates in DER."""
+    from agent import BUILT, life
     from agent.clouds import est
     from agent.crypto.verify import Whole
 
@@ -71,7 +80,10 @@ def store(agent, label, answer):
         return platform.verify(key_type, scheme, issuer, Whole(data), signature)
 
     floor = max(BUILT, agent.record.get("clock", 0))
-    chain = b"".join(est.check(est.answer(answer), public, platform.anchors(), verify, floor))
+    chain = est.check(certificates, public, platform.anchors(), verify, floor)
+    dates = life.dates(chain[0])
+    chain = b"".join(chain)
     if len(chain) > MAX_CHAIN_BYTES:
         raise RefusedError("certificate", "its chain is larger than %d bytes" % MAX_CHAIN_BYTES)
     platform.store.save("cert." + label, chain)
+    agent.record["life"] = dates  # saved with the event that follows

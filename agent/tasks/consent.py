@@ -75,6 +75,8 @@ def run(agent, stage):
 def _answer(agent, gate):
     """("yes", "no" or "later", who says so)."""
     answer = "yes" if agent.config["consent_" + gate] == "yes" else "later"
+    if gate == "activate" and agent.update_state["release"].get("auto") == "download":
+        answer = "later"  # the device fetched it by itself, and was told to go no further
     if agent.approve:
         # An app that fails to answer has not said yes, and not no.
         _, answer = agent.guarded(agent.approve, gate, dict(agent.update_state["release"]))

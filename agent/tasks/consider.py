@@ -44,6 +44,9 @@ def run(agent, offer):
             return
     for name in ("job", "nonce", "request"):
         release[name] = offer.get(name)
+    for name in ("package", "auto"):
+        if offer.get(name):
+            release[name] = offer[name]
     for name in ("retry", "downgrade"):
         if offer.get(name):
             release[name] = True
@@ -84,6 +87,8 @@ def _look_up(agent, offer):
     rules.agree(offer, version=release["version"], length=release["length"])
     if offer.get("method") == "sha256":
         rules.agree(offer, digest=release["sha256"])
+    if offer.get("package"):  # by its download token, which is for this device
+        release["source"] = {"url": offer["url"], "prefix": 0, "length": release["length"], "sha256": None}
     return release
 
 
@@ -150,7 +155,7 @@ def read_bundle(agent, offer, bundle, keep):
             whole = bundle.feed(data)
             keep()
             if whole:
-                return response.length if "file" in offer else offer["length"]
+                return response.length if "file" in offer else offer["length"] or _length(response)
             yield 0
     except RefusedError as error:
         if error.code == "no_bundle" and "file" not in offer:
@@ -158,6 +163,14 @@ def read_bundle(agent, offer, bundle, keep):
         raise
     finally:
         response.close()
+
+
+def _length(response):
+    """Of a file whose offer does not say it, as esthesis's of an EXTERNAL package."""
+    text = response.headers.get("content-length", "")
+    if not text.isdigit():
+        raise RefusedError("bundle_length", "neither the offer nor the server says how long the file is")
+    return int(text)
 
 
 def judge_bundle(agent, offer, path, target, prefix, size):

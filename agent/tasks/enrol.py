@@ -7,10 +7,10 @@ key stays in the key store; what leaves the device is the CSR.
 """
 
 from agent import identity, session
-from agent.clouds import decada
 from agent.errors import AgentError, RefusedError, UnreachableError
 from agent.tasks import certificate
 
+DYNAMIC = 3  # a login with the product's proof
 ANSWER_MS = 30_000
 CLOSE_MS = 5_000
 
@@ -20,11 +20,14 @@ def run(agent):
     while agent.identity["phase"] in (identity.BLANK, identity.REGISTERED, identity.KEYED):
         try:
             phase = agent.identity["phase"]
-            if phase == identity.BLANK:
+            by_csr = agent.cloud.name == "esthesis"  # which registers with the key at hand, and gives no secret
+            if phase == identity.BLANK and not by_csr:
                 yield from _register(agent)
-            elif phase == identity.REGISTERED:
+            elif phase != identity.KEYED:
                 agent.platform.keys.make(agent.identity["label"])
                 agent.identity_event(("key_made",))
+            elif by_csr:
+                yield from agent.module("tasks.register").run(agent)
             else:
                 yield from _certify(agent)
             agent.forget()
@@ -48,16 +51,16 @@ def _register(agent):
     config, platform = agent.config, agent.platform
     if not config["product_secret"] or not config["mqtt_activate"]:
         raise RefusedError("not_provisioned", "neither a device secret nor a product secret: provision the device")
-    from agent.config import address
+    from agent.wire.address import address
 
     host, port = address(config["mqtt_activate"])
     cloud = agent.cloud
-    client, user, password = cloud.login(decada.DYNAMIC, config["product_secret"], platform.clock.wall() * 1000)
+    client, user, password = cloud.login(DYNAMIC, config["product_secret"], platform.clock.wall() * 1000)
     platform.mqtt.connect(host, port, client, user, password, config["keepalive_s"], None)
     try:
         secret, topic, identifier = yield from _await_secret(agent)
         platform.store.save("secret", secret.encode())
-        acknowledged = platform.mqtt.publish(*(cloud.reply(topic, identifier, decada.OK, None) + (1,)))
+        acknowledged = platform.mqtt.publish(*(cloud.reply(topic, identifier, 200, None) + (1,)))
         # The reply only tidies up: the server hands the same secret out until its first use.
         yield from _await(agent, CLOSE_MS, lambda event: event[0] == "acked" and event[1] == acknowledged)
     finally:

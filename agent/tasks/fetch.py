@@ -88,7 +88,7 @@ def _fill(agent, release, memory, tries):
         if memory["restarts"] < MAX_RESTARTS:
             _again(filling, memory)
     while True:
-        compact = release.get("source") is None and tries < COMPACT_TRIES and not memory["plain"]
+        compact = "address" in release and tries < COMPACT_TRIES and not memory["plain"]
         try:
             yield from _take(agent, release, filling, memory, compact)
         except AgentError as error:

@@ -13,6 +13,8 @@ LOOK_MS = 200
 
 def ask(agent, release):
     """The release as it is known now: with another source, if the cloud gave one."""
+    if release.get("package"):
+        return (yield from agent.module("tasks.find").fresh(agent, release))
     uplink, clock = agent.uplink, agent.platform.clock
     uplink.asking = True
     end = clock.ticks_ms() + WAIT_MS

@@ -12,11 +12,11 @@ else:
     from platform_adapters.linux import Linux as Platform
 
 
+idle = {}  # what is loaded, and alive, between two turns
+
+
 def on_command(name, args):
-    if name == "modules":
-        gc.collect()
-        return {"modules": list(sys.modules), "heap": gc.mem_alloc()}
-    return {"heard": name}
+    return idle if name == "modules" else {"heard": name}
 
 
 def main():
@@ -24,6 +24,9 @@ def main():
     while True:
         agent.publish("climate", {"temperature": 21.5})
         agent.serve(500)
+        if sys.implementation.name == "micropython":
+            gc.collect()
+            idle.update({"modules": list(sys.modules), "heap": gc.mem_alloc()})
 
 
 main()

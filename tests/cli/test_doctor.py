@@ -180,6 +180,13 @@ def test_what_will_not_last_warns(capsys, device):
     assert ask(capsys, device, exit_code=1)["keys"][-1][0] == "fail"
 
 
+def test_slots_that_are_systems_are_asked_of_their_firmware(capsys, device):
+    with (device / "agent.toml").open("a") as file:
+        file.write("[raspberry_pi]\n")
+    slots = ask(capsys, device, exit_code=1)["slots"]
+    assert slots[0][0] == "fail" and slots[0][2].startswith("trueboot explain "), "no Pi is here"
+
+
 def test_a_device_that_never_ran(capsys, device):
     shutil.rmtree(device / "state")
     found = ask(capsys, device)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from platform_adapters import linux_service, linux_setup, linux_unit
+from platform_adapters.linux_plan import Plan
 from trueboot import provision
 from trueboot.images import build
 from trueboot.releases import Release
@@ -89,15 +90,26 @@ def analyze(image, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
-def exposure(image):
-    _, said = analyze(image, "security", "--offline=true")
-    return float(re.search(r"Overall exposure level for .*: ([\d.]+) ", said).group(1))
+# What systemd-analyze finds open in the unit, and has to: the network, and what only an image could close.
+OPEN = {"RootDirectory=/RootImage=", "PrivateMounts=", "PrivateNetwork=", "DeviceAllow=", "IPAddressDeny="}
+OPEN |= {f"RestrictAddressFamilies=~{family}" for family in ("AF_NETLINK", "AF_UNIX", "AF_(INET|INET6)")}
+MORE = {
+    "app": set(),
+    "tpm": {"SupplementaryGroups=", "PrivateDevices=", "MemoryDenyWriteExecute="},
+    "tryboot": {"User=/DynamicUser=", "PrivateDevices=", "ProcSubset=", "PrivateUsers="}
+    | {"CapabilityBoundingSet=~CAP_SYS_BOOT"},
+}
 
 
 def holds(image, kind):
-    assert analyze(image, "verify") == (0, ""), "the unit is clean"
+    """The unit is clean, below its bound, and open nowhere but where it says; each kind and bound is in the docs."""
+    assert analyze(image, "verify") == (0, "")
+    _, said = analyze(image, "security", "--offline=true")
+    level = float(re.search(r"Overall exposure level for .*: ([\d.]+) ", said).group(1))
     bound = linux_unit.EXPOSURE_MAX[kind]
-    assert exposure(image) <= bound
+    assert level <= bound and f" | {bound} | " in (ROOT / "docs/service.md").read_text("utf-8")
+    found = {line.split()[1] for line in said.splitlines() if line.startswith("\N{BALLOT X}")}
+    assert found <= OPEN | MORE[kind]
 
 
 def test_a_service_comes_is_upgraded_and_goes(capsys, device, image):
@@ -202,6 +214,18 @@ def test_a_failure_leaves_nothing_behind(capsys, device, image, break_it, words)
 
 
 USER_FILES = ("passwd", "group", "shadow", "gshadow", ".pwd.lock")
+
+
+def test_what_is_to_be_done_after_a_failure_comes_last(tmp_path):
+    """systemd has to read its units again once the old ones are back, not before."""
+    plan = Plan(str(tmp_path))
+    plan.on_failure(["sh", "-c", f"ls {tmp_path} > {tmp_path}/seen"])
+    plan.write("/unit", "x", 0o644)
+    plan.command(["true"], ["sh", "-c", f"touch {tmp_path}/undone"])
+    plan.command(["sh", "-c", "echo no such unit >&2; exit 4"])
+    with pytest.raises(linux_service.Stop, match="no such unit; nothing was changed"):
+        plan.carry_out()
+    assert (tmp_path / "seen").read_text().split() == ["seen", "undone"], "the unit was gone by then"
 
 
 def test_a_dry_run_writes_nothing(capsys, device, image):

@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -29,6 +30,8 @@ def test_page(page, tmp_path, micropython):
         return
     if page.name == "tpm.md" and (lacking := swtpm.lacks()):
         pytest.skip(f"no TPM in software: {lacking}")
+    if page.name == "service.md" and shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
     shell = Shell(tmp_path)
     try:
         for command in listed:
@@ -73,6 +76,12 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if page != "README.md" and f"]({page}" not in index] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAME)

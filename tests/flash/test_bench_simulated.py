@@ -12,7 +12,7 @@ import pytest
 
 from trueboot import mpy
 from trueboot.api import Api
-from trueboot.flash import record
+from trueboot.flash import batch, bench, boards, ports, record, steps
 from trueboot.flash.simulated import bed
 
 BAUD = "3000000"
@@ -81,7 +81,7 @@ def test_a_second_run_finishes_the_rest_and_touches_nothing_else(run, folder):
     before = record.read(folder / "batch.ndjson")
     text = (folder / "batch.csv").read_text().replace("RB 9,,\n", "")
     (folder / "batch.csv").write_text(text)
-    done = run("batch.csv", "--simulate", "8")
+    done = run("batch.csv", "--simulate", "5")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "8 of 8 done, 0 open, 0 failed, 0 bad rows\n"
     lines = record.read(folder / "batch.ndjson")
@@ -113,3 +113,26 @@ def test_labels_of_the_record(folder):
     page = (folder / "sheet.html").read_text()
     urls = {decoded(svg)[0] for svg in re.findall(r'<div class="label">(<svg.*?)</div>', page)}
     assert urls == {line["url"] for line in record.finished(record.read(folder / "batch.ndjson")).values()}
+
+
+def test_one_socket_and_two_boards_after_each_other(server, tmp_path):
+    """With somebody at the terminal: what is done is pulled, the next comes, and is known by its chip, not by its socket."""
+    api = Api(server)
+    with bed.boards_of(boards.named("ESP32_GENERIC"), 2) as (there, firmware), record.Record(tmp_path / "r") as kept:
+        first, second = (ports.Port(str(one), "hub-1", "", "", "esptool") for one in there.ports)
+        pulled = []
+
+        def look():
+            if not kept.finished():
+                return {"hub-1": first}
+            if not pulled:
+                pulled.append(True)
+                return {}
+            return {"hub-1": second}
+
+        rows = [batch.Row(number, f"hub-{number}", "", "", None, {}) for number in (1, 2)]
+        wanted = steps.Wanted(server.info, firmware=str(firmware), unverified=True, baud=int(BAUD), simulated=True)
+        bench.Bench(api, wanted, rows, kept, look, tmp_path, stay=True).run()
+        found = [(line["slot"], line["chip_id"], line["device"]) for line in kept.finished().values()]
+    api.close()
+    assert found == [("hub-1", "0200c0ff0001", "hub-1"), ("hub-1", "0200c0ff0002", "hub-2")]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+import requests
 import serial
 from door import Door
 
@@ -62,7 +63,7 @@ class Bench:
     folder: object
     firmware: str
 
-    def flash(self, port, name="", word=boards.BRIDGE, **wanted):
+    def flash(self, port, name="", tool="esptool", **wanted):
         """The record's last line, or the code of what went wrong."""
         more = {
             "firmware": self.firmware,
@@ -72,7 +73,7 @@ class Bench:
             "simulated": True,
         } | wanted
         try:
-            where = ports.Port(str(port), port.name, "", word)
+            where = ports.Port(str(port), port.name, "", "", tool)
             return single.flash(where, steps.Wanted(self.server.info, **more), self.api, name, self.folder, True, True)
         except Problem as problem:
             assert len(problem.lines()[0]) < 200
@@ -113,10 +114,11 @@ def test_a_cable_pulled_at_every_stage(bench, esp):
     again = bench.flash(port, name="renamed", replace=True)
     assert again["device"] == "renamed" and bench.state("renamed") == "enrolled"
     assert bench.state(line["device"]) == "revoked"
+    assert bench.flash(esp[0].ports[1], name=line["device"]) == "device_in_use"  # no name is good again by chance
     assert [one["device"] for one in record.finished(record.read(bench.folder / single.RECORD)).values()] == ["renamed"]
 
 
-def test_the_key_is_the_boards_and_no_secret_stays_here(bench, esp):
+def test_the_key_is_the_boards_and_no_secret_stays_here(bench, esp, server):
     line = bench.flash(esp[0].ports[1], name="sealed")
     assert line["device"] == "sealed"
     root = esp[0].files(2)
@@ -124,6 +126,9 @@ def test_the_key_is_the_boards_and_no_secret_stays_here(bench, esp):
     kept = b"".join(path.read_bytes() for path in bench.folder.rglob("*") if path.is_file())
     for secret in secrets:
         assert len(secret) > 8 and secret not in kept and secret.hex().encode() not in kept
+    # What its label leads to is a page, for who may see it.
+    page = requests.get(line["url"], verify=server.ca_file, allow_redirects=False, timeout=20)
+    assert (page.status_code, page.headers["Location"]) == (303, "/ui/login")
     # A device in use is not taken over by a board that happens to have its name.
     assert bench.flash(esp[0].ports[2], name="sealed") == "device_in_use"
 
@@ -174,7 +179,7 @@ def test_no_board_a_busy_one_and_the_wrong_firmware(bench, esp, tmp_path):
 
 def test_a_pico_by_its_drive_and_its_repl(bench, tmp_path):
     with bed.boards_of(PICO, 1, str(tmp_path / "picos")) as (board, firmware):
-        wanted = {"firmware": str(firmware), "volumes": str(board.folder / "volumes"), "word": boards.MICROPYTHON}
+        wanted = {"firmware": str(firmware), "volumes": str(board.folder / "volumes"), "tool": "uf2"}
         board.plug_in(1, "pull-certificate")
         assert bench.flash(board.ports[0], **wanted) == "board_gone"
         flashed = board.folder / "board-1" / "firmware.uf2"
@@ -194,9 +199,9 @@ def test_a_pico_by_its_drive_and_its_repl(bench, tmp_path):
 def test_a_new_pico_has_a_drive_and_no_port(bench, tmp_path):
     """Nothing is written to it but what is for it, and its port is the one that comes."""
     with bed.boards_of(PICO, 1, str(tmp_path / "picos"), ["1:bootsel"]) as (board, firmware):
-        [drive] = uf2.volumes(str(board.folder / "volumes"))
+        drive = uf2.wait_for_volume(str(board.folder / "volumes"), set())
         wanted = steps.Wanted(bench.server.info, firmware=str(firmware), unverified=True)
-        port = ports.Port(str(board.ports[0]), "sim-1", "", boards.MICROPYTHON)
+        port = ports.Port(str(board.ports[0]), "sim-1", "", "", "uf2")
 
         def look():
             return [port] if (board.folder / "board-1" / "firmware.uf2").exists() else []
@@ -209,9 +214,8 @@ def test_a_new_pico_has_a_drive_and_no_port(bench, tmp_path):
             assert told.value.code in ("firmware_wrong", "usage", "board_wrong")
             assert sorted(path.name for path in drive.iterdir()) == ["INFO_UF2.TXT"]
         assert uf2.first(drive, wanted, look, lambda done: None) == port
-        line = bench.flash(
-            board.ports[0], word=boards.MICROPYTHON, firmware=str(firmware), fresh=True, volumes="/nowhere"
-        )
+        more = {"tool": "uf2", "firmware": str(firmware), "fresh": True, "volumes": "/nowhere"}
+        line = bench.flash(board.ports[0], name="new", **more)
         assert line["board"] == "RPI_PICO_W" and line["event"] == record.FINISHED
 
 
@@ -227,14 +231,15 @@ def test_a_board_that_nobody_hears_of_is_not_good(bench, esp):
 
 
 def test_from_the_command_line_to_the_label(server, tmp_path):
-    """As somebody does it who has neither a board nor a server."""
+    """As somebody does it who has no board; docs/flash.md does it without a server, too."""
     from test_labels import decoded
 
     command = [sys.executable, "-m", "trueboot", "flash", "--simulate", "--baud", str(BAUD), "--name", "first"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TRUEBOOT_")}
+    clean["TRUEBOOT_STATE"] = os.path.dirname(server.ca_file)
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "label        labels/first.svg" in done.stdout
     [line] = record.finished(record.read(tmp_path / "labels" / "record.ndjson")).values()
     assert decoded((tmp_path / "labels" / "first.svg").read_text()) == [line["url"]]
-    assert line["url"].startswith("https://127.0.0.1:") and "/d/" in line["url"]
+    assert line["url"].startswith("https://127.0.0.1:") and "/ui/devices/" in line["url"]

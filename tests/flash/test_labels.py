@@ -12,7 +12,7 @@ from trueboot.problem import Problem
 
 SVG = "{http://www.w3.org/2000/svg}"
 SCALE = 4
-URL = "https://fleet.example:8443/d/pk-1/RB-2026-00001#2eee8f2917d9488c"
+URL = "https://fleet.example:8443/ui/devices/pk-1/RB-2026-00001#2eee8f2917d9488c"
 LINE = {"device": "RB-2026-00001", "url": URL, "board": "ESP32_GENERIC", "chip_id": "d0cf13e1a2b4", "app": "1.0.0"}
 
 

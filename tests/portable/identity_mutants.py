@@ -78,19 +78,19 @@ def _no_road_after_the_end():
 
 
 def _the_spare_key_stays():
-    run = renew._renew
+    run = renew.run
 
     def lazy(agent, left_ms):
         if agent.identity["phase"] == "renewing":
             agent.identity_event(("key_made",))
         yield from run(agent, left_ms)
 
-    renew._renew = lazy
+    renew.run = lazy
 
 
 def _dated_back_and_believed():
     plan = life.plan
-    life.plan = lambda leaf, since, now_s, percent: plan(leaf, 0, now_s, percent)
+    life.plan = lambda dates, since, now_s, percent: plan(dates, 0, now_s, percent)
 
 
 DEFECTS = {

@@ -43,9 +43,10 @@ class Fleet:
 
     def add(self, count, first=0, **values):
         keys = [f"d{number:05}" for number in range(first, first + count)]
+        asset = values.pop("asset", "a")
         row = {"product_key": "P", "device_secret": "x", "state": "enrolled", "created_at": 0, **values}
         with self.store.transaction() as t:
-            t.many(devices.insert(), [{**row, "device_key": key, "asset_id": f"a{key}"} for key in keys])
+            t.many(devices.insert(), [{**row, "device_key": key, "asset_id": f"{asset}{key}"} for key in keys])
         return keys
 
     def create(self, start_at=0, scope=None, **body):
@@ -219,7 +220,7 @@ def test_scope_by_key_tag_and_version_and_all_of_it_must_hold(fleet):
     def who(**whom):
         job = fleet.create(scope=whom, start_at=None)
         with fleet.store.transaction() as t:
-            return sorted(scope.matching(t, course.job(t, job), whom))
+            return sorted(one.device_key for one in scope.matching(t, course.job(t, job), whom))
 
     assert who(tags={"site": "west"}) == west + old
     assert who(tags={"site": "west"}, proven_version=">=1.1.0 <2.0.0") == west
@@ -233,10 +234,35 @@ def test_scope_by_key_tag_and_version_and_all_of_it_must_hold(fleet):
         fleet.create(scope={"tags": {"site": "north"}})
 
 
+def test_one_campaign_over_several_products_counts_each_device_by_its_own_products_policy(fleet):
+    fleet.release("1.1.0")
+    with fleet.store.transaction() as t:
+        [row] = t.rows(sa.select(products))
+        t.execute(products.insert().values(**{**row._asdict(), "product_key": "Q", "claims_count": True}))
+        t.execute(products.insert().values(**{**row._asdict(), "product_key": "R"}))
+    fleet.add(2)
+    fleet.add(2, product_key="Q", asset="q")
+    fleet.add(1, product_key="R", asset="r")
+    job = fleet.create(scope={"products": ["P", "Q"]}, success=100)
+    with fleet.store.transaction() as t:
+        told = campaigns.tick(t, LIMITS, job)
+        assert sorted(told) == [("P", "d00000"), ("P", "d00001"), ("Q", "d00000"), ("Q", "d00001")]
+        for identity in told:
+            jobs.take_for_push(t, identity, ("queued",), LIMITS)
+            jobs.claim(t, identity, "1.1.0", identity.product_key == "Q")
+    assert fleet.counts(job) == [{"begun": 2, "claimed": 2}]
+    fleet.end(["d00000", "d00001"])
+    fleet.tick(job)
+    assert fleet.state(job)[0] == "done" and fleet.counts(job) == [{"proven": 2, "claimed": 2}]
+    everybody = fleet.create(scope={"products": "all"}, start_at=None)
+    fleet.order("start", everybody, LIMITS)
+    assert sum(fleet.counts(everybody)[0].values()) == 5
+
+
 @pytest.mark.parametrize(
     "whom",
     [
-        {}, [], {"devices": []}, {"devices": "d1"}, {"devices": [1]}, {"devices": ["a/b"]}, {"device": "all"}, {"tags": {}},
+        {"products": []}, {"products": "P"}, {"products": [1]}, {}, [], {"devices": []}, {"devices": "d1"}, {"devices": [1]}, {"devices": ["a/b"]}, {"device": "all"}, {"tags": {}},
         {"tags": {"a b": "x"}}, {"tags": {"a": 1}}, {"tags": {str(n): "x" for n in range(17)}}, {"proven_version": ""},
         {"proven_version": "new"}, {"claimed_version": "~1.0.0"}, {"claimed_version": " ".join([">1.0.0"] * 9)},
     ],
@@ -395,6 +421,35 @@ def test_a_busy_device_is_waited_for_and_a_revoked_one_is_not(fleet):
     fleet.carry_out([keys[0], keys[2]])
     fleet.tick(job)
     assert fleet.state(job)[0] == "done"
+
+
+def test_a_later_phase_does_not_take_the_turn_of_a_busy_device(fleet):
+    fleet.release("1.1.0")
+    fleet.release("1.0.0")
+    fleet.add(2)
+    other = fleet.create(version="1.0.0")
+    fleet.tell(fleet.tick(other))
+    job = fleet.create(version="1.1.0", phases=[1])
+    assert fleet.tick(job) == []
+    with fleet.store.transaction() as t:
+        first, second = (row.device_key for row in course.members_of(t, job, [], 2))
+    fleet.end([second])
+    assert fleet.tick(job) == []
+    fleet.end([first])
+    assert fleet.tick(job) == [first]
+
+
+def test_nobody_waits_for_a_device_that_is_revoked_while_it_is_under_way(fleet):
+    fleet.release("1.1.0")
+    fleet.add(2)
+    job = fleet.create(success=100, max_failures=0)
+    one, other = fleet.tick(job)
+    fleet.tell([other])
+    fleet.carry_out([one])
+    with fleet.store.transaction() as t:
+        registry.revoke(t, Identity("P", other))
+    fleet.tick(job)
+    assert fleet.state(job) == ("done", 1, None) and fleet.counts(job) == [{"proven": 1}]
 
 
 def test_a_server_that_is_killed_goes_on_where_it_was(fleet):

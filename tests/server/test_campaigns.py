@@ -5,6 +5,7 @@ import contextlib
 import io
 import sys
 
+import jsonschema
 import pytest
 from server_client import Device, Operator, ServerProcess, ServerThread
 
@@ -190,6 +191,20 @@ def test_auto_update_is_a_products_policy(operator, fleet):
     assert operator.call("POST", policy, {"auto_update": "always"}).status_code == 400
     [auto] = [one for one in operator.get("/api/v1/campaigns")["campaigns"] if one["kind"] == "auto"]
     assert (auto["state"], auto["counts"]["proven"], auto["version"]) == ("running", 1, "1.1.0")
+
+
+def test_answers_are_as_the_description_says(operator, fleet):
+    campaign = begin(operator, fleet, phases=["50%"], window="00:00-23:59")
+    document = operator.get("/api/openapi.json")
+    for path in ("", "/{id}", "/{id}/devices"):
+        answer = operator.get("/api/v1/campaigns" + path.format(id=campaign["id"]))
+        described = document["paths"]["/api/v1/campaigns" + path]["get"]["responses"]["200"]
+        schema = {**described["content"]["application/json"]["schema"], "components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(answer)
+    known = document["components"]["schemas"]
+    assert set(campaign) == {*known["Campaign"]["properties"], "failures", "history"}
+    assert set(campaign["phases"][0]) == set(known["Phase"]["properties"])
+    assert set(answer["devices"][0]) == set(known["Turn"]["properties"])
 
 
 BAD = [

@@ -164,7 +164,7 @@ def test_the_description_is_openapi_and_describes_every_road(server, document):
 
 @pytest.mark.parametrize(
     "path",
-    ["devices", "products", "tokens", "audit", "certificates", "releases", "repo", "jobs", "events", "ca", "devices/{product_key}/{device_key}"],
+    ["devices", "products", "tokens", "audit", "certificates", "releases", "repo", "jobs", "campaigns", "events", "ca", "devices/{product_key}/{device_key}"],
 )  # fmt: skip
 def test_answers_are_as_described(server, operator, document, path):
     key = server.first["product_key"]

@@ -173,7 +173,17 @@ def test_after_a_refusal_the_way_back_is_on_this_page(server, browser, back):
 
 def test_every_page_has_a_policy_that_allows_nothing_inline_and_keeps_to_it(server, browser, device):
     road = f"/ui/devices/{device.product_key}/{device.device_key}"
-    for path in ("/ui/login", "/ui/", "/ui/devices", road, "/ui/jobs", "/ui/audit", "/ui/jobs/999"):
+    for path in (
+        "/ui/login",
+        "/ui/",
+        "/ui/devices",
+        road,
+        "/ui/jobs",
+        "/ui/audit",
+        "/ui/releases",
+        "/ui/certificates",
+        "/ui/jobs/999",
+    ):
         answer = browser.get(path)
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'self'") and "unsafe" not in policy and "frame-ancestors 'none'" in policy
@@ -270,3 +280,124 @@ def test_files_are_kept_for_ever_under_their_hash_only(server, browser):
     address = next(attrs["href"] for tag, attrs in browser.page("/ui/").elements if attrs.get("rel") == "stylesheet")
     assert "immutable" in browser.get(address).headers["Cache-Control"]
     assert browser.get(address.partition("?")[0]).headers["Cache-Control"] == "no-cache"
+
+
+def test_no_secret_is_on_any_page(server, operator, browser, device):
+    made = operator.post("/api/v1/tokens", {"name": "canary", "scope": "read"})["token"]
+    bench = operator.post("/api/v1/devices", {"device_key": "canary"})["device_secret"]
+    operator.post(f"/api/v1/devices/{device.product_key}/canary/replace", {})
+    names = ("product_secret", "secret_key", "registration_secret", "admin_token")
+    secrets = {made, bench, device.device_secret, *(server.first[name] for name in names)}
+    road = f"/ui/devices/{device.product_key}/"
+    roads = ["/ui/", "/ui/devices", road + "canary", road + device.device_key, "/ui/jobs", "/ui/audit"]
+    for path in [*roads, "/ui/releases", "/ui/certificates", "/metrics", "/api/openapi.json", "/ui/login"]:
+        text = browser.get(path).text if path != "/metrics" else operator.call("GET", path).text
+        assert not [secret for secret in secrets if secret in text], path
+
+
+# Certificates, releases, campaigns
+
+
+def test_a_certificate_is_found_and_revoked(server, operator, browser, tmp_path):
+    one = Device(server.first, "spoken-for", tmp_path)
+    assert one.activate() == 0
+    one.enrol()
+    serial = format(one.certificate.serial_number, "x")
+    page = browser.page("/ui/certificates?text=spoken-for&status=good")
+    assert serial in page.text and "not yet" in page.text
+    assert browser.submit("/ui/certificates?text=" + serial, f"/ui/certificates/{serial}/revoke", reason="superseded")
+    assert operator.get(f"/api/v1/certificates/{serial}")["status"] == "revoked"
+    assert f"Certificate {serial} is revoked" in browser.page("/ui/").text
+    assert serial not in browser.page("/ui/certificates?text=spoken-for&status=good").text
+    assert serial in browser.page("/ui/certificates?text=spoken-for&status=revoked").text
+
+
+def test_an_image_is_uploaded_and_deleted_while_nothing_names_it(server, operator, browser):
+    path, image = "app/sim/7.0.0/app.img", b"seven" * 1000
+    action = browser.page("/ui/releases").form("/ui/releases?") is not None and next(
+        address for address, _ in browser.page("/ui/releases").forms if address.startswith("/ui/releases?")
+    )
+    files = [("target", (None, path)), ("image", ("app.img", image))]
+    assert browser.post(action.partition("&csrf")[0], None, files=files).status_code == 403
+    assert browser.post(action, None, files=files).status_code == 303
+    page = browser.page("/ui/releases").text
+    assert "once its metadata are published" in page and "7.0.0" in page
+    stored = operator.get("/api/v1/audit?what=page.upload_release&limit=1")["audit"][0]
+    assert path in stored["detail"] and stored["result"] == "done"
+    assert browser.submit("/ui/releases", "/ui/releases/drop").status_code == 303
+    page = browser.page("/ui/releases").text
+    assert "is deleted" in page and "None." in page
+    for bad in ("../../server.db", "app/sim/1.1.0", "", "x"):
+        csrf = browser.page("/ui/").form("/ui/logout")["csrf"]
+        browser.post("/ui/releases/drop", {"csrf": csrf, "stored": bad})
+        assert "no unsigned image" in browser.page("/ui/releases").text
+    bad = [("target", (None, "../x")), ("image", ("x", b"x"))]
+    browser.post(action, None, files=bad)
+    assert "target_rules" in browser.page("/ui/releases").text
+
+
+def test_metadata_that_are_not_signed_are_refused_on_the_page_too(browser):
+    action = next(a for a, _ in browser.page("/ui/releases").forms if a.startswith("/ui/releases?"))
+    browser.post(action, None, files=[("metadata", ("9.targets.json", b'{"signed": {}}'))])
+    assert "metadata_" in browser.page("/ui/releases").text
+
+
+def test_a_campaign_is_paused_and_goes_on_and_is_aborted(server, operator, browser, device):
+    if not operator.get("/api/v1/releases")["releases"]:
+        operator.publish(PATH, b"an image of 1.1.0")
+    whom = {"devices": [device.device_key]}
+    made = operator.post("/api/v1/campaigns", {"target": PATH, "scope": whom, "name": EVIL[:40], "phases": ["100%"]})
+    road = f"/ui/jobs/{made['id']}"
+    page = browser.get(road).text
+    assert "Phases" in page and "<script>alert" not in page and "1 of" not in browser.page(road).text
+    for verb, state in (("pause", "paused"), ("resume", "running"), ("abort", "cancelled")):
+        assert browser.submit(road, f"{road}/{verb}").headers["Location"] == road
+        assert operator.get(f"/api/v1/campaigns/{made['id']}")["state"] == state
+        assert operator.get(f"/api/v1/audit?what=page.{verb}&limit=1")["audit"][0]["on"] == made["id"]
+    csrf = browser.page("/ui/").form("/ui/logout")["csrf"]
+    browser.post(f"{road}/pause", {"csrf": csrf})
+    assert "cancelled" in browser.page(road).text
+    assert operator.get(f"/api/v1/campaigns/{made['id']}")["state"] == "cancelled"
+
+
+# Numbers
+
+
+def test_metrics_ask_for_a_token_of_any_scope_and_name_no_device(server, operator, reader, device):
+    assert (
+        requests.get(server.first["https"] + "/metrics", verify=server.first["ca_file"], timeout=9).status_code == 401
+    )
+    answer = operator.call("GET", "/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    numbers = {}
+    for line in answer.text.splitlines():
+        if not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            numbers[name] = float(value)
+    assert numbers['trueboot_devices{state="devices"}'] >= 1
+    assert numbers["trueboot_certificates_issued_total"] >= 1
+    assert numbers['trueboot_reports_total{verdict="accepted"}'] >= 0
+    assert numbers['trueboot_mqtt_connects_total{outcome="admitted"}'] >= 1
+    assert numbers['trueboot_connections{way="mqtt"}'] >= 0
+    assert numbers['trueboot_database_bytes{file="server.db"}'] > 0
+    assert any(name.startswith("trueboot_event_loop_lag_seconds_count") for name in numbers)
+    assert device.device_key not in answer.text and len(numbers) < 5000
+
+
+def test_what_peers_send_makes_no_new_series(server, operator):
+    for number in range(5):
+        operator.call("GET", f"/nowhere/{number}")
+        operator.call("GET", f"/api/v1/devices/x/{number}")
+        operator.session.request("BREW", server.first["https"] + "/coffee", timeout=9)
+    text = operator.call("GET", "/metrics").text
+    assert 'road="unknown"' in text and "/nowhere" not in text and "BREW" not in text and "/x/1" not in text
+    assert 'road="/api/v1/devices/{product_key}/{device_key}"' in text
+
+
+def test_metrics_may_be_open(tmp_path):
+    running = ServerThread(tmp_path / "state", Limits(), metrics_open=True)
+    try:
+        answer = requests.get(running.first["https"] + "/metrics", verify=running.first["ca_file"], timeout=9)
+        assert answer.status_code == 200 and "trueboot_devices" in answer.text
+    finally:
+        running.stop()

@@ -13,9 +13,11 @@ CHECKS = [
     ("types", [sys.executable, "-m", "mypy"]),
     ("device lint", [sys.executable, "tools/check/device_lint.py"]),
     ("mip package", [sys.executable, "tools/check/mip_package.py"]),
+    ("vendored", [sys.executable, "tools/check/vendored.py"]),
     ("reference", [sys.executable, "tools/check/reference.py"]),
     ("boards", [sys.executable, "tools/check/boards.py"]),
     ("mpy sizes", [sys.executable, "tools/check/size_report.py"]),
+    ("board budget", [sys.executable, "bench/budget.py"]),
 ]
 
 

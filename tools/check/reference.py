@@ -149,6 +149,21 @@ def _text(words: str | None) -> str:
 def config(told: dict[str, str]) -> str:
     from agent import config as schema
 
+    text = f"# The configuration of a device\n\n{MADE}\n"
+    text += (
+        "On Linux `agent.toml`, where paths are relative to the file; on boards `trueboot.json`, with the same keys. "
+    )
+    text += "What is not known, or of the wrong kind, is refused by name at the start (`config`).\n\n"
+    text += table(("key", "values", "default", "meaning"), _keys(schema, told))
+    for name, dialect in sources.dialects().items():
+        text += f'\n## With `cloud = "{name}"`\n\n' + table(
+            ("key", "values", "default", "meaning"), _keys(dialect, told)
+        )
+    text += "\nOn a Raspberry Pi whose slots are whole systems there is also a table `[raspberry_pi]`: "
+    return text + "[its keys](../slots-raspberry-pi.md).\n"
+
+
+def _keys(schema: Any, told: dict[str, str]) -> list[tuple[str, ...]]:
     rows = []
     for name, (kind, default) in schema.KEYS.items():
         what = "text" if kind is str else "number"
@@ -156,16 +171,11 @@ def config(told: dict[str, str]) -> str:
             what = " ".join(f'`"{one}"`' for one in schema.CHOICES[name])
         elif name in schema.BOUNDS:
             what = "{} to {}".format(*schema.BOUNDS[name])
-        shown = "required" if default is None else f'`"{default}"`' if kind is str else f"`{default}`"
+        shown = f'`"{default}"`' if kind is str else f"`{default}`"
+        if default is None or name in sources.REQUIRED:
+            shown = "required"
         rows.append((f"`{name}`", what, shown, told.get(name, "-")))
-    text = f"# The configuration of a device\n\n{MADE}\n"
-    text += (
-        "On Linux `agent.toml`, where paths are relative to the file; on boards `trueboot.json`, with the same keys. "
-    )
-    text += "What is not known, or of the wrong kind, is refused by name at the start (`config`).\n\n"
-    text += table(("key", "values", "default", "meaning"), rows)
-    text += "\nOn a Raspberry Pi whose slots are whole systems there is also a table `[raspberry_pi]`: "
-    return text + "[its keys](../slots-raspberry-pi.md).\n"
+    return rows
 
 
 # The events
@@ -211,6 +221,50 @@ def _rows(names: list[str], told: dict[str, str]) -> str:
     return table(("name", "meaning"), [(f"`{name}`", told.get(name, "-")) for name in names])
 
 
+# The operator's interface
+
+
+def operator_api() -> str:
+    from aiohttp import web
+
+    from trueboot_server.https import front, openapi
+
+    app = web.Application()
+    for road in front.ROADS:
+        app.add_routes(road.routes())
+    document = openapi.document(app.router.routes(), "")
+    rows, asked = [], {}
+    for path, methods in document["paths"].items():
+        for method, told in methods.items():
+            scope = told.get("x-trueboot-scope", "none")
+            rows.append((f"`{method.upper()} {path}`", scope, _text(told["summary"])))
+            asked[f"{method.upper()} {path}"] = told
+    text = f"# The operator's interface\n\n{MADE}\n"
+    text += "REST over HTTPS with JSON. `GET /api/openapi.json` of a server says all of this with its schemas, as OpenAPI 3.1. "
+    text += "Send `Authorization: Bearer TOKEN`, with the admin token of `operator.json` or one of `trueboot token create`; "
+    text += (
+        "a token of scope `read` may use the roads of that scope, one of scope `operate` all. A failure has one form, "
+    )
+    text += '`{"error": {"code", "message", "hint"}}`, with a code of [these](../errors.md).\n\n'
+    text += table(("road", "scope", "what"), rows)
+    for name, told in asked.items():
+        body = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        members = body.get("properties", {})
+        query = [one["name"] for one in told.get("parameters", []) if one["in"] == "query"]
+        if not (members or query or told.get("description")):
+            continue
+        text += f"\n## {name}\n\n"
+        if told.get("description"):
+            text += _text(told["description"]) + "\n"
+        if query:
+            text += f"\nQuery: {', '.join(f'`{one}`' for one in query)}.\n"
+        if members:
+            needed = body.get("required", [])
+            words = [f"`{one}`" + (" (required)" if one in needed else "") for one in members]
+            text += f"\nBody: {', '.join(words)}.\n"
+    return text
+
+
 def made() -> dict[str, str]:
     told = notes()
     return {
@@ -218,6 +272,7 @@ def made() -> dict[str, str]:
         "config.md": config(told["config"]),
         "events.md": events(told["agent event"], told["server event"]),
         "journal.md": journal(told),
+        "operator-api.md": operator_api(),
     }
 
 

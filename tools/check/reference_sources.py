@@ -12,7 +12,9 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"[a-z_]+(\.[a-z_]+)?\Z")
@@ -23,15 +25,15 @@ PREFIXES = {
     ("agent/states.py", "end"): ("update.", 1),
     ("agent/update.py", "end"): ("update.", 1),
     ("tools/trueboot_server/fleet/jobs.py", "_tell"): ("attempt.", 2),
-    ("tools/trueboot_server/fleet/jobs.py", "_end"): ("job.", 2),
     ("tools/trueboot_server/decada/uplink.py", "_tell"): ("", 2),
 }
-IMPLIED = {"_end": {"job"}, "_tell": {"job", "attempt"}, "end": {"version", "reason"}, "_log": {"label"}}
+JOB = ("note", "finish")  # of trueboot_server/fleet/course.py, wherever they are called: ("job.", 2)
+IMPLIED = {"_tell": {"job", "attempt"}, "end": {"version", "reason"}, "_log": {"label"}}
 # Those whose very word is worked out; the file must still hold the word.
 WORKED_OUT = {
     "agent": {"agent/identity.py": {"identity.renewed": {"label"}, "identity.enrolled": {"label"}}},
     "server": {
-        "tools/trueboot_server/fleet/jobs.py": {
+        "tools/trueboot_server/fleet/proof.py": {
             f"attempt.{state}": {"attempt", "job", "proven"}
             for state in ("updated", "failed", "rolled_back", "refused")
         }
@@ -48,6 +50,7 @@ def _trees(folder: str) -> dict[str, ast.AST]:
     }
 
 
+@cache
 def agent_events() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for folder in ("agent", "platform_adapters"):
@@ -55,6 +58,7 @@ def agent_events() -> dict[str, set[str]]:
     return _with_worked_out("agent", found)
 
 
+@cache
 def server_events() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     _collect("tools/trueboot_server", found)
@@ -81,6 +85,11 @@ def _events(file: str, node: ast.AST) -> Iterator[tuple[str, set[str]]]:
     if isinstance(node, ast.Call):
         function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         prefix, position = PREFIXES.get((file, function), ("", 0))
+        if function in JOB and file.startswith("tools/trueboot_server/"):
+            words = {word.arg for word in node.keywords if word.arg}
+            if len(node.args) > 2 and (name := _name(node.args[2])):
+                yield "job." + name, words | {"job"}
+            return
         if (file, function) not in PREFIXES and function not in CALLS:
             return
         named = {word.arg for word in node.keywords if word.arg}
@@ -118,9 +127,23 @@ def _keys(node: ast.AST | None) -> set[str]:
     return {key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
 
 
+# The configuration
+
+REQUIRED = ("product_key", "mqtt")  # by the dialect without keys of its own; another may be told them by its service
+
+
+def dialects() -> dict[str, ModuleType]:
+    """Name of a dialect -> the module with the keys that it alone has."""
+    return {
+        path.stem.removesuffix("_config"): import_module("agent.clouds." + path.stem)
+        for path in sorted((ROOT / "agent/clouds").glob("*_config.py"))
+    }
+
+
 # The journal
 
 
+@cache
 def journal_members() -> list[str]:
     """What is given to `agent.save(name=...)`, and what a blank device's record holds."""
     found = {"format"}
@@ -150,6 +173,7 @@ def identity_members() -> list[str]:
     return sorted(found | {"reason"})
 
 
+@cache
 def store_records() -> list[str]:
     """Names that are given to a store's `save` and `load`; what stands for a label or a slot is <...>."""
     from agent.journal import COPIES

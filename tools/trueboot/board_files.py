@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .device_files import device_files, is_device_file
@@ -15,10 +16,17 @@ from .device_files import device_files, is_device_file
 ADAPTERS = ("esp32", "pico_w", "micropython_unix")  # of the MicroPython family; the last is the board of the tests
 
 
-def needed(root: Path, adapters: Iterable[str] = ADAPTERS) -> list[str]:
-    """Device files below `root` for these adapters, in order."""
+# No board's TLS looks at revocation lists of the server's certificate.
+NEVER = ("agent/tasks/lists.py", "agent/wire/crl.py")
+# What speaks to one cloud alone: a board that speaks to another can do without.
+CLOUDS = {"decada": ("agent/clouds/decada*.py",), "esthesis": ("agent/clouds/esthesis*.py", "agent/clouds/elp.py")}
+
+
+def needed(root: Path, adapters: Iterable[str] = ADAPTERS, clouds: Iterable[str] = tuple(CLOUDS)) -> list[str]:
+    """Device files below `root` for these adapters and clouds, in order."""
     todo = ["platform_adapters.%s" % name for name in adapters]
-    found = {path for path in device_files(root) if path.startswith("agent/")}
+    foreign = [pattern for cloud in CLOUDS if cloud not in tuple(clouds) for pattern in CLOUDS[cloud]]
+    found = {path for path in device_files(root) if path.startswith("agent/") and not _any(path, [*NEVER, *foreign])}
     while todo:
         path = _file(root, todo.pop())
         if path is None or path in found or not is_device_file(path):
@@ -26,6 +34,10 @@ def needed(root: Path, adapters: Iterable[str] = ADAPTERS) -> list[str]:
         found.add(path)
         todo += _imports((root / path).read_text("utf-8"))
     return sorted(found)
+
+
+def _any(path: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _file(root: Path, module: str) -> str | None:

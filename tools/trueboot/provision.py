@@ -34,7 +34,13 @@ def register(api: Api, device_key: str, product_key: str = "") -> str:
 
 
 def write(
-    folder: Path, info: Mapping[str, Any], device_key: str, runtime: str, factory: Release, secret: dict[str, str]
+    folder: Path,
+    info: Mapping[str, Any],
+    device_key: str,
+    runtime: str,
+    factory: Release,
+    secret: dict[str, str],
+    cloud: str = "decada",
 ) -> Path:
     """Fill `folder`; returns its configuration file.  `info` is what the server's operator.json says."""
     try:
@@ -42,7 +48,7 @@ def write(
             (folder / name).mkdir(parents=True, mode=0o700)
         pem = Path(info["ca_file"]).read_text()
         shutil.copy(info["root_file"], folder / "root.json")
-        values = _config(info, device_key, runtime, factory.hardware) | secret
+        values = _config(info, device_key, runtime, factory.hardware, cloud) | secret
         if runtime == "cpython":
             (folder / "ca.pem").write_text(pem)
             file = folder / "agent.toml"
@@ -68,14 +74,14 @@ def _write_trampoline(folder: Path) -> None:
         shutil.copy(path, folder / path.name)
 
 
-def _config(info: Mapping[str, Any], device_key: str, runtime: str, hardware: str) -> dict[str, Any]:
+def _config(info: Mapping[str, Any], device_key: str, runtime: str, hardware: str, cloud: str) -> dict[str, Any]:
+    # What a device that speaks esthesis has to know beside its server, that server tells it.
+    told = ("product_key", "mqtt", "mqtt_activate") if cloud == "decada" else ()
     return {
-        "cloud": "decada",
-        "product_key": info["product_key"],
+        "cloud": cloud,
         "device_key": device_key,
         "https": info["https"],
-        "mqtt": info["mqtt"],
-        "mqtt_activate": info["mqtt_activate"],
+        **{name: info[name] for name in told},
         "ca_file": "ca.pem" if runtime == "cpython" else "ca.der",
         "root_file": "root.json",
         "hardware": hardware,

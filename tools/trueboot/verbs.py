@@ -17,6 +17,7 @@ from . import (
     verbs_flash,
     verbs_identity,
     verbs_keys,
+    verbs_operator,
     verbs_product,
     verbs_release,
 )
@@ -48,10 +49,12 @@ for name, verbs in (
     ("bundle", verbs_bundle.app),
     ("image", image),
     ("enos", verbs_enos.app),
+    ("token", verbs_operator.app),
     ("fault", verbs_fault.app),
 ):
     app.add_typer(verbs, name=name)
 verbs_ca.app.add_typer(verbs_ek.app, name="ek-root")
+app.command("audit")(verbs_operator.audit)
 
 
 def _version(wanted: bool) -> None:
@@ -100,6 +103,7 @@ def server(
     dev: Annotated[
         bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
     ] = False,
+    metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
     faults: Annotated[
         bool, typer.Option("--faults", help="Let it misbehave on command: trueboot fault. For tests only.")
     ] = False,
@@ -121,6 +125,7 @@ def server(
             names=names,
             plain_mqtt_port=plain_mqtt_port,
             plain_mqtt_host=plain_mqtt_host,
+            metrics_open=metrics_open,
             faults=faults,
         )
     )
@@ -146,12 +151,15 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    cloud: Annotated[str, typer.Option(help="What devices speak: decada, esthesis or both.")] = "decada",
     json: Annotated[bool, typer.Option("--json", help="One event per line on stdout.")] = False,
 ) -> None:
     """A server and devices on this machine live through updates, good and bad; nothing is left behind."""
     from .demo.story import run
 
-    raise typer.Exit(run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm, tuple(fault or ())))
+    raise typer.Exit(
+        run(script, devices, runtime, keep, timeout, json, cut_power, seed, tpm, tuple(fault or ()), cloud)
+    )
 
 
 @device.command("ls")

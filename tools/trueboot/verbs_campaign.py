@@ -58,12 +58,17 @@ def campaign_create(
     timeout: Annotated[
         str | None, typer.Option(help="Of a device, from when it is told. [default: the server's]", show_default=False)
     ] = None,
+    tries: Annotated[int, typer.Option(min=1, max=10, help="Attempts of a device that fails or is out of time.")] = 1,
+    on_request: Annotated[
+        bool, typer.Option("--on-request", help="Push nothing: devices get it when they ask.")
+    ] = False,
     start: Annotated[str, typer.Option(help='now, later (by `campaign start`), or "2026-12-01T02:00:00Z".')] = "now",
     window: Annotated[
         str | None, typer.Option(help="Devices are told only then, every day, UTC: 22:00-04:00.", show_default=False)
     ] = None,
     product: Annotated[
-        str | None, typer.Option(help="Product key. [default: the server's first]", show_default=False)
+        list[str] | None,
+        typer.Option(help="A product key; repeat for more, or all. [default: the server's first]", show_default=False),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Ask devices anew that have refused this image.")] = False,
     downgrade: Annotated[bool, typer.Option("--downgrade", help="Also where a newer version runs.")] = False,
@@ -80,8 +85,7 @@ def campaign_create(
     body = {
         **campaigns.wanted(api, release),
         "name": name,
-        "product_key": product,
-        "scope": campaigns.scope(device or [], tag or [], proven, claimed),
+        "scope": campaigns.scope(product or [], device or [], tag or [], proven, claimed),
         "dynamic": dynamic,
         "phases": campaigns.phases(phase) if phase else None,
         "success": success,
@@ -89,6 +93,8 @@ def campaign_create(
         "soak_s": campaigns.seconds("--soak", soak),
         "phase_s": campaigns.seconds("--phase-time", phase_time),
         "at_once": at_once,
+        "tries": tries,
+        "on_request": on_request,
         "timeout_s": campaigns.seconds("--timeout", timeout) if timeout else None,
         "start": start,
         "window": window,

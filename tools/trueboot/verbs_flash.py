@@ -109,8 +109,8 @@ def flash(
             wanted = wanted._replace(fresh=True)
         else:
             where = ports.named(str(place)) if place else ports.chosen(port)
-        if simulate and boards.named(board or SIMULATED_BOARD).tool == "uf2":
-            where = where._replace(word=boards.MICROPYTHON)
+        if simulate:
+            where = where._replace(tool=boards.named(board or SIMULATED_BOARD).tool)
         single.flash(where, wanted, api, name, labels, json)
 
 
@@ -122,7 +122,10 @@ def bench(
         ),
     ] = None,
     slots: Annotated[
-        str, typer.Option(metavar="auto|PORT,...", help="Every board that is plugged in, or these ports.")
+        str,
+        typer.Option(
+            metavar="auto|N|PORT,...", help="Every board that is plugged in, N of them at most, or these ports."
+        ),
     ] = "auto",
     operator: Annotated[str, typer.Option(help="Who does it, for the record.", envvar="USER")] = "",
     board: BoardOption = "",
@@ -173,10 +176,11 @@ def bench(
             made = boards.named(board or SIMULATED_BOARD)
             beds, own = stack.enter_context(bed.boards_of(made, simulate, simulate_in, fault or ()))
             firmware, unverified, volumes = firmware or own, True, volumes or beds.folder / "volumes"
-            word = boards.MICROPYTHON if made.tool == "uf2" else boards.BRIDGE
 
             def look():
-                return {one.name: ports.Port(str(one), one.name, "", word) for one in beds.ports if one.exists()}
+                return {
+                    one.name: ports.Port(str(one), one.name, "", "", made.tool) for one in beds.ports if one.exists()
+                }
 
         wanted = _wanted(
             api, board, firmware, unverified, app, app_version, config, baud, replace, contact, bool(simulate), volumes
@@ -213,8 +217,9 @@ def _made_up(stack: ExitStack, count: int) -> Path:
 def _looker(slots: str):
     from .flash import ports
 
-    if slots == "auto":
-        return lambda: {port.slot: port for port in ports.found()}
+    if slots == "auto" or slots.isdecimal():
+        most = int(slots) if slots != "auto" else None
+        return lambda: {port.slot: port for port in ports.found()[:most]}
     named = [name for name in slots.split(",") if name]
 
     def look():

@@ -29,8 +29,10 @@ from .https.front import make_app
 from .https.parts import Parts
 from .limits import Limits
 from .log import Log, silent, tell_fault
+from .metrics import MeteredDesk, Metrics
 from .names import is_host
 from .nonces import Nonces
+from .page import live
 from .proofs import FailedProofs
 from .releases import keep_releases
 from .repo.care import Care
@@ -61,6 +63,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     plain_mqtt_port: int | None = None  # MQTT without TLS, for devices that cannot; None: there is none
     plain_mqtt_host: str = "127.0.0.1"
+    metrics_open: bool = False  # /metrics asks for no token
     faults: bool = False  # it misbehaves on command
 
 
@@ -151,13 +154,15 @@ class Server:
         self.repository = open_repository(state, options.dev)
         care = Care(self.repository)
         self._tell(care.turn())  # nobody is served what has expired meanwhile
-        self.store = Store(state.database, log=self._log, keep_events=limits.events)
+        metrics = Metrics()
+        self.store = Store(state.database, log=metrics.metered(self._log), keep_events=limits.events)
         self._open.callback(self.store.close)
         self.credentials = load_or_make(self.store, state.operator)
         with self.store.transaction() as t:
             keep_releases(t, self.repository.published.files)
         proofs = FailedProofs(limits.failed_proofs, limits.failed_proofs_window_s, limits.failed_proofs_addresses)
         self.desk = FleetDesk(self.store, limits, proofs, self._log, open_registration=options.dev)
+        self.desk.endpoint.desk = MeteredDesk(self.desk, metrics)
         self._open.callback(self.desk.endpoint.close)
         encodings = Encodings(state.encodings, limits, self._log)
         self._open.push_async_callback(encodings.close)
@@ -177,8 +182,12 @@ class Server:
             Sessions(limits.attestation_s, limits.attestations),
             state.packages,
             state.ek_roots,
+            metrics,
+            options.metrics_open,
         )
         await self._listen(parts)
+        metrics.follow(self.store, self.desk, limits, state.database, lambda: len(self.app[live.OPEN]))
+        self._open.callback(asyncio.create_task(metrics.watch_loop()).cancel)
         self._open.callback(asyncio.create_task(self._keep_house(care, parts)).cancel)
         self._open.callback(asyncio.create_task(self._keep_campaigns()).cancel)
 

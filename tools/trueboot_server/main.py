@@ -36,6 +36,7 @@ def run(
     limits: Limits | None = None,
     plain_mqtt_port: int | None = None,
     plain_mqtt_host: str = "127.0.0.1",
+    metrics_open: bool = False,
     faults: bool = False,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
@@ -56,6 +57,7 @@ def run(
         limits or Limits(),
         plain_mqtt_port,
         plain_mqtt_host,
+        metrics_open,
         faults,
     )
     log = make_log(as_json=json)
@@ -119,6 +121,7 @@ def _document(options: Options, server: Server) -> dict[str, Any]:
 def _readable(document: dict[str, Any]) -> str:
     return (
         f"trueboot server\n"
+        f"  page      {document['https']}/ui/\n"
         f"  https     {document['https']}\n"
         f"  mqtt      {document['mqtt']} (certificates), {document['mqtt_activate']} (activation)\n"
         + (f"  mqtt      {document['mqtt_plain']} (no TLS)\n" if document["mqtt_plain"] else "")
@@ -164,6 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dev", action="store_true", help="loopback only, open registration, signing keys in the state folder"
     )
+    parser.add_argument("--metrics-open", action="store_true", help="/metrics asks for no token")
     parser.add_argument("--faults", action="store_true", help="misbehave on command: trueboot fault")
     parser.add_argument("--json", action="store_true", help="first line and log as JSON")
     chosen = parser.parse_args(arguments)
@@ -178,5 +182,6 @@ def main(arguments: list[str] | None = None) -> int:
         names=tuple(chosen.name),
         plain_mqtt_port=chosen.plain_mqtt_port,
         plain_mqtt_host=chosen.plain_mqtt_host,
+        metrics_open=chosen.metrics_open,
         faults=chosen.faults,
     )

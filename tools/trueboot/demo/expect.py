@@ -75,13 +75,15 @@ def bad_update(version: str) -> list[Step]:
 UNSIGNED = {"reason": "metadata_signature"}
 
 
-def attack(version: str, stays: str) -> list[Step]:
+def attack(version: str, stays: str, cloud: str = "decada") -> list[Step]:
+    # What runs tells its version only where a command reaches the app.
+    answer = {"data": {"blinked": 3, "app": stays}} if cloud == "decada" else {"code": 200}
     return [
         Step("the server is the thief's", "demo", "server.stolen", {"version": version}),
         Step(
             f"the thief's {version} refused: not signed", "device", "update.failed", {"version": version}, (), UNSIGNED
         ),
-        Step(f"{stays} still runs", "demo", "command.answered", {"data": {"blinked": 3, "app": stays}}),
+        Step(f"{stays} still runs", "demo", "command.answered", answer),
     ]
 
 

@@ -18,10 +18,12 @@ from . import chips, expect, screen
 from .chips import Chips
 from .cuts import MAX_CUTS, Cuts
 from .misbehaving import Misbehaving
+from .supervisor import Device
 from .world import World, world
 
 SCRIPTS = ("happy", "rollback", "attack", "all")
 RUNTIMES = {"cpython": ["cpython"], "micropython": ["micropython"], "both": ["cpython", "micropython"]}
+CLOUDS = {"decada": ["decada"], "esthesis": ["esthesis"], "both": ["decada", "esthesis"]}
 FACTORY, GOOD, BROKEN, STOLEN = "1.0.0", "1.1.0", "1.2.0", "1.3.0"
 COMMAND = "blink"
 COMMANDS_UNDER_CUTS = 5  # a command is no job: nobody repeats it but who asked
@@ -40,11 +42,16 @@ def run(
     seed: int | None = None,
     tpm: bool = False,
     faults: tuple[str, ...] = (),
+    cloud: str = "decada",
 ) -> int:
     if not 0 <= cuts <= MAX_CUTS:
         raise Problem("usage", f"--cut-power {cuts}: a number up to {MAX_CUTS} is wanted.")
     if script not in SCRIPTS:
         raise Problem("usage", f"--script {script}: one of {', '.join(SCRIPTS)} is wanted.")
+    if cloud not in CLOUDS:
+        raise Problem("usage", f"--cloud {cloud}: one of {', '.join(CLOUDS)} is wanted.")
+    if cloud != "decada" and (cuts or tpm or faults):
+        raise Problem("usage", "--cut-power, --tpm and --fault are for --cloud decada.")
     misbehaving = Misbehaving(faults)
     if misbehaving and (cuts or script not in ("happy", "all")):
         raise Problem("usage", "--fault is for the good release (--script happy or all), without --cut-power.")
@@ -64,7 +71,7 @@ def run(
                 seed = random.SystemRandom().randrange(10000) if seed is None else seed
                 here.cuts = Cuts(cuts, seed, story.releases())
             try:
-                story.tell([(f"{kind}-{number}", kind) for kind in runtimes for number in range(1, devices + 1)])
+                story.tell(named(runtimes, CLOUDS[cloud], devices))
             finally:
                 show.close()
             found = story.findings()
@@ -93,6 +100,13 @@ def run(
     if misbehaving:
         print(misbehaving.told())
     return 0
+
+
+def named(runtimes: list[str], clouds: list[str], count: int) -> list[tuple[str, str, str]]:
+    """(name, runtime, cloud) of the demo's devices.  Where there are two clouds, those of the second say so."""
+    mark = {cloud: "" if cloud == clouds[0] else f"-{cloud}" for cloud in clouds}
+    every = [(runtime, cloud) for runtime in runtimes for cloud in clouds]
+    return [(f"{kind}{mark[cloud]}-{number}", kind, cloud) for kind, cloud in every for number in range(1, count + 1)]
 
 
 def _interrupt(_number: int, _frame: Any) -> None:
@@ -142,10 +156,10 @@ class Story:
         self._late: list[str] = []
         self._stays = FACTORY
 
-    def tell(self, devices: list[tuple[str, str]]) -> None:
+    def tell(self, devices: list[tuple[str, str, str]]) -> None:
         self.count = len(devices)
         here = self.here
-        here.say("demo.started", folder=str(here.folder), script=self.script, devices=[name for name, _ in devices])
+        here.say("demo.started", folder=str(here.folder), script=self.script, devices=[name for name, _, _ in devices])
         chapters = [("First boot", self.first_boot)]
         if self.misbehaving.refused:
             chapters.append(("A server that misbehaves", partial(self.misbehaving.refusals, self, GOOD)))
@@ -156,14 +170,16 @@ class Story:
         if self.script in ("attack", "all"):
             chapters.append(("A thief's release", self.stolen_release))  # the last: the server is his from then on
         if here.cuts:
-            here.cuts.deal([name for name, _ in devices])
+            here.cuts.deal([name for name, _, _ in devices])
         here.start_server()
         if here.chips:
-            for name, _ in devices:
+            for name, _, _ in devices:
                 here.chips.give(name)
             here.chips.trusted(here.folder / "server", here.api, here.server_info["product_key"])
-        for name, runtime in devices:
-            here.add_device(name, runtime)
+        if "esthesis" in [cloud for _, _, cloud in devices]:
+            here.make_product()
+        for name, runtime, cloud in devices:
+            here.add_device(name, runtime, cloud)
         for title, chapter in chapters:
             here.say("demo.chapter", title=title)
             if not chapter():
@@ -207,7 +223,7 @@ class Story:
 
         for _ in range(COMMANDS_UNDER_CUTS if here.cuts else 1):
             asked = [device for device in here.devices if not answered(device.name)]
-            threads = [threading.Thread(target=self._command, args=(d.name, d.runtime), daemon=True) for d in asked]
+            threads = [threading.Thread(target=self._command, args=(device,), daemon=True) for device in asked]
             for thread in threads:
                 thread.start()
             here.until(partial(_ended, threads), self.timeout_s)
@@ -215,12 +231,20 @@ class Story:
                 break
         return self.wait("the answer to a command", answered, 1)
 
-    def _command(self, device: str, runtime: str) -> None:
-        event = {"device": device, "runtime": runtime, "source": "demo", "service": COMMAND}
+    def _command(self, device: Device) -> None:
+        """A service of the app, or, in the language that has none of these, a ping of the agent."""
+        event = {"device": device.name, "runtime": device.runtime, "source": "demo"}
         api = self.here.new_api()
-        path = f"/api/v1/devices/{self.here.server_info['product_key']}/{device}/commands"
+        path = f"/api/v1/devices/{self.here.product(device)}/{device.name}"
         try:
-            answer = api.post(path, {"service": COMMAND, "params": {"times": 3}, "timeout_s": COMMAND_TIMEOUT_S})
+            if device.cloud == "esthesis":
+                event["service"] = "ping"
+                told = api.post(path + "/esthesis-commands", {"type": "ping", "wait_s": COMMAND_TIMEOUT_S})
+                answer = {"code": 200 if told["succeeded"] else 500, "data": {"output": told["output"]}}
+            else:
+                event["service"] = COMMAND
+                params = {"service": COMMAND, "params": {"times": 3}, "timeout_s": COMMAND_TIMEOUT_S}
+                answer = api.post(path + "/commands", params)
             self.here.put({**event, "event": "command.answered", "code": answer["code"], "data": answer["data"]})
         except Problem as problem:
             self.here.put({**event, "event": "command.failed", "reason": problem.lines()[0]})
@@ -237,12 +261,18 @@ class Story:
         ended = self.wait(f"{GOOD} on every device", lambda name: self.heard(name, "version.reported", version=GOOD))
         if ended:
             self._stays = GOOD
-        ended = ended and self.wait("the job's end", lambda name: self.here.seen(None, "server", "job.done", since))
+        ended = ended and self.wait("the job's end", lambda name: self.jobs("job.done", since))
         if self.misbehaving.got_over:
             self.misbehaving.end(self.here)
         return ended
 
+    def jobs(self, what: str, since: int = 0) -> bool:
+        """Whether this was told of the job of each product."""
+        seen = {event.get("job") for event in self.here.events[since:] if event["event"] == what}
+        return len(seen) >= len({device.cloud for device in self.here.devices})
+
     def broken_release(self) -> bool:
+        since = len(self.here.events)
         self.here.say("release.broken", version=BROKEN)
         self.here.publish(self.here.make_release(BROKEN, broken=True))
         self.deploy(BROKEN)
@@ -250,7 +280,7 @@ class Story:
             "the rollback of every device", lambda name: self.heard(name, "report.accepted", outcome="rolled_back")
         )
         ended = ended and self.wait("the server's word of it", lambda name: self.told(name, "attempt.rolled_back"))
-        return ended and self.wait("the job's halt", lambda name: self.here.seen(None, "server", "job.halted"))
+        return ended and self.wait("the job's halt", lambda name: self.jobs("job.halted", since))
 
     def stolen_release(self) -> bool:
         """Somebody has broken into the server: its disk and its online key are his; the release key never was there."""
@@ -266,7 +296,9 @@ class Story:
         """`failures`: so many may fail before the job halts."""
         from ..fleet import create_job
 
-        create_job(self.here.api, version, [device.name for device in self.here.devices], failures)
+        for cloud in dict.fromkeys(device.cloud for device in self.here.devices):
+            names = [device.name for device in self.here.devices if device.cloud == cloud]
+            create_job(self.here.api, version, names, failures)
 
     def heard(self, device: str, name: str, **fields: Any) -> bool:
         return self.here.seen(device, "device", name, **fields)
@@ -289,7 +321,7 @@ class Story:
         found = list(self._late)
         for device in self.here.devices:
             events = self.here.of(device.name)
-            for steps in self.expected():
+            for steps in self.expected(device.cloud):
                 found += [
                     f"{device.name}: missing: {line}"
                     for line in first_of(expect.missing(events, steps, cut=bool(self.here.cuts)))
@@ -303,7 +335,7 @@ class Story:
         found += self.final_state()
         return found
 
-    def expected(self) -> list[list[expect.Step]]:
+    def expected(self, cloud: str = "decada") -> list[list[expect.Step]]:
         on_device, at_server = expect.first_boot(FACTORY), expect.server_first_boot()
         if self.here.chips:
             on_device, at_server = chips.on_device() + on_device[3:], chips.at_server() + at_server[1:]
@@ -315,15 +347,18 @@ class Story:
         if self.script in ("rollback", "all"):
             on_device, at_server = on_device + expect.bad_update(BROKEN), at_server + expect.server_bad_update()
         if self.script in ("attack", "all"):
-            on_device, at_server = on_device + expect.attack(STOLEN, self._stays), at_server + expect.server_attack()
+            on_device, at_server = (
+                on_device + expect.attack(STOLEN, self._stays, cloud),
+                at_server + expect.server_attack(),
+            )
         return [on_device, at_server]
 
     def final_state(self) -> list[str]:
         """What the server has stored must be what really runs."""
         found = []
-        product = self.here.server_info.get("product_key", "")
         for device in self.here.devices:
             try:
+                product = self.here.product(device)
                 stored = self.here.api.get(f"/api/v1/devices/{product}/{device.name}")
             except Problem as problem:
                 found.append(f"{device.name}: {problem.lines()[0]}")

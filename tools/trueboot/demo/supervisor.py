@@ -58,6 +58,7 @@ class Device:
         self.log_file = folder / "stderr.log"
         self.starts = 0
         self.exit_code: int | None = None
+        self.cloud = "decada"  # what it speaks
         self._command = command
         self._tell = tell
         self._process: subprocess.Popen[bytes] | None = None

@@ -27,6 +27,7 @@ from .cuts import Cuts
 from .supervisor import Device, Event, Lines
 
 HARDWARE = "sim"
+ESTHESIS = "demo-esthesis"  # the product of the devices that speak it
 MICROPYTHON_HEAP = "512k"
 SERVER_START_S = 20
 SERVER_STOP_S = 10
@@ -263,12 +264,13 @@ class World:
 
     # -- devices
 
-    def add_device(self, name: str, runtime: str) -> Device:
+    def add_device(self, name: str, runtime: str, cloud: str = "decada") -> Device:
         """Its folder, and its place in the list; `provision` writes what is in the folder."""
         folder = self.folder / "devices" / name
         folder.mkdir(parents=True)
         command = self._command(runtime, folder)
         device = Device(name, runtime, command, folder, self.record)
+        device.cloud = cloud
         self.devices.append(device)
         return device
 
@@ -277,6 +279,7 @@ class World:
         again = Device(
             device.name, device.runtime, self._command(device.runtime, device.folder), device.folder, self.record
         )
+        again.cloud = device.cloud
         self.devices[self.devices.index(device)] = again
         again.power_on()
         return again
@@ -290,12 +293,23 @@ class World:
         return [*mpy.interpreter(self.heap), "-c", "execfile('boot.py'); execfile('main.py')"]
 
     def provision(self, device: Device, factory: releases.Release) -> None:
-        """A device that will activate itself: known to the server by its key, holding the product's secret."""
-        provision.register(self.api, device.name)
-        secret = {"product_secret": self.server_info["product_secret"]}
+        """A device that will activate itself: known to the server by its key, holding the product's secret.
+
+        One that speaks esthesis holds no secret at all: it registers under its id, with the key that it was born with.
+        """
+        provision.register(self.api, device.name, self.product(device))
+        secret = {"product_secret": self.server_info["product_secret"]} if device.cloud == "decada" else {}
         if self.chips:
             secret |= self.chips.config(device.name)
-        provision.write(device.folder, self.server_info, device.name, device.runtime, factory, secret)
+        what = (device.folder, self.server_info, device.name, device.runtime, factory, secret)
+        provision.write(*what, cloud=device.cloud)
+
+    def product(self, device: Device) -> str:
+        return ESTHESIS if device.cloud == "esthesis" else self.server_info["product_key"]
+
+    def make_product(self) -> None:
+        """For devices that speak esthesis: one product, one language."""
+        self.api.post("/api/v1/products", {"product_key": ESTHESIS, "dialect": "esthesis"})
 
     # -- the end
 

@@ -79,7 +79,6 @@ class Bench:
         self._finished = kept.finished()
         self._claims = kept.latest(record.CLAIMED, "device")
         self._looked = 0.0
-        self._failed_rows: set[str] = set()
 
     # What others look at
 
@@ -155,8 +154,8 @@ class Bench:
         server = self.api.server
         job = {
             "port": slot.port.device,
-            "word": slot.port.word,
-            "wanted": self.wanted._asdict(),
+            "tool": slot.port.tool,
+            "wanted": self.wanted._replace(turn=str(self.folder / "turn"))._asdict(),
             "server": {"url": server.url, "ca_file": server.ca_file, "token": server.token},
         }
         slot.child = subprocess.Popen(
@@ -189,10 +188,10 @@ class Bench:
             pass  # it has ended; its end is heard of
 
     def _heard(self, slot: Slot, event: dict[str, Any] | None) -> None:
+        if slot.state != WORKING:
+            return  # it was sent away, and ends
         if event is None:
-            if slot.state == WORKING:
-                self._problem(slot, "internal", Problem("internal", why="its process ended").lines(), 1)
-            return
+            return self._problem(slot, "internal", Problem("internal", why="its process ended").lines(), 1)
         name = event["event"]
         if name == "identified":
             self._identified(slot, event["chip_id"], event["board"])
@@ -208,6 +207,8 @@ class Bench:
     # What a chip is to be
 
     def _identified(self, slot: Slot, chip_id: str, board: str) -> None:
+        if slot.chip_id not in ("", chip_id):
+            slot.row, slot.tries = None, 1  # while this one was waited for, another was plugged in
         slot.chip_id, slot.board = chip_id, board
         others = [
             one for one in self.slots.values() if one is not slot and one.chip_id == chip_id and one.state == WORKING
@@ -227,8 +228,9 @@ class Bench:
         if row is None:
             if any(not one.board or one.board == board for one in self.left()):
                 return self._end(slot, SKIPPED)  # every row has its board
-            return self._refuse(slot, Problem("board_wrong", f"No row wants a {board}."))
+            return self._refuse(slot, Problem("board_wrong", f"No row is for a board of the kind {board}."))
         slot.row = row
+        self._claims[chip_id] = row.serial
         self.kept.append(record.CLAIMED, **self._facts(slot), slot=slot.name)
         try:
             same = self.shared(board)
@@ -242,7 +244,8 @@ class Bench:
         )
 
     def _row_for(self, chip_id: str, board: str) -> Row | None:
-        taken = {one.row.serial for one in self.slots.values() if one.row} | self._failed_rows
+        # A failed board keeps its row while it is plugged in; then another may have it.
+        taken = {one.row.serial for one in self.slots.values() if one.row}
         free = [row for row in self.left() if row.serial not in taken and row.board in ("", board)]
         own = self._claims.get(chip_id)
         claimed = {device for chip, device in self._claims.items() if chip != chip_id}
@@ -296,8 +299,6 @@ class Bench:
         self.kept.append(
             record.FAILED, **self._facts(slot), slot=slot.name, error=slot.code, detail=slot.lines[0], tries=slot.tries
         )
-        if slot.row:
-            self._failed_rows.add(slot.row.serial)
         self._end(slot, FAILED)
 
     def _end(self, slot: Slot, state: str) -> None:

@@ -55,12 +55,12 @@ def known(api: Api, product_key: str, device_key: str) -> dict[str, Any] | None:
 
 def refuse_in_use(device: dict[str, Any] | None, device_key: str) -> None:
     """One that the server has heard from is not taken over by a board that happens to have its name."""
-    if device and device.get("last_seen") and device.get("state") not in ("registered", "revoked"):
-        raise Problem(
-            "device_in_use",
-            f"{device_key} is a device in use.",
-            f"the server heard from it last at {device['last_seen']}",
-        )
+    state = (device or {}).get("state")
+    if device and state == "revoked":
+        raise Problem("device_in_use", f"{device_key} is a revoked device.", "its name would be good again")
+    if device and device.get("last_seen") and state != "registered":
+        why = f"the server heard from it last at {device['last_seen']}"
+        raise Problem("device_in_use", f"{device_key} is a device in use.", why)
 
 
 def certify(api: Api, product_key: str, device_key: str, secret: str, request: str) -> Certified:
@@ -126,7 +126,11 @@ def on_board(repl: Repl, api: Api, product_key: str, device_key: str) -> Certifi
     try:
         leaf = x509.load_der_x509_certificate(_first(held))
         row = api.get(f"/api/v1/certificates/{leaf.serial_number:x}")
-    except (ValueError, Problem):
+    except ValueError:
+        return None
+    except Problem as problem:
+        if problem.code != "not_found":  # a server that is away is no reason to make another key
+            raise
         return None
     if (row.get("status"), row.get("product_key"), row.get("device_key")) != ("good", product_key, device_key):
         return None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Labels: a QR code that leads to the device at its server, and what a person reads beside it.  Nothing secret.
 
-    https://SERVER/d/PRODUCT/DEVICE#FINGERPRINT      the first 16 digits of its first certificate's SHA-256: a claim that
-                                                     can be compared, and that opens nothing
+    https://SERVER/ui/devices/PRODUCT/DEVICE#FINGERPRINT     its page, for who may log in there; the first 16 digits of its
+                                                             first certificate's SHA-256 can be compared, and open nothing
 
 One SVG a device, and a sheet of HTML to print.
 """

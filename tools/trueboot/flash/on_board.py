@@ -195,8 +195,3 @@ def certificate():
 def prove(message):
     platform, _ = device()
     return binascii.hexlify(platform.keys.sign(label(platform), binascii.unhexlify(message))).decode()
-
-
-def space():
-    found = os.statvfs(ROOT or "/")
-    return found[0] * found[3]

@@ -18,6 +18,7 @@ class Port(NamedTuple):
     slot: str  # usb-1-1.3
     usb: str  # 10c4:ea60, or "" for a port that is no USB device
     word: str  # bridge, micropython, or "" when its id is not known
+    tool: str = ""  # what writes boards with this id, esptool or uf2; "" when that is not known
 
 
 def found() -> list[Port]:
@@ -63,4 +64,6 @@ def _port(one, known: dict[str, set[str]]) -> Port:
     words = known.get(usb, set())
     word = next((word for word in (boards.MICROPYTHON, boards.BRIDGE) if word in words), "")
     where = (one.location or "").partition(":")[0]
-    return Port(one.device, f"usb-{where}" if where else os.path.basename(one.device), usb, word)
+    tools = {board.tool for board in boards.load().values() if usb in board.usb}
+    slot = f"usb-{where}" if where else os.path.basename(one.device)
+    return Port(one.device, slot, usb, word, tools.pop() if len(tools) == 1 else "")

@@ -27,7 +27,7 @@ except ImportError:  # Windows
 
 BAUD = 115200
 ANSWER_S = 30
-ENTER_S = 10
+ENTER_S = 4  # a board that was still booting has not heard it
 PART_BYTES = 3072  # of a file, in one line of a REPL: a small heap has room for it
 NAMES = 16  # of files that are asked for at once
 MARK = b"\x1e"
@@ -51,7 +51,7 @@ class Repl:
     def enter(self, limit_s: float = ENTER_S) -> None:
         """Its raw REPL, with our functions at hand."""
         self._guarded(lambda: self._board.enter_raw_repl(soft_reset=False, timeout_overall=limit_s))
-        self._exec(SCRIPT.read_text("utf-8"))
+        self._exec(_script())
 
     def ask(self, call: str, limit_s: float = ANSWER_S) -> Any:
         """What one of `on_board`'s functions returned; `call`: its name and arguments, `csr, "ab"`."""
@@ -120,6 +120,12 @@ class Repl:
                 return act()
         except self._errors as error:
             raise _lost(self._port, error) from None
+
+
+def _script() -> str:
+    """What is meant for people stays here: a UART takes a while."""
+    lines = SCRIPT.read_text("utf-8").splitlines()
+    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 def wait_for(port: str, limit_s: float) -> Repl:

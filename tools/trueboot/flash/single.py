@@ -20,7 +20,7 @@ def flash(
 ) -> dict[str, Any]:
     """All the way; returns the record's last line."""
     with record.Record(folder / RECORD) as kept, Progress(quiet) as progress:
-        found = steps.identify(port.device, port.word, wanted)
+        found = steps.identify(port.device, port.tool, wanted)
         progress.say(
             f"found      {found.board.name}, chip {found.chip_id}, {found.flash_bytes >> 20} MB, in {port.slot}"
         )

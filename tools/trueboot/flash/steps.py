@@ -49,6 +49,7 @@ class Wanted(NamedTuple):
     simulated: bool = False
     fresh: bool = False  # the firmware has just been written (a board that had no port before)
     volumes: str = ""  # where drives of boards in BOOTSEL mode appear
+    turn: str = ""  # a file to lock while a board is a drive: two drives at once look alike
 
 
 class Found(NamedTuple):
@@ -64,10 +65,10 @@ class Done(NamedTuple):
     app: str
 
 
-def identify(port: str, word: str, wanted: Wanted) -> Found:
-    """`word`: what its USB id says that it is."""
+def identify(port: str, tool: str, wanted: Wanted) -> Found:
+    """`tool`: what writes it, as far as its USB id says that; esptool asks best who is there."""
     board = boards.named(wanted.board) if wanted.board else None
-    if (board and board.tool == "uf2") or (board is None and word == boards.MICROPYTHON and _is_rp2(port)):
+    if (board.tool if board else tool) == "uf2":
         return uf2.identify(port, board, wanted)
     chip = esp.identify(port, wanted.baud)
     if board is None:
@@ -75,12 +76,6 @@ def identify(port: str, word: str, wanted: Wanted) -> Found:
     if chip.chip != board.chip:
         raise Problem("board_wrong", f"This is no {board.name}.", f"its chip is {chip.chip}, not {board.chip}")
     return Found(board, chip.id, chip.flash_bytes)
-
-
-def _is_rp2(port: str) -> bool:
-    with repl.Repl(port) as board:
-        board.enter()
-        return "RP2" in board.ask("who")["machine"]
 
 
 class Work:
@@ -118,7 +113,7 @@ class Work:
             self._start(there)
         self._contact(certified)
         self.tell("contact", 1.0)
-        url = f"{wanted.info['https']}/d/{self.product_key}/{self.device_key}#{certified.fingerprint[:16]}"
+        url = f"{wanted.info['https']}/ui/devices/{self.product_key}/{self.device_key}#{certified.fingerprint[:16]}"
         return Done(self.device_key, url, certified.fingerprint, wanted.version)
 
     # -- write

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 INFO = "INFO_UF2.TXT"
 VOLUME_S = 20
+TURN_S = 300
 POLL_S = 0.1
 PIECE_BYTES = 64 * 1024
 MACHINES = {"RP2040": "rp2040", "RP2350": "rp2350"}
@@ -77,10 +79,32 @@ def identify(port: str, board: boards.Board | None, wanted: Wanted) -> Found:
 
 def write(port: str, image: Firmware, wanted: Wanted, progress: Callable[[float], None]) -> None:
     """To its boot loader by the REPL, firmware onto the drive, and back."""
-    before = set(volumes(wanted.volumes))
-    with repl.wait_for(port, VOLUME_S) as board:
-        board.tell("import machine; machine.bootloader()")
-    copy(image, wait_for_volume(wanted.volumes, before), progress)
+    with _turn(wanted.turn):
+        before = set(volumes(wanted.volumes))
+        with repl.wait_for(port, VOLUME_S) as board:
+            board.tell("import machine; machine.bootloader()")
+        copy(image, wait_for_volume(wanted.volumes, before), progress)
+
+
+@contextmanager
+def _turn(name: str) -> Iterator[None]:
+    """One board of a bench at a time: nothing on a drive says whose it is."""
+    if not name:
+        yield
+        return
+    import fcntl
+
+    with open(name, "ab") as file:
+        end = time.monotonic() + TURN_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Problem("board_busy", "Other boards took too long with their drives.") from None
+                time.sleep(POLL_S)
+        yield
 
 
 def volumes(where: str = "") -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from . import plan, steps
 
 def main() -> int:
     # Libraries print; what they print must not stand between events.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is on the disk meanwhile is removed
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 
@@ -29,7 +31,7 @@ def main() -> int:
     try:
         job = json.loads(sys.stdin.readline())
         wanted = steps.Wanted(**job["wanted"])
-        found = steps.identify(job["port"], job["word"], wanted)
+        found = steps.identify(job["port"], job["tool"], wanted)
         say("identified", chip_id=found.chip_id, board=found.board.name, flash_bytes=found.flash_bytes)
         given = json.loads(sys.stdin.readline() or "null")
         if given is None:

@@ -101,8 +101,9 @@ async def download(request: web.Request) -> web.StreamResponse:
     with parts.store.transaction() as t:
         attempt = jobs.open_attempt(t, session.identity)
         job = jobs.job_of(t, attempt) if attempt else None
-        url = parts.desk.file_url(t, attempt, job) if job else ""
-    if job is None or wanted not in (url, f"{_OURS}{job.sha256}", job.sha256):
+        told = bool(job) and parts.desk.is_file_url(t, attempt, job, wanted)
+        url = wanted if told else parts.desk.file_url(t, attempt, job) if job else ""
+    if job is None or not (told or wanted in (f"{_OURS}{job.sha256}", job.sha256)):
         return _answer(404, envelope.BAD_PARAMETER, "no such file for this device")
     if path.endswith("/url"):
         return _answer(200, envelope.OK, "", url)

@@ -51,6 +51,10 @@ class Sessions:
         self._by_id: dict[str, HttpSession] = {}
         self._ids: dict[Identity, str] = {}
 
+    @property
+    def count(self) -> int:
+        return len(self._by_id)
+
     def open(self, session: HttpSession) -> str | None:
         """The session's id; None when there is no room for it."""
         self.close(session.identity)

@@ -30,6 +30,7 @@ from . import choice, course, scope
 from .plan import AUTO, CAMPAIGN, Plan
 
 DUE = ("running", "scheduled")
+OPEN = ("created", "scheduled", "running", "paused")
 
 
 def create(
@@ -50,6 +51,9 @@ def create(
 
     `enos`: the columns of a job that is made over EnOS's REST.
     """
+    open_ones = sa.select(sa.func.count()).where(jobs.c.kind == CAMPAIGN, jobs.c.state.in_(OPEN))
+    if t.execute(open_ones).scalar_one() >= limits.campaigns_open:
+        raise ApiError(409, "too_many_campaigns", f"{limits.campaigns_open} campaigns are open", "End some of them.")
     known = choice.resolve(t, wanted) if "newest" not in wanted or start_at == 0 else None
     if lost := scope.unknown(t, product_key, whom):
         text = f"unknown or revoked: {', '.join(lost)[:200]}"
@@ -99,7 +103,7 @@ def begin(t: Transaction, limits: Limits, row: Any) -> None:
         while place >= bounds[phase]:
             phase += 1
         phased.append((key, phase))
-    course.enlist(t, row.id, row.product_key, phased)
+    course.enlist(t, row.id, phased)
     settled = {name: getattr(release, name) for name in ("target", "version", "sha256", "length")}
     course.change(t, row, **settled, state="running", started_at=t.now, phase=0, phase_at=t.now)
     sizes = [after - before for before, after in zip([0, *bounds], bounds, strict=False)]
@@ -148,12 +152,7 @@ def retry(t: Transaction, row: Any) -> list[Identity]:
     again = course.lost_members(t, row.id)
     if not again:
         raise ApiError(409, "nothing_to_retry", "no device of it failed or was cancelled")
-    t.many(
-        members.update()
-        .where(members.c.job_id == row.id, members.c.device_key == sa.bindparam("key"))
-        .values(attempt_id=None, tries=0),
-        [{"key": key} for key in again],
-    )
+    course.forget_attempts(t, row.id, again)
     state = "paused" if row.state == "paused" else "running"
     course.change(t, row, state=state, retry=True, ended_at=None, reason=None, reached_at=None, phase_at=t.now)
     course.note(t, row, "retried", devices=len(again))
@@ -179,8 +178,10 @@ def tick(t: Transaction, limits: Limits, job_id: int) -> list[Identity]:
         except ApiError as error:
             course.halt(t, row, error.message)
             return []
-    elif row.kind == CAMPAIGN and course.plan_of(row).dynamic:
-        _join(t, limits, row)
+    else:
+        course.drop_revoked(t, row)
+        if row.kind == CAMPAIGN and course.plan_of(row).dynamic:
+            _join(t, limits, row)
     return course.look(t, job_id)
 
 
@@ -199,7 +200,7 @@ def _join(t: Transaction, limits: Limits, row: Any) -> None:
     there = t.execute(sa.select(sa.func.count()).select_from(members).where(members.c.job_id == row.id)).scalar_one()
     last = len(course.plan_of(row).phases) - 1
     keys = keys[: max(0, limits.devices_per_job - there)]
-    course.enlist(t, row.id, row.product_key, [(key, last) for key in keys], there)
+    course.enlist(t, row.id, [(key, last) for key in keys], there)
     t.event("job.joined", job=str(row.id), devices=len(keys))
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from ..names import Identity
 from ..store import Transaction
-from ..store.schema import attempts, devices, history, jobs, members
+from ..store.schema import attempts, devices, history, jobs, members, products
 from . import plan as plans
 from . import registry
 from .decision import Advance, Counts, Course, End, Halt, Reach, Release, decide
@@ -38,15 +38,22 @@ _JOINED = (
     .join(
         devices, sa.and_(devices.c.product_key == members.c.product_key, devices.c.device_key == members.c.device_key)
     )
+    .join(products, products.c.product_key == members.c.product_key)
 )
 _OTHER = attempts.alias()
 _STATE = sa.case(
     (attempts.c.id.is_(None), "waiting"),
     (_FELL, "fell_back"),
     (sa.and_(attempts.c.state == "claimed", attempts.c.settled.is_(False)), "unproven"),
-    # A claim whose time for a proof is over; one that counts as it is has no reason.
+    # A claim whose time for a proof is over (one that counts as it is has no reason), or that counts no more.
     (sa.and_(attempts.c.state == "claimed", attempts.c.reason.is_not(None)), "failed"),
+    (sa.and_(attempts.c.state == "claimed", products.c.claims_count.is_(False)), "failed"),
     else_=attempts.c.state,
+)
+_MEMBER = members.update().where(
+    members.c.job_id == sa.bindparam("job"),
+    members.c.product_key == sa.bindparam("product"),
+    members.c.device_key == sa.bindparam("key"),
 )
 _COUNTS = (
     sa.select(members.c.phase, _STATE.label("standing"), sa.func.count().label("count"))
@@ -94,9 +101,8 @@ def look(t: Transaction, job_id: int, may_release: bool = True) -> list[Identity
         if plan.tries > 1:
             _try_again(t, row, plan.tries)
         course = Course(row.phase, row.phase_at or row.created_at, row.reached_at)
-        product = registry.product(t, row.product_key)
         counts = counts_of(t, row, len(plan.phases))
-        action = decide(row.kind, plan, course, counts, bool(product and product.claims_count), t.now)
+        action = decide(row.kind, plan, course, counts, t.now)
         match action:
             case None:
                 return []
@@ -128,17 +134,40 @@ def members_of(t: Transaction, job_id: int, conditions: list[Any], most: int) ->
     return t.rows(chosen.where(members.c.job_id == job_id, *conditions).order_by(members.c.position).limit(most))
 
 
-def lost_members(t: Transaction, job_id: int) -> list[str]:
-    """The keys of those whose last attempt failed, was cancelled, or was taken back, and that are free for another."""
+def lost_members(t: Transaction, job_id: int) -> list[Identity]:
+    """Those whose last attempt failed, was cancelled, or was taken back, and that are free for another."""
     busy = sa.exists().where(
         _OTHER.c.product_key == members.c.product_key,
         _OTHER.c.device_key == members.c.device_key,
         _OTHER.c.settled.is_(False),
     )
     ended = attempts.c.settled.is_(True)
-    mine = (members.c.job_id == job_id, members.c.dropped.is_(None), ended, ~busy)
     lost = _STATE.in_(("failed", "fell_back", "cancelled", *FAILURES))
-    return [row.device_key for row in t.rows(sa.select(members.c.device_key).select_from(_JOINED).where(*mine, lost))]
+    mine = (members.c.job_id == job_id, members.c.dropped.is_(None), ended, ~busy, lost)
+    return _identities(t, sa.select(members.c.product_key, members.c.device_key).select_from(_JOINED).where(*mine))
+
+
+def forget_attempts(t: Transaction, job_id: int, whose: list[Identity]) -> None:
+    """They wait for a turn again, with all their tries."""
+    t.many(_MEMBER.values(attempt_id=None, tries=0), [_named(job_id, identity) for identity in whose])
+
+
+def drop_revoked(t: Transaction, row: Any) -> None:
+    """Devices that were revoked meanwhile are waited for no longer, and count no more; what is settled stays."""
+    open_ones = sa.exists().where(attempts.c.id == members.c.attempt_id, attempts.c.settled.is_(False))
+    gone = sa.exists().where(
+        devices.c.product_key == members.c.product_key,
+        devices.c.device_key == members.c.device_key,
+        devices.c.state == "revoked",
+    )
+    mine = (members.c.job_id == row.id, members.c.dropped.is_(None), gone)
+    waited = sa.or_(members.c.attempt_id.is_(None), open_ones)
+    lost = _identities(t, sa.select(members.c.product_key, members.c.device_key).where(*mine, waited))
+    t.many(_MEMBER.values(dropped="revoked"), [_named(row.id, identity) for identity in lost])
+    for identity in lost:
+        settled = {"state": "cancelled", "settled": True, "reason": "the device was revoked", "updated_at": t.now}
+        theirs = (*registry.is_device(attempts, identity), attempts.c.job_id == row.id, attempts.c.settled.is_(False))
+        t.execute(attempts.update().where(*theirs).values(**settled))
 
 
 def _try_again(t: Transaction, row: Any, tries: int) -> None:
@@ -160,53 +189,42 @@ def release(t: Transaction, row: Any, number: int) -> list[Identity]:
         attempts.c.settled.is_(False),
     )
     mine = (members.c.job_id == row.id, members.c.attempt_id.is_(None), members.c.dropped.is_(None))
-    gone = sa.exists().where(
-        devices.c.product_key == members.c.product_key,
-        devices.c.device_key == members.c.device_key,
-        devices.c.state == "revoked",
-    )
-    t.execute(members.update().where(*mine, gone).values(dropped="revoked"))
     order = (members.c.phase, members.c.position)
-    chosen = t.rows(
-        sa.select(members.c.device_key).where(*mine, members.c.phase <= row.phase, ~busy).order_by(*order).limit(number)
-    )
-    keys = [one.device_key for one in chosen]
-    attempt_each(t, row.id, row.product_key, keys)
-    return [Identity(row.product_key, key) for key in keys]
+    chosen = sa.select(members.c.product_key, members.c.device_key).where(*mine, members.c.phase <= row.phase, ~busy)
+    told = _identities(t, chosen.order_by(*order).limit(number))
+    attempt_each(t, row.id, told)
+    return told
 
 
-def attempt_each(t: Transaction, job_id: int, product_key: str, keys: list[str]) -> None:
-    """The members `keys` of a job get an attempt each, queued."""
-    values = {"job_id": job_id, "product_key": product_key, "state": "queued", "settled": False, "pushes": 0}
-    t.many(
-        attempts.insert(),
-        [values | {"device_key": key, "nonce": secrets.token_urlsafe(16), "updated_at": t.now} for key in keys],
+def attempt_each(t: Transaction, job_id: int, whose: list[Identity]) -> None:
+    """Members of a job get an attempt each, queued."""
+    values = {"job_id": job_id, "state": "queued", "settled": False, "pushes": 0, "updated_at": t.now}
+    rows = [values | identity._asdict() | {"nonce": secrets.token_urlsafe(16)} for identity in whose]
+    t.many(attempts.insert(), rows)
+    newest = sa.select(sa.func.max(attempts.c.id)).where(
+        attempts.c.product_key == sa.bindparam("product"),
+        attempts.c.device_key == sa.bindparam("key"),
+        attempts.c.settled.is_(False),
     )
-    newest = (
-        sa.select(sa.func.max(attempts.c.id))
-        .where(
-            attempts.c.product_key == product_key,
-            attempts.c.device_key == sa.bindparam("key"),
-            attempts.c.settled.is_(False),
-        )
-        .scalar_subquery()
-    )
-    t.many(
-        members.update()
-        .where(members.c.job_id == job_id, members.c.device_key == sa.bindparam("key"))
-        .values(attempt_id=newest, tries=members.c.tries + 1),
-        [{"key": key} for key in keys],
-    )
+    put = _MEMBER.values(attempt_id=newest.scalar_subquery(), tries=members.c.tries + 1)
+    t.many(put, [_named(job_id, identity) for identity in whose])
 
 
-def enlist(t: Transaction, job_id: int, product_key: str, phased: list[tuple[str, int]], first: int = 0) -> None:
-    """(device key, phase) of new members, in the order of their turns; `first` is the place of the first."""
-    values = {"job_id": job_id, "product_key": product_key, "tries": 0}
+def enlist(t: Transaction, job_id: int, phased: list[tuple[Identity, int]], first: int = 0) -> None:
+    """(device, phase) of new members, in the order of their turns; `first` is the place of the first."""
     rows = [
-        values | {"device_key": key, "phase": phase, "position": place}
-        for place, (key, phase) in enumerate(phased, first)
+        {"job_id": job_id, "tries": 0, **identity._asdict(), "phase": phase, "position": place}
+        for place, (identity, phase) in enumerate(phased, first)
     ]
     t.many(members.insert(), rows)
+
+
+def _named(job_id: int, identity: Identity) -> dict[str, Any]:
+    return {"job": job_id, "product": identity.product_key, "key": identity.device_key}
+
+
+def _identities(t: Transaction, chosen: sa.Select[Any]) -> list[Identity]:
+    return [Identity(row.product_key, row.device_key) for row in t.rows(chosen)]
 
 
 def halt(t: Transaction, row: Any, reason: str | None, failures: int | None = None) -> None:

@@ -32,7 +32,7 @@ class Counts:
     queued: int = 0  # to be told as soon as they are there
     begun: int = 0  # told, and not at an end
     proven: int = 0
-    claimed: int = 0  # by the device's word alone, and no proof is waited for
+    claimed: int = 0  # by the device's word alone, of products where that counts
     failed: int = 0
     cancelled: int = 0
 
@@ -79,7 +79,7 @@ class End:
 Action = Halt | Reach | Advance | Release | End
 
 
-def decide(kind: str, plan: Plan, course: Course, counts: list[Counts], claims_count: bool, now: int) -> Action | None:
+def decide(kind: str, plan: Plan, course: Course, counts: list[Counts], now: int) -> Action | None:
     """`counts`: of every phase of the plan, in order.  None: there is nothing to do now."""
     many = len(plan.phases) > 1
     for number in range(course.phase + 1):
@@ -90,7 +90,7 @@ def decide(kind: str, plan: Plan, course: Course, counts: list[Counts], claims_c
             reason = f"phase {number + 1}: {failed}" if many else failed
             return Halt(reason, sum(one.failed for one in counts))
     phase, count = plan.phases[course.phase], counts[course.phase]
-    good = count.proven + (count.claimed if claims_count else 0)
+    good = count.proven + count.claimed
     needed = phase.needed(count.devices)
     possible = good + count.waiting + count.open
     name = f"phase {course.phase + 1}" if many else "it"

@@ -138,6 +138,15 @@ class FleetDesk:
             return f"{self.base_url}/repo/targets/{folder}/{job.sha256}.{name}"
         return f"{self.base_url}/download/{self.tickets.give(t, identity, job.sha256)}/{name}"
 
+    def is_file_url(self, t: Transaction, attempt: Any, job: Any, url: str) -> bool:
+        """Whether it is an address of `file_url` that is still good."""
+        identity = Identity(attempt.product_key, attempt.device_key)
+        rest = url.removeprefix(f"{self.base_url}/download/")
+        if rest == url:
+            return bool(registry.live_certificates(t, identity, self._limits)) and url == self.file_url(t, attempt, job)
+        ticket = self.tickets.find(t, rest.partition("/")[0])
+        return ticket is not None and (ticket.identity, ticket.sha256) == (identity, job.sha256)
+
     # Inside
 
     def _end(self, identity: Identity, reason: str) -> None:

@@ -75,8 +75,9 @@ def create(
         "phase_at": t.now,
     }
     job_id = _new_id(t.execute(jobs.insert().values(**values)))
-    course.enlist(t, job_id, product_key, [(key, 0) for key in device_keys])
-    course.attempt_each(t, job_id, product_key, device_keys)
+    whose = [Identity(product_key, key) for key in device_keys]
+    course.enlist(t, job_id, [(identity, 0) for identity in whose])
+    course.attempt_each(t, job_id, whose)
     told = {"target": release.target, "version": release.version, "devices": len(device_keys)}
     course.note(t, job(t, job_id), "created", **told)
     return job_id
@@ -138,10 +139,10 @@ def ask(t: Transaction, identity: Identity, running_version: str, wanted: str = 
     its_job = _auto_job(t, identity.product_key, release) if release is not None else None
     if its_job is None:
         return None
-    known = members.c.job_id == its_job.id, members.c.device_key == identity.device_key
+    known = (members.c.job_id == its_job.id, *registry.is_device(members, identity))
     if t.row(sa.select(members.c.job_id).where(*known)) is None:
-        course.enlist(t, its_job.id, identity.product_key, [(identity.device_key, 0)])
-    course.attempt_each(t, its_job.id, identity.product_key, [identity.device_key])
+        course.enlist(t, its_job.id, [(identity, 0)])
+    course.attempt_each(t, its_job.id, [identity])
     made = open_attempt(t, identity)
     return None if made is None else (made, its_job)
 

@@ -6,12 +6,14 @@ devices; who is online is known in memory only, so that a list by it takes the k
 
     online       connected now
     updating     an attempt of a job has begun and is not settled
-    trial        the last report is of an image on trial
-    confirmed    the last report is of an image that was confirmed
-    rolled_back  the last report tells of a trial that failed, or the device fell back and has not been updated since
     below_floor  the last report says that the running image is below the device's floor
+    trial        ... that it is on trial
+    rolled_back  ... that a trial failed; or the device fell back and has not been updated since
+    confirmed    ... that it is confirmed, and none of the above
     silent       neither connected nor heard for as long as `Limits.silent_after_s` says
     revoked      counted under no other heading
+
+The four of the last report exclude each other, and `standing` says the same of one row.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import sqlalchemy as sa
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
-from ..store.schema import attempts, certificates, devices
+from ..store.schema import attempts, certificates, devices, members
 from . import jobs
 
 STATES = ("online", "updating", "trial", "confirmed", "rolled_back", "silent", "below_floor", "revoked")
@@ -45,8 +47,10 @@ _LIVES = devices.c.state != "revoked"
 _CONDITIONS: dict[str, Any] = {
     "updating": sa.and_(_LIVES, _UPDATING),
     "trial": sa.and_(_LIVES, _OUTCOME == "trial"),
-    "confirmed": sa.and_(_LIVES, _OUTCOME.is_not(None), _OUTCOME != "trial"),
-    "rolled_back": sa.and_(_LIVES, sa.or_(_OUTCOME == "rolled_back", sa.and_(_FELL_BACK, _OUTCOME != "trial"))),
+    "confirmed": sa.and_(_LIVES, _OUTCOME.not_in(("trial", "below_floor", "rolled_back")), sa.not_(_FELL_BACK)),
+    "rolled_back": sa.and_(
+        _LIVES, sa.or_(_OUTCOME == "rolled_back", sa.and_(_FELL_BACK, _OUTCOME.not_in(("trial", "below_floor"))))
+    ),
     "below_floor": sa.and_(_LIVES, _OUTCOME == "below_floor"),
     "revoked": devices.c.state == "revoked",
 }
@@ -68,10 +72,20 @@ def counts(t: Transaction, online: Online, limits: Limits) -> dict[str, int]:
     """{"devices": ..., and one number for each of STATES}."""
     totals = [sa.func.sum(sa.case((condition, 1), else_=0)).label(name) for name, condition in _CONDITIONS.items()]
     row = t.execute(sa.select(sa.func.count().label("devices"), *totals).select_from(devices)).one()
-    connected = [key for key in t.rows(sa.select(*_KEYS, devices.c.state)) if online(Identity(key[0], key[1]))]
+    connected = [key for key in t.rows(sa.select(*_KEYS).where(_LIVES)) if online(Identity(*key))]
     silent = [key for key in t.rows(sa.select(*_KEYS).where(_quiet(t, limits))) if not online(Identity(*key))]
     found = {name: int(getattr(row, name) or 0) for name in ("devices", *_CONDITIONS)}
     return found | {"online": len(connected), "silent": len(silent)}
+
+
+def standing(row: Any) -> str:
+    """How a device stands, in one word; before its first report: the state of its registration."""
+    outcome = (row.last_report or {}).get("outcome")
+    if row.state == "revoked" or outcome is None:
+        return str(row.state)
+    if outcome in ("below_floor", "trial", "rolled_back"):
+        return str(outcome)
+    return "rolled_back" if row.fell_back else "confirmed"
 
 
 def versions(t: Transaction, most: int) -> dict[str, int]:
@@ -128,7 +142,7 @@ def open_attempts(t: Transaction, rows: list[Any]) -> dict[tuple[str, str], Any]
 
 
 def job_counts(t: Transaction, job_ids: list[int]) -> dict[int, dict[str, int]]:
-    """{job: {"devices", "waiting", "pushed", "in_progress", "on_trial", "claimed", "updated", "failed", ...}}.
+    """{job: {"devices", "waiting" (for their phase), "queued", "pushed", "on_trial", "claimed", "updated", "failed", ...}}.
 
     As `jobs.counts` counts, and by state; never a row an attempt.
     """
@@ -140,7 +154,14 @@ def job_counts(t: Transaction, job_ids: list[int]) -> dict[int, dict[str, int]]:
         .where(attempts.c.job_id.in_(job_ids))
         .group_by(attempts.c.job_id, state)
     )
+    not_yet = t.rows(
+        sa.select(members.c.job_id, sa.func.count().label("number"))
+        .where(members.c.job_id.in_(job_ids), members.c.attempt_id.is_(None), members.c.dropped.is_(None))
+        .group_by(members.c.job_id)
+    )
     found: dict[int, dict[str, int]] = {job_id: {"devices": 0} for job_id in job_ids}
+    for row in not_yet:
+        found[row.job_id] |= {"waiting": row.number, "devices": row.number}
     for row in rows:
         found[row.job_id][row.state] = row.number
         found[row.job_id]["devices"] += row.number

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whom a campaign is for: devices of one product by key, by tag, by the version that they have proven or claim.
+"""Whom a campaign is for: devices of one product, or of several, by key, by tag, by the version that they have proven or claim.
 
 All that is said must hold.  A version is a range: ">=1.0.0 <2.0.0", "=1.0.9", "!=1.1.0", or several, of which one must
 hold: "1.0.0 | 1.1.0"; a device that has none is in no range.  Revoked devices are in no scope.  The order of turns is spread by a hash of job and device key, so that the
@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from semver import Version
 
-from ..names import is_key
+from ..names import Identity, is_key
 from ..store import Transaction
 from ..store.schema import devices, members
 from .plan import BadPlan
@@ -32,9 +32,9 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 _PART = re.compile(r"(>=|<=|!=|>|<|=)?(\S+)\Z")
 _TAG = re.compile(r"[A-Za-z0-9_/-]{1,100}\Z")
-_MAX_TAGS, _MAX_PARTS, _MAX_CHOICES, _KEYS_AT_ONCE = 16, 8, 32, 500
+_MAX_PRODUCTS, _MAX_TAGS, _MAX_PARTS, _MAX_CHOICES, _KEYS_AT_ONCE = 100, 16, 8, 32, 500
 _VERSIONS = ("proven_version", "claimed_version")
-MEMBERS = ("devices", "tags", *_VERSIONS)
+MEMBERS = ("products", "devices", "tags", *_VERSIONS)
 
 
 def read(value: Any, most: int) -> dict[str, Any]:
@@ -53,6 +53,12 @@ def read(value: Any, most: int) -> dict[str, Any]:
         if len(keys) > most:
             raise BadPlan(f"scope.devices: a campaign may have {most} devices")
         found["devices"] = list(dict.fromkeys(keys))
+    told = value.get("products")
+    if told is not None and told != "all":
+        if not isinstance(told, list) or not 1 <= len(told) <= _MAX_PRODUCTS or not all(map(is_key, told)):
+            raise BadPlan('scope.products is a list of product keys, or "all"')
+    if told is not None:
+        found["products"] = told
     tags = value.get("tags")
     if tags is not None:
         if not isinstance(tags, dict) or not 1 <= len(tags) <= _MAX_TAGS:
@@ -101,24 +107,32 @@ def parsed(version: str | None) -> Version | None:
         return None
 
 
-def matching(t: Transaction, job: Any, scope: dict[str, Any], joining: bool = False) -> list[str]:
-    """The device keys, in the order of their turns.  `joining`: only who is not in the job yet."""
+def of_products(column: Any, product_key: str, scope: dict[str, Any]) -> Any:
+    """In SQL: whether a product is one of those that the scope is over; without any it is over one."""
+    told = scope.get("products")
+    return sa.true() if told == "all" else column.in_(told or [product_key])
+
+
+def matching(t: Transaction, job: Any, scope: dict[str, Any], joining: bool = False) -> list[Identity]:
+    """The devices, in the order of their turns.  `joining`: only who is not in the job yet."""
     if "devices" in scope and isinstance(scope["devices"], list):
         batches = [scope["devices"][at : at + _KEYS_AT_ONCE] for at in range(0, len(scope["devices"]), _KEYS_AT_ONCE)]
         narrowed: list[Any] = [devices.c.device_key.in_(batch) for batch in batches]
     else:
         narrowed = [sa.true()]
-    conditions = [devices.c.product_key == job.product_key, devices.c.state != "revoked"]
+    conditions = [of_products(devices.c.product_key, job.product_key, scope), devices.c.state != "revoked"]
     conditions += [devices.c.tags[key].as_string() == text for key, text in scope.get("tags", {}).items()]
     for name in _VERSIONS:
         if name in scope:
-            conditions.append(devices.c[name].in_(_versions_in(t, job.product_key, name, scope[name])))
+            conditions.append(devices.c[name].in_(_versions_in(t, conditions[0], name, scope[name])))
     if joining:
-        conditions.append(~sa.exists().where(members.c.job_id == job.id, members.c.device_key == devices.c.device_key))
-    found: list[str] = []
+        same = (members.c.product_key == devices.c.product_key, members.c.device_key == devices.c.device_key)
+        conditions.append(~sa.exists().where(members.c.job_id == job.id, *same))
+    found: list[Identity] = []
+    chosen = sa.select(devices.c.product_key, devices.c.device_key)
     for narrow in narrowed:
-        found += [row.device_key for row in t.rows(sa.select(devices.c.device_key).where(*conditions, narrow))]
-    return sorted(found, key=lambda key: hashlib.sha256(f"{job.id} {key}".encode()).digest())
+        found += [Identity(*row) for row in t.rows(chosen.where(*conditions, narrow))]
+    return sorted(found, key=lambda one: hashlib.sha256(f"{job.id} {one.common_name}".encode()).digest())
 
 
 def unknown(t: Transaction, product_key: str, scope: dict[str, Any]) -> list[str]:
@@ -127,14 +141,14 @@ def unknown(t: Transaction, product_key: str, scope: dict[str, Any]) -> list[str
     known: set[str] = set()
     for at in range(0, len(keys), _KEYS_AT_ONCE):
         batch = devices.c.device_key.in_(keys[at : at + _KEYS_AT_ONCE])
-        mine = (devices.c.product_key == product_key, devices.c.state != "revoked", batch)
+        mine = (of_products(devices.c.product_key, product_key, scope), devices.c.state != "revoked", batch)
         known |= {row.device_key for row in t.rows(sa.select(devices.c.device_key).where(*mine))}
     return sorted(set(keys) - known)
 
 
-def _versions_in(t: Transaction, product_key: str, name: str, text: str) -> list[str]:
-    """Of the versions that the product's devices have, those in the range: few, however many devices there are."""
+def _versions_in(t: Transaction, products: Any, name: str, text: str) -> list[str]:
+    """Of the versions that the products' devices have, those in the range: few, however many devices there are."""
     column = devices.c[name]
-    mine = (devices.c.product_key == product_key, column.is_not(None))
     holds = version_range(text, name)
-    return [row[0] for row in t.rows(sa.select(column).where(*mine).distinct()) if holds(row[0])]
+    rows = t.rows(sa.select(column).where(products, column.is_not(None)).distinct())
+    return [row[0] for row in rows if holds(row[0])]

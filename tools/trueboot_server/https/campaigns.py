@@ -7,6 +7,7 @@ Counts come from the database as counts, however many devices there are; devices
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,17 +20,29 @@ from ..fleet import campaigns as model
 from ..fleet import choice, course, registry, scope
 from ..fleet import plan as plans
 from ..fleet.decision import Counts
+from ..limits import Limits
+from ..names import Identity
 from ..store import Transaction
 from ..store.schema import history, jobs, members
-from .parts import PARTS
-from .request import only, query_number, read_body, read_object, require_admin
+from . import schemas as s
+from .operations import OPERATE, READ, operation
+from .parts import PARTS, Parts
+from .request import AUDIT_DETAIL, only, query_number, read_body, read_object, require_admin
+
+_Act = Callable[[Transaction, Limits, Any], list[Identity]]
 
 _LISTED, _LISTED_MAX = 20, 100
 _ALL = "/api/v1/campaigns"
 _ONE = _ALL + "/{id}"
 _OWN = ("name", "product_key", "target", "version", "newest", "scope", "start", "timeout_s", "retry", "downgrade")
 _WORST = 20  # devices that are shown with a campaign, of those that failed
-_OPEN = ("created", "scheduled", "running", "paused")
+_AMOUNT = [s.whole(1), s.SHARE]
+_THRESHOLDS: dict[str, s.Schema] = {
+    "success": s.whole(0, 100),
+    "max_failures": {"anyOf": [s.whole(0), s.SHARE]},
+    "soak_s": s.whole(0, plans.MAX_SECONDS),
+    "phase_s": s.whole(1, plans.MAX_SECONDS),
+}
 
 
 def routes() -> list[web.RouteDef]:
@@ -38,10 +51,11 @@ def routes() -> list[web.RouteDef]:
         web.post(_ALL, create),
         web.get(_ONE, show),
         web.get(_ONE + "/devices", list_devices),
-        *(web.post(f"{_ONE}/{verb}", order) for verb in _ORDERS),
+        *(web.post(f"{_ONE}/{verb}", _order(verb, text, act)) for verb, (text, act) in _ORDERS.items()),
     ]
 
 
+@operation(READ, "List campaigns", s.obj(campaigns=s.array(s.ref("Campaign"))), query={"limit": s.whole(0)})
 async def list_campaigns(request: web.Request) -> web.Response:
     """Newest first, without their history."""
     parts = require_admin(request)
@@ -53,6 +67,40 @@ async def list_campaigns(request: web.Request) -> web.Response:
     return web.json_response({"campaigns": shown})
 
 
+@operation(
+    OPERATE,
+    "Roll a release out, phase by phase",
+    s.ref("Campaign"),
+    status=201,
+    body=s.obj(
+        "scope",
+        name=s.text(),
+        product_key=s.KEY,
+        target=s.text("a release's target path"),
+        version=s.text("or a version that one release has"),
+        newest={"description": "or the newest release", "anyOf": [s.text("KIND/HARDWARE"), s.FLAG]},
+        scope=s.obj(
+            "",
+            products={"anyOf": [s.array(s.KEY), s.one_of("all")]},
+            devices={"anyOf": [s.array(s.KEY), s.one_of("all")]},
+            tags=s.table(s.text()),
+            proven_version=s.text("a range of versions"),
+            claimed_version=s.text("a range of versions"),
+        ),
+        dynamic=s.FLAG,
+        on_request=s.FLAG,
+        tries=s.whole(1, plans.MAX_TRIES),
+        phases=s.array({"anyOf": [*_AMOUNT, s.obj("size", size={"anyOf": _AMOUNT}, **_THRESHOLDS)]}),
+        **_THRESHOLDS,
+        at_once=s.whole(1),
+        timeout_s=s.whole(1, plans.MAX_SECONDS),
+        start=s.text("now, later, or a time (UTC)"),
+        window=s.text("22:00-04:00, UTC"),
+        retry=s.FLAG,
+        downgrade=s.FLAG,
+    ),
+    refusals=(404, 409),
+)
 async def create(request: web.Request) -> web.Response:
     parts = require_admin(request)
     body = await _read(request)
@@ -73,40 +121,58 @@ async def create(request: web.Request) -> web.Response:
     with parts.store.transaction() as t:
         if not isinstance(product_key, str) or registry.product(t, product_key) is None:
             raise ApiError(404, "no_such_product", "there is no such product", "GET /api/v1/products lists them.")
-        open_ones = sa.select(sa.func.count()).where(jobs.c.kind == plans.CAMPAIGN, jobs.c.state.in_(_OPEN))
-        if t.execute(open_ones).scalar_one() >= limits.campaigns_open:
-            raise ApiError(
-                409, "too_many_campaigns", f"{limits.campaigns_open} campaigns are open", "End some of them."
-            )
+        told = whom.get("products", "all")
+        if told != "all" and any(registry.product(t, one) is None for one in told):
+            raise ApiError(404, "no_such_product", "scope.products: not all exist", "GET /api/v1/products lists them.")
         orders = {flag: body.get(flag, False) for flag in ("retry", "downgrade")}
         job_id = model.create(t, limits, product_key, wanted, plan, whom, start_at, name, timeout_s, **orders)
     await asyncio.sleep(0)  # a large one took its time: others first
     with parts.store.transaction() as t:
         told = model.tick(t, limits, job_id)
         shown = shown_campaign(t, _row(t, job_id), whole=True)
+    request[AUDIT_DETAIL] = {"campaign": str(job_id), "wanted": wanted}
     await parts.desk.steward.push(told)
     return web.json_response(shown, status=201)
 
 
+@operation(
+    READ,
+    "Show a campaign, with its history",
+    s.both("Campaign", failures=s.array(s.ref("Turn")), history=s.array(s.FREE)),
+)
 async def show(request: web.Request) -> web.Response:
     parts = require_admin(request)
     with parts.store.transaction() as t:
         return web.json_response(shown_campaign(t, _find(t, request), whole=True))
 
 
-async def order(request: web.Request) -> web.Response:
-    """start, pause, resume, abort, retry."""
-    parts = require_admin(request)
-    only(await read_object(request))
-    verb = request.path.rsplit("/", 1)[1]
+def _order(verb: str, text: str, act: _Act) -> Callable[[web.Request], Awaitable[web.Response]]:
+    @operation(OPERATE, text, s.ref("Campaign"), name=f"campaigns.{verb}", body=s.obj(), refusals=(409,))
+    async def order(request: web.Request) -> web.Response:
+        parts = require_admin(request)
+        only(await read_object(request))
+        with parts.store.transaction() as t:
+            row = _find(t, request)
+        await carry_out(parts, row.id, verb)
+        with parts.store.transaction() as t:
+            return web.json_response(shown_campaign(t, _row(t, row.id), whole=True))
+
+    return order
+
+
+async def carry_out(parts: Parts, job_id: int, verb: str) -> None:
+    """start, pause, resume, abort, retry.  ApiError where the campaign's state does not allow it."""
     with parts.store.transaction() as t:
-        row = _find(t, request)
-        told = _ORDERS[verb](t, parts.limits, row)
-        shown = shown_campaign(t, _row(t, row.id), whole=True)
+        told = _ORDERS[verb][1](t, parts.limits, _row(t, job_id))
     await parts.desk.steward.push(told)
-    return web.json_response(shown)
 
 
+@operation(
+    READ,
+    "A campaign's devices, in the order of their turns",
+    s.obj(devices=s.array(s.ref("Turn")), next=s.null(s.whole(0))),
+    query={"after": s.whole(0), "limit": s.whole(0), "phase": s.whole(1), "state": s.text()},
+)
 async def list_devices(request: web.Request) -> web.Response:
     """In the order of their turns: {"devices", "next"}; `after` is the `next` of the page before."""
     parts = require_admin(request)
@@ -123,12 +189,12 @@ async def list_devices(request: web.Request) -> web.Response:
     return web.json_response({"devices": shown, "next": rows[most].position if len(rows) > most else None})
 
 
-_ORDERS: dict[str, Any] = {
-    "start": model.start,
-    "pause": lambda t, _limits, row: model.pause(t, row),
-    "resume": lambda t, _limits, row: model.resume(t, row),
-    "abort": lambda t, _limits, row: model.abort(t, row),
-    "retry": lambda t, _limits, row: model.retry(t, row),
+_ORDERS: dict[str, tuple[str, _Act]] = {
+    "start": ("Begin a campaign that was made for later", model.start),
+    "pause": ("Tell nobody anything new", lambda t, _limits, row: model.pause(t, row)),
+    "resume": ("Go on after a pause", lambda t, _limits, row: model.resume(t, row)),
+    "abort": ("End a campaign", lambda t, _limits, row: model.abort(t, row)),
+    "retry": ("Once more, for who failed or was cancelled", lambda t, _limits, row: model.retry(t, row)),
 }
 
 
@@ -247,6 +313,7 @@ def _phase(row: Any, plan: plans.Plan, count: Counts, number: int) -> dict[str, 
 
 def _device(row: Any) -> dict[str, Any]:
     return {
+        "product_key": row.product_key,
         "device_key": row.device_key,
         "phase": row.phase + 1,
         "state": row.standing,

@@ -20,7 +20,7 @@ from . import schemas as s
 from .certificates import reason_of
 from .operations import OPERATE, READ, operation
 from .parts import Parts
-from .request import only, read_object, require_admin
+from .request import AUDIT_DETAIL, only, read_object, require_admin
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _ONE = "/api/v1/devices/{product_key}/{device_key}"
@@ -85,6 +85,7 @@ async def register(request: web.Request) -> web.Response:
         if ek is not None and tpms.device_of(t, ek) is not None:
             raise ApiError(409, "foreign_ek", "this TPM is another device's", "One TPM is one device.")
         row = registry.register(t, identity, ek)
+        request[AUDIT_DETAIL] = {"device": identity.common_name}
         signed = running.Signed(t)
     return web.json_response({**_shown(parts, row, None, signed), "device_secret": row.device_secret}, status=201)
 

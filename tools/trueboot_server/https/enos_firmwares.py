@@ -18,6 +18,7 @@ from .. import strict_json
 from ..enos import answers, multipart
 from ..enos.answers import EnosError
 from ..fleet import registry
+from ..fleet.campaigns import OPEN
 from ..store import Transaction
 from ..store.schema import attempts, firmwares, jobs, members, releases
 from .enos import answered, read_object, signed_call, signed_upload
@@ -165,7 +166,7 @@ def _image(file: bytes) -> bytes:
 
 def _delete(t: Transaction, request: web.Request) -> None:
     row = find(t, request)
-    is_open = jobs.c.state.in_(("created", "scheduled", "running", "paused"))
+    is_open = jobs.c.state.in_(OPEN)
     if t.rows(sa.select(jobs.c.id).where(jobs.c.firmware_id == row.id, is_open).limit(1)):
         raise EnosError(answers.BAD_ARGUMENT, "a job of this firmware has not ended: cancel it first")
     t.execute(firmwares.delete().where(firmwares.c.id == row.id))

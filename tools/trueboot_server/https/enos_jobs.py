@@ -33,7 +33,6 @@ _PATH = "/connect-service/v2.1/ota-jobs"
 _AT_ONCE = 300  # EnOS's maximumConcurrency where none is told
 _TIMEOUT_S = range(300, 172_801)
 _TIMEOUT_DEFAULT_S = 7200
-_OPEN = ("created", "scheduled", "running", "paused")
 
 
 def routes() -> list[web.RouteDef]:
@@ -84,7 +83,7 @@ def _start(t: Transaction, request: web.Request, row: Any) -> list[Identity]:
 
 def _delete(t: Transaction, _request: web.Request, row: Any) -> None:
     """Its attempts stay, for the devices' sake; it is listed no more here."""
-    if row.state in _OPEN:
+    if row.state in campaigns.OPEN:
         raise EnosError(answers.BAD_ARGUMENT, "the job has not ended: cancel it first")
     course.change(t, row, firmware_id=None)
     course.note(t, row, "deleted")

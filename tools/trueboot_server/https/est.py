@@ -47,7 +47,8 @@ def routes() -> list[web.RouteDef]:
     roads = [
         method(f"{_PATH}{label}/{name}", handler) for method, name, handler in operations for label in ("", "/{label}")
     ]
-    return [*roads, web.post("/api/device/v1/nonce", nonce)]
+    # The second is what devices ask that speak esthesis.
+    return [*roads, web.post("/api/device/v1/nonce", nonce), web.get("/api/v1/nonce", nonce, allow_head=False)]
 
 
 async def cacerts(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -51,41 +52,58 @@ from .request import close_audit
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+ROADS = (
+    status,
+    standing,
+    est,
+    attest,
+    pki,
+    certificates,
+    repository,
+    images,
+    products,
+    devices,
+    attributes,
+    downloads,
+    lifecycle,
+    jobs,
+    campaigns,
+    orders,
+    tokens,
+    openapi,
+    page,
+    roads,
+    enos_tokens,
+    enos_devices,
+    enos_certificates,
+    enos_firmwares,
+    enos_jobs,
+    enos_2018,
+    enos_ca,
+)
+
+
 def make_app(parts: Parts) -> web.Application:
     # The limits of bodies are kept by `request.read_body`; this one is for what slips by it.
-    app = web.Application(middlewares=[_answer_errors], client_max_size=parts.limits.json_body_bytes)
+    app = web.Application(middlewares=[_count, _answer_errors], client_max_size=parts.limits.json_body_bytes)
     app[PARTS] = parts
     enos.open_access(app, parts)
     open_sessions(app, parts)
     app[live.OPEN] = set()
-    for road in (
-        status,
-        standing,
-        est,
-        attest,
-        pki,
-        certificates,
-        repository,
-        images,
-        products,
-        devices,
-        attributes,
-        downloads,
-        lifecycle,
-        jobs,
-        campaigns,
-        orders,
-        tokens,
-        openapi,
-        page,
-        roads,
-    ):
-        app.add_routes(road.routes())
-    for road in (enos_tokens, enos_devices, enos_certificates, enos_firmwares, enos_jobs, enos_2018, enos_ca):
+    for road in ROADS:
         app.add_routes(road.routes())
     for road in (esthesis_registration, esthesis_provisioning, esthesis_commands, packages):
         app.add_routes(road.routes())
     return app
+
+
+@web.middleware
+async def _count(request: web.Request, handler: _Next) -> web.StreamResponse:
+    began, resource = time.monotonic(), request.match_info.route.resource
+    response = await handler(request)
+    road = resource.canonical if resource is not None else "unknown"
+    request.app[PARTS].metrics.answered(request.method, road, response.status, began)
+    return response
 
 
 @web.middleware

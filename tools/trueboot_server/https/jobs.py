@@ -19,7 +19,7 @@ from ..store import Transaction
 from ..store.schema import attempts, devices, jobs, releases
 from . import schemas as s
 from .operations import OPERATE, READ, operation
-from .request import only, query_number, read_object, require_admin
+from .request import AUDIT_DETAIL, only, query_number, read_object, require_admin
 
 _LISTED, _LISTED_MAX = 20, 100
 
@@ -80,6 +80,7 @@ async def create(request: web.Request) -> web.Response:
         keys = chosen(t, product_key, body.get("devices"), parts.limits)
         job_id = model.create(t, release, product_key, keys, max_failures, retry, downgrade)
         shown = shown_job(t, model.job(t, job_id))
+    request[AUDIT_DETAIL] = {"job": str(job_id), "target": release.target, "devices": len(keys)}
     for key in keys:
         parts.desk.push_due(Identity(product_key, key))
     return web.json_response(shown, status=201)

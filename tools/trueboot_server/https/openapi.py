@@ -20,7 +20,7 @@ from .parts import PARTS
 
 ROAD = "/api/openapi.json"
 _PREFIX = "/api/v1/"
-_DEVICES = ("/api/v1/register", "/api/v1/provisioning/")  # esthesis's roads, for its devices
+_DEVICES = ("/api/v1/register", "/api/v1/provisioning/", "/api/v1/nonce")  # esthesis's roads, for its devices
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _TEXT = """The operator's interface of the Trueboot reference server.
 

@@ -17,6 +17,7 @@ from ..credentials import Credentials
 from ..fleet.desk import FleetDesk
 from ..limits import Limits
 from ..log import Log
+from ..metrics import Metrics
 from ..nonces import Nonces
 from ..proofs import FailedProofs
 from ..repo.encodings import Encodings
@@ -40,6 +41,8 @@ class Parts:
     attestations: Sessions
     package_files: Path  # the folder of packages' files
     ek_roots: Path  # the folder of makers of TPMs that are trusted
+    metrics: Metrics = field(default_factory=Metrics)
+    metrics_open: bool = False  # /metrics asks for no token
     base_url: str = ""  # known when the port is
     certify_server: Callable[[], None] = lambda: None  # gets the server another certificate if it needs one
     stream: type[web.StreamResponse] = web.StreamResponse  # what files are sent by; another one with `faults`

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,8 +28,8 @@ from ..store.schema import releases
 from . import ranges
 from . import schemas as s
 from .operations import OPERATE, READ, operation
-from .parts import PARTS
-from .request import device_of, only, read_body, require_admin
+from .parts import PARTS, Parts
+from .request import AUDIT_DETAIL, device_of, only, read_body, require_admin
 
 _PIECE_BYTES = 256 * 1024
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -109,24 +109,33 @@ async def list_releases(request: web.Request) -> web.Response:
 async def upload(request: web.Request) -> web.Response:
     parts = require_admin(request)
     path = request.match_info["path"]
+    if (request.content_length or 0) > parts.limits.target_bytes:
+        raise _too_long(parts)
+    sha256, length = await take_image(parts, path, request.content.readany)
+    return web.json_response({"target": path, "sha256": sha256, "length": length}, status=201)
+
+
+def _too_long(parts: Parts) -> ApiError:
+    return ApiError(413, "body_too_long", f"a target may have {parts.limits.target_bytes} bytes")
+
+
+async def take_image(parts: Parts, path: str, read: Callable[[], Awaitable[bytes]]) -> tuple[str, int]:
+    """(SHA-256, length) of what `read` gives until it gives nothing.  It is not served before it is signed for."""
     try:
         check_path(path)
     except BadTarget as error:
         raise ApiError(400, "target_rules", str(error)) from error
     limits = parts.limits
-    too_long = ApiError(413, "body_too_long", f"a target may have {limits.target_bytes} bytes")
-    if (request.content_length or 0) > limits.target_bytes:
-        raise too_long
     with Upload(parts.repository.incoming, limits.target_bytes) as incoming:
         try:
             while True:
                 async with asyncio.timeout(limits.upload_idle_s):
-                    piece = await request.content.readany()
+                    piece = await read()
                 if not piece:
                     break
                 incoming.write(piece)
         except TooLong as error:
-            raise too_long from error
+            raise _too_long(parts) from error
         except TimeoutError as error:
             raise ApiError(408, "body_too_slow", "the body stopped") from error
         if not incoming.length:
@@ -136,7 +145,7 @@ async def upload(request: web.Request) -> web.Response:
         )
         length = incoming.length
     parts.log("target.uploaded", target=path, length=length, sha256=sha256)
-    return web.json_response({"target": path, "sha256": sha256, "length": length}, status=201)
+    return sha256, length
 
 
 @operation(
@@ -169,15 +178,22 @@ async def publish(request: web.Request) -> web.Response:
     """{"files": {"4.bin-0f.json": "<text>", ...}}: published together or not at all."""
     parts = require_admin(request)
     files = _files(await read_body(request, parts.limits.metadata_body_bytes))
+    request[AUDIT_DETAIL] = {"files": sorted(files)[:16]}
+    changed = await publish_files(parts, files)
+    published = parts.repository.published
+    return web.json_response({"changed": changed} | _versions(published), status=201 if changed else 200)
+
+
+async def publish_files(parts: Parts, files: dict[str, bytes]) -> bool:
+    """Whether they were news.  ApiError says why they are not published."""
     try:
         changed = await asyncio.to_thread(parts.repository.publish, files)
     finally:  # a disk may fail behind the commit point: what counts is what is published now
-        published = parts.repository.published
         with parts.store.transaction() as t:
-            keep_releases(t, published.files)
+            keep_releases(t, parts.repository.published.files)
     if changed:
         parts.log("repository.published", files=sorted(files))
-    return web.json_response({"changed": changed} | _versions(published), status=201 if changed else 200)
+    return changed
 
 
 @operation(

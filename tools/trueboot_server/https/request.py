@@ -56,6 +56,7 @@ def close_audit(request: web.Request, code: str = "") -> None:
     """The outcome of what `admit` wrote down; `code`: of a refusal."""
     number = request.get(AUDITED)
     if number is not None:
+        del request[AUDITED]
         with request.app[PARTS].store.transaction() as t:
             audit.end(t, number, audit.REFUSED if code else audit.DONE, code, request.get(AUDIT_DETAIL))
 

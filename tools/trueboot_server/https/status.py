@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from aiohttp import web
+from prometheus_client.exposition import choose_encoder
 
 from . import schemas as s
 from .operations import READ, operation
@@ -14,6 +15,7 @@ from .request import query_number, require_admin
 def routes() -> list[web.RouteDef]:
     return [
         web.get("/healthz", healthz),
+        web.get("/metrics", metrics),
         web.get("/api/v1/events", events),
     ]
 
@@ -39,3 +41,15 @@ async def events(request: web.Request) -> web.Response:
     most = max(1, int(query_number(request, "limit", parts.limits.page_rows, parts.limits.page_rows)))
     found, last = await parts.store.events_after(after, wait_s, most)
     return web.json_response({"events": found, "last": last})
+
+
+@operation(READ, "Numbers for Prometheus", None, answer_type="text/plain")
+async def metrics(request: web.Request) -> web.Response:
+    """A token of scope read as a bearer, unless the server was started with --metrics-open."""
+    parts = request.app[PARTS]
+    if not parts.metrics_open:
+        require_admin(request)
+    encode, kind = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(
+        body=encode(parts.metrics.registry), headers={"Content-Type": kind, "Cache-Control": "no-store"}
+    )

@@ -54,6 +54,11 @@ class Endpoint:
         for connection in list(self._connections):
             connection.close("server_stops")
 
+    @property
+    def count(self) -> int:
+        """Of connections, those included that have not said who they are."""
+        return len(self._connections)
+
     def online(self, identity: Identity) -> bool:
         return identity in self._live
 

@@ -4,7 +4,8 @@
 sessions   who is logged in, for how long
 roads      what every road of the page does first: session, origin, CSRF token, scope, content policy
 views      the pages and the parts of them that are fetched again when something happened
-actions    what buttons do
+trust      certificates and releases, shown and changed
+actions    what other buttons do
 live       server-sent events: which parts are stale
 drawing    numbers as SVG
 """

@@ -6,6 +6,9 @@ Each change is what the road of the REST interface does, with its checks; the au
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from aiohttp import web
 
 from .. import audit
@@ -13,6 +16,7 @@ from ..ca import lists
 from ..errors import ApiError
 from ..fleet import campaigns, registry
 from ..fleet import jobs as model
+from ..https.campaigns import carry_out
 from ..https.lifecycle import ask_to_renew
 from ..https.operations import OPERATE, READ, operation
 from ..https.parts import PARTS
@@ -62,21 +66,47 @@ async def log_out(visit: Visit) -> web.Response:
 
 @road(OPERATE, "End a job by hand", "page.cancel_job")
 async def cancel_job(visit: Visit) -> web.Response:
-    text = visit.request.match_info["id"]
+    row = _job(visit)
     with visit.parts.store.transaction() as t:
-        row = model.job(t, int(text)) if text.isascii() and text.isdigit() and len(text) < 18 else None
-        if row is None:
-            raise ApiError(404, "no_such_job", "there is no such job")
         if row.state not in ("done", "cancelled"):
             campaigns.abort(t, row)
     visit.session.notice = ("good", f"Job {row.id} is ended: nothing more is sent. What has begun may still report.")
     return back(visit.request, f"/ui/jobs/{row.id}")
 
 
+def ordering(verb: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    @road(OPERATE, f"{verb.capitalize()} a campaign", f"page.{verb}_campaign")
+    async def order(visit: Visit) -> web.Response:
+        row = _job(visit)
+        await carry_out(visit.parts, row.id, verb)
+        visit.session.notice = ("good", f"Campaign {row.id}: {_SAID[verb]}.")
+        return back(visit.request, f"/ui/jobs/{row.id}")
+
+    return order
+
+
+_SAID = {
+    "start": "started",
+    "pause": "paused; nobody is told anything new, who has begun goes on",
+    "resume": "goes on",
+    "retry": "once more, for the devices that failed",
+    "abort": "aborted; what has begun may still report",
+}
+
+
+def _job(visit: Visit) -> Any:
+    text = visit.request.match_info["id"]
+    with visit.parts.store.transaction() as t:
+        row = model.job(t, int(text)) if text.isascii() and text.isdigit() and len(text) < 18 else None
+    if row is None:
+        raise ApiError(404, "no_such_job", "there is no such job")
+    return row
+
+
 @road(OPERATE, "Revoke a device", "page.revoke_device")
 async def revoke_device(visit: Visit) -> web.Response:
     identity = _device(visit)
-    visit.parts.desk.revoke(identity, _reason(visit))
+    visit.parts.desk.revoke(identity, reason_in(visit))
     visit.session.notice = ("good", f"{identity.device_key} is revoked: its secret, certificates and sessions ended.")
     return back(visit.request, f"/ui/devices/{identity.common_name}")
 
@@ -100,7 +130,7 @@ def _device(visit: Visit) -> Identity:
     return identity
 
 
-def _reason(visit: Visit) -> int:
+def reason_in(visit: Visit) -> int:
     reason = visit.form.get("reason", "unspecified")
     if reason not in lists.REASONS:
         raise ApiError(400, "bad_reason", "there is no such reason of a revocation")

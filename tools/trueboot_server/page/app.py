@@ -7,7 +7,7 @@ from aiohttp import web
 
 from ..errors import ApiError
 from ..https.operations import operation
-from . import actions, live, views
+from . import actions, live, trust, views
 from .roads import HEADERS, leave
 from .words import FILES
 
@@ -31,6 +31,12 @@ def routes() -> list[web.RouteDef]:
         web.get("/ui/jobs", views.jobs_page),
         web.get("/ui/jobs/{id}", views.job_page),
         web.post("/ui/jobs/{id}/cancel", actions.cancel_job),
+        *(web.post(f"/ui/jobs/{{id}}/{verb}", actions.ordering(verb)) for verb in views.VERBS),
+        web.get("/ui/releases", trust.releases_page),
+        web.post("/ui/releases", trust.upload_release),
+        web.post("/ui/releases/drop", trust.drop_image),
+        web.get("/ui/certificates", trust.certificates_page),
+        web.post("/ui/certificates/{serial}/revoke", trust.revoke_certificate),
         web.get("/ui/audit", views.audit_page),
         web.get("/ui/static/{name:.+}", static),
     ]

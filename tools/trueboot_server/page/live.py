@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Server-sent events: the names of what is stale, and nothing of what happened.
 
-The browser then asks anew for those parts that it shows.  A burst becomes one message a topic and pause, so that a
+The browser then asks anew for those parts that it shows.  A page names the last event before it was read, so that none
+is lost between its reading and the opening of its stream.  A burst becomes one message a topic and pause, so that a
 fleet in motion costs a page a few requests a second at most, however large it is.
 """
 
@@ -14,7 +15,7 @@ from aiohttp import web
 from ..errors import ApiError
 from ..https.operations import READ, operation
 from ..https.parts import PARTS
-from ..https.request import admit
+from ..https.request import admit, query_number
 from .roads import HEADERS, find_session, leave
 
 _PAUSE_S = 0.7
@@ -25,8 +26,8 @@ _TOPICS = {  # the beginning of an event's name -> what is stale
     "report.": ("devices", "jobs"),
     "version.": ("devices",),
     "attempt.": ("jobs", "devices"),
+    "attempts.": ("jobs", "devices"),
     "job.": ("jobs",),
-    "campaign.": ("campaigns", "jobs"),
     "certificate.": ("certificates", "devices"),
     "release.": ("releases",),
     "token.": ("tokens",),
@@ -51,13 +52,16 @@ async def live(request: web.Request) -> web.StreamResponse:
         response.content_type = "text/event-stream"
         await response.prepare(request)
         await response.write(b"retry: 2000\n\n")
-        _, last = await parts.store.events_after(2**53, 0, 1)
+        _, newest = await parts.store.events_after(2**53, 0, 1)
+        last = int(query_number(request, "after", newest, newest))
         while True:
             found, last = await parts.store.events_after(last, _QUIET_S, _MOST)
+            if len(found) >= _MOST:  # everything is stale
+                _, last = await parts.store.events_after(2**53, 0, 1)
             find_session(request, parts)  # over, or its token revoked, meanwhile?
             await response.write(_message([event["event"] for event in found]))
             await asyncio.sleep(_PAUSE_S)
-    except ApiError:
+    except (ApiError, ConnectionError):  # the session is over, or the page is closed
         return response
     finally:
         held.discard(me)

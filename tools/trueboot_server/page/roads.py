@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import sqlalchemy as sa
 from aiohttp import web
 
 from .. import operators
@@ -24,6 +25,7 @@ from ..errors import ApiError
 from ..https.operations import operation
 from ..https.parts import PARTS, Parts
 from ..https.request import admit, close_audit, read_body
+from ..store.schema import events
 from . import words
 from .sessions import COOKIE, PageSessions, Session
 
@@ -40,6 +42,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+SINCE = web.RequestKey("since", int)  # the last event before the page was read: `live` tells of those after it
+_NEWEST = sa.select(sa.func.max(events.c.seq))
 SESSIONS: web.AppKey[PageSessions] = web.AppKey("sessions", PageSessions)
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -102,6 +106,7 @@ def find_session(request: web.Request, parts: Parts) -> Session:
         raise ApiError(401, "session_over", "nobody is logged in")
     with parts.store.transaction() as t:
         good = operators.still(t, session.operator)
+        request[SINCE] = t.execute(_NEWEST).scalar() or 0
     if not good:
         request.app[SESSIONS].close(value)
         raise ApiError(401, "session_over", "the token was revoked, or has expired")
@@ -118,7 +123,10 @@ async def _form(request: web.Request, parts: Parts, session: Session) -> dict[st
     form: dict[str, str] = {}
     if request.content_type == "application/x-www-form-urlencoded":
         form = await read_form(request, parts)
-    given = form.pop("csrf", "") or request.headers.get("X-CSRF-Token", "") or request.query.get("csrf", "")
+    # A form with files is read piece by piece, after this: it names the token in its address.
+    given = form.pop("csrf", "") or (
+        request.query.get("csrf", "") if request.content_type.startswith("multipart/") else ""
+    )
     if not session.is_own(given):
         raise ApiError(403, "csrf_missing", "the request does not carry this session's token", "Load the page anew.")
     return form
@@ -160,6 +168,7 @@ def page(
     text = _environment.get_template(template).render(
         session=session,
         path=request.path_qs,
+        since=request.get(SINCE, 0),
         road=request.path,
         may_operate=session is not None and session.operator.may("operate"),
         notice=session.take_notice() if session is not None and whole else None,

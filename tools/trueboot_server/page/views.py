@@ -13,19 +13,30 @@ from ..clock import iso
 from ..errors import ApiError
 from ..fleet import jobs as model
 from ..fleet import overview, registry, running, samples
+from ..fleet.plan import JOB
+from ..https.campaigns import shown_campaign
 from ..https.operations import READ
 from ..names import Identity, is_identity
 from ..store import Transaction
 from ..store.schema import attempts, events, jobs, reports
 from . import drawing
 from .roads import Visit, page, road
+from .words import said
 
-_ROWS = 50
+ROWS = 50
+REASONS = ("unspecified", "keyCompromise", "cessationOfOperation", "superseded")
+VERBS = {  # what may be ordered of a campaign, by its state
+    "start": ("created", "scheduled"),
+    "pause": ("running",),
+    "resume": ("paused",),
+    "retry": ("halted", "done"),
+    "abort": ("created", "scheduled", "running", "paused", "halted"),
+}
 _MOST_VERSIONS = 5
 # (state of an attempt, tone of its part of the bar), in the order of the bar
 _BAR = (
     ("updated", "good"), ("claimed", "warn"), ("on_trial", "busy"), ("in_progress", "busy"), ("pushed", "busy"),
-    ("queued", "dim"), ("cancelled", "off"), ("unproven", "bad"), ("failed", "bad"), ("rolled_back", "bad"),
+    ("queued", "dim"), ("waiting", "dim"), ("cancelled", "off"), ("unproven", "bad"), ("failed", "bad"), ("rolled_back", "bad"),
     ("refused", "bad"), ("timed_out", "bad"),
 )  # fmt: skip
 
@@ -52,7 +63,7 @@ async def overview_page(visit: Visit) -> web.Response:
         states=overview.STATES,
         versions=[(name, now.get(name, 0)) for name in names],
         curve=drawing.shares(curve, [*names, "other"], "devices by version, over time"),
-        since=curve[0][0],
+        begins=curve[0][0],
         jobs=latest,
         told=[_event(row) for row in told],
     )
@@ -68,9 +79,9 @@ async def devices_page(visit: Visit) -> web.Response:
         query.get("version", "")[:64],
         query.get("text", "")[:64],
     )
-    offset = visit.number("offset", 10_000_000) // _ROWS * _ROWS
+    offset = visit.number("offset", 10_000_000) // ROWS * ROWS
     with parts.store.transaction() as t:
-        found = overview.page(t, wanted, parts.desk.online, parts.limits, offset, _ROWS)
+        found = overview.page(t, wanted, parts.desk.online, parts.limits, offset, ROWS)
         certificates = overview.newest_certificates(t, found.rows)
         begun = overview.open_attempts(t, found.rows)
         signed = running.Signed(t)
@@ -87,7 +98,7 @@ async def devices_page(visit: Visit) -> web.Response:
         states=overview.STATES,
         versions=[name for name in versions if name != "other"],
         offset=offset,
-        rows=_ROWS,
+        rows=ROWS,
     )
 
 
@@ -120,6 +131,7 @@ async def device_page(visit: Visit) -> web.Response:
         visit.session,
         device=shown,
         row=row,
+        reasons=REASONS,
         told=[_event(one) for one in told],
         reports=signed_reports,
         attempts=tried,
@@ -133,8 +145,8 @@ async def jobs_page(visit: Visit) -> web.Response:
     if before:
         statement = statement.where(jobs.c.id < before)
     with visit.parts.store.transaction() as t:
-        found = _jobs(t, statement, _ROWS)
-    more = found[-1]["row"].id if len(found) == _ROWS else 0
+        found = _jobs(t, statement, ROWS)
+    more = found[-1]["row"].id if len(found) == ROWS else 0
     return page(visit.request, "jobs.html", visit.session, jobs=found, before=before, more=more)
 
 
@@ -142,7 +154,7 @@ async def jobs_page(visit: Visit) -> web.Response:
 async def job_page(visit: Visit) -> web.Response:
     text = visit.request.match_info["id"]
     state = visit.request.query.get("state", "")
-    offset = visit.number("offset", 10_000_000) // _ROWS * _ROWS
+    offset = visit.number("offset", 10_000_000) // ROWS * ROWS
     with visit.parts.store.transaction() as t:
         row = model.job(t, int(text)) if text.isascii() and text.isdigit() and len(text) < 18 else None
         if row is None:
@@ -152,17 +164,20 @@ async def job_page(visit: Visit) -> web.Response:
         if state in dict(_BAR):
             of_job = of_job.where(attempts.c.state == state)
         # What is under way first, then what went wrong.
+        plan = shown_campaign(t, row, whole=True) if row.kind != JOB else None
         rank = sa.case((attempts.c.settled.is_(False), 0), (attempts.c.state == "updated", 2), else_=1)
-        found = t.rows(of_job.order_by(rank, attempts.c.updated_at.desc(), attempts.c.id).limit(_ROWS).offset(offset))
+        found = t.rows(of_job.order_by(rank, attempts.c.updated_at.desc(), attempts.c.id).limit(ROWS).offset(offset))
     return page(
         visit.request,
         "job.html",
         visit.session,
         job=shown,
+        plan=plan,
+        verbs=[verb for verb, states in VERBS.items() if row.state in states],
         attempts=found,
         state=state,
         offset=offset,
-        rows=_ROWS,
+        rows=ROWS,
         total=shown["counts"].get(state, 0) if state else shown["counts"]["devices"],
     )
 
@@ -172,8 +187,8 @@ async def audit_page(visit: Visit) -> web.Response:
     before = visit.number("before", 2**53)
     who = visit.request.query.get("who", "")[:64]
     with visit.parts.store.transaction() as t:
-        found = audit.page(t, _ROWS, before, who)
-    more = found[-1].id if len(found) == _ROWS else 0
+        found = audit.page(t, ROWS, before, who)
+    more = found[-1].id if len(found) == ROWS else 0
     return page(visit.request, "audit.html", visit.session, audit=found, before=before, more=more, who=who)
 
 
@@ -182,7 +197,7 @@ _TOLD = sa.select(events).order_by(events.c.seq.desc())
 
 def _event(row: Any) -> dict[str, Any]:
     """`fields` as short words; a long one is cut, since a page is no place for it."""
-    fields = [(name, str(value)[:120]) for name, value in row.fields.items() if value not in (None, "")]
+    fields = [(name, said(value)) for name, value in row.fields.items() if value not in (None, "")]
     device = f"{row.product_key}/{row.device_key}" if row.device_key else ""
     return {"seq": row.seq, "time": row.time, "event": row.event, "device": device, "fields": fields}
 
@@ -214,7 +229,8 @@ def _job(row: Any, counts: dict[str, int]) -> dict[str, Any]:
         "proven": counts.get("updated", 0),
         "states": [(state, number) for state, _, number in parts if number],
         "bar": drawing.bar([(tone, number) for _, tone, number in parts], label or "no device"),
-        "open": row.state in ("running", "halted"),
+        "is_campaign": row.kind != JOB,
+        "open": row.state not in ("done", "cancelled"),
     }
 
 
@@ -233,7 +249,7 @@ def _device(
         "device_key": row.device_key,
         "state": row.state,
         "online": visit.parts.desk.online(Identity(*key)),
-        "standing": _standing(row, runs),
+        "standing": overview.standing(row),
         "attempt": attempt,
         "version": runs["version"] if runs else row.claimed_version,
         "proven": row.proven_version,
@@ -254,21 +270,6 @@ def _device(
         "tpm": row.tpm,
         "attested_at": iso(row.attested_at),
     }
-
-
-def _standing(row: Any, runs: dict[str, Any] | None) -> str:
-    """How it stands, in one word: what is worst comes first."""
-    if row.state == "revoked":
-        return "revoked"
-    if runs is None:
-        return str(row.state)
-    if runs["below_floor"]:
-        return "below_floor"
-    if runs["on_trial"]:
-        return "trial"
-    if runs["outcome"] == "rolled_back":
-        return "rolled_back"
-    return "fell_back" if runs["fell_back"] else "confirmed"
 
 
 def _why(runs: dict[str, Any] | None, attempt: Any | None, row: Any) -> str:

@@ -22,7 +22,8 @@ _TONES = {
     "paused": ("warn", "‖"), "aborted": ("bad", "■"), "scheduled": ("dim", "◷"), "below_floor": ("bad", "▼"),
     "silent": ("warn", "…"), "revoked": ("bad", "✗"), "good": ("good", "✓"), "superseded": ("dim", "–"),
     "expired": ("bad", "✗"), "registered": ("dim", "·"), "activated": ("dim", "·"), "enrolled": ("good", "✓"),
-    "begun": ("warn", "…"), "not_permitted": ("bad", "✗"), "updating": ("busy", "▶"), "none": ("dim", "·"),
+    "begun": ("warn", "…"), "not_permitted": ("bad", "✗"), "updating": ("busy", "▶"), "none": ("dim", "·"), "waiting": ("dim", "·"), "created": ("dim", "·"), "passed": ("good", "✓"),
+    "soaking": ("busy", "◷"),
 }  # fmt: skip
 _WORDS = {
     "updated": "updated, proven", "in_progress": "in progress", "on_trial": "on trial", "timed_out": "timed out",
@@ -78,6 +79,16 @@ def size(length: int) -> str:
     return ""
 
 
+def said(value: Any) -> str:
+    """A field of an event, short: a page is no place for a long one."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        value = [f"{name} {one}" for name, one in value.items()]
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
 def number(value: int) -> str:
     return f"{value:,}".replace(",", " ")  # a narrow space: no country reads it as another number
 
@@ -97,5 +108,5 @@ def _read() -> dict[str, tuple[str, bytes]]:
 
 
 FILES = _read()
-FILTERS = {f.__name__: f for f in (word, tone, sign, span, ago, until, moment, size, number)}
+FILTERS = {f.__name__: f for f in (word, tone, sign, span, ago, until, moment, size, number, said)}
 GLOBALS = {"static": static}

@@ -115,6 +115,17 @@ class Repository:
         expires = self.published.expires()
         return {role: at for role, at in expires.items() if role not in ("snapshot", "timestamp") and at <= limit}
 
+    def unsigned(self) -> list[tuple[str, int, int]]:
+        """(path below `targets`, length, ms since 1970) of images that no published metadata name."""
+        named = set(self.published.served.values())
+        found = []
+        for path in sorted(self.targets.rglob("*")):
+            stored = str(path.relative_to(self.targets))
+            if stored not in named and path.is_file():
+                about = path.stat()
+                found.append((stored, about.st_size, about.st_mtime_ns // 1_000_000))
+        return found
+
     # For writers; each may take long: run it in a thread
 
     def publish(self, files: dict[str, bytes]) -> bool:
@@ -167,6 +178,16 @@ class Repository:
             place.parent.mkdir(parents=True, exist_ok=True)
             uploaded.replace(place)
             sync_folder(place.parent)
+
+    def drop_unsigned(self, stored: str) -> bool:
+        """Remove one of `unsigned` at once, by its path below `targets`; False when it is none of them (any more)."""
+        with self._writing:
+            if stored not in (known for known, _, _ in self.unsigned()):
+                return False
+            path = self.targets / stored
+            path.unlink()
+            _drop_empty(path.parent, self.targets)
+            return True
 
     def collect(self) -> int:
         """Remove what nothing names for a day: superseded metadata, withdrawn targets, uploads never signed for."""

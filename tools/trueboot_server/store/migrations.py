@@ -150,12 +150,13 @@ ALTER TABLE jobs ADD COLUMN enos JSON;
 UPDATE jobs SET started_at = created_at, phase_at = created_at;
 CREATE INDEX jobs_state ON jobs (state);
 CREATE TABLE members (
-    job_id INTEGER NOT NULL, device_key TEXT NOT NULL, product_key TEXT NOT NULL, phase INTEGER NOT NULL,
+    job_id INTEGER NOT NULL, product_key TEXT NOT NULL, device_key TEXT NOT NULL, phase INTEGER NOT NULL,
     position INTEGER NOT NULL, attempt_id INTEGER, tries INTEGER NOT NULL, dropped TEXT,
-    PRIMARY KEY (job_id, device_key),
+    PRIMARY KEY (job_id, product_key, device_key),
     FOREIGN KEY (job_id) REFERENCES jobs (id),
     FOREIGN KEY (product_key, device_key) REFERENCES devices (product_key, device_key));
-INSERT INTO members SELECT job_id, device_key, product_key, 0, 0, max(id), 1, NULL FROM attempts GROUP BY job_id, device_key;
+INSERT INTO members SELECT job_id, product_key, device_key, 0, 0, max(id), 1, NULL FROM attempts
+    GROUP BY job_id, product_key, device_key;
 CREATE TABLE history (
     id INTEGER PRIMARY KEY AUTOINCREMENT, job_id INTEGER NOT NULL, time INTEGER NOT NULL, event TEXT NOT NULL,
     fields JSON NOT NULL,

@@ -41,13 +41,13 @@ products = Table(
     Column("attestation", Text, nullable=False),  # of a key in a TPM: none, optional, required
     Column("certificate_life_s", Integer),  # of devices' certificates; else the CA's profile
     Column("dialect", Text, nullable=False),  # decada or esthesis: see fleet.dialect
+    Column("auto_update", Text, nullable=False),  # what a device that asks by itself is offered: off, latest
     # Of products that speak esthesis: see esthesis.registration
     Column("registration", Text, nullable=False),
     Column("registration_secret", Text),  # SHA-256: it is only ever compared
     Column("pushed_tags", Boolean, nullable=False),
     Column("generated_keys", Boolean, nullable=False),
     Column("tokens", Text, nullable=False),  # for a device that asks what there is: required, optional, off
-    Column("auto_update", Text, nullable=False),  # what a device that asks by itself is offered: off, latest
 )
 
 devices = Table(
@@ -185,8 +185,8 @@ members = Table(  # a job's devices
     "members",
     metadata,
     Column("job_id", Integer, primary_key=True),
+    Column("product_key", Text, primary_key=True),
     Column("device_key", Text, primary_key=True),
-    Column("product_key", Text, nullable=False),
     Column("phase", Integer, nullable=False),
     Column("position", Integer, nullable=False),  # in the order of their turns
     Column("attempt_id", Integer),  # the last; none: it was not its turn yet

@@ -53,7 +53,7 @@ class Esp(Pulled):
         super().__init__(self.root, HEAP, {"SIMULATED_ID": number}, pull)
         self.board = board
         self.chip = chip
-        self.flash = loader.Flash(folder / "flash.bin", flash_bytes)
+        self.flash = loader.Flash(folder / "flash.bin", flash_bytes, self._erased)
         self.mounted = folder / "mounted"
         loader.be(chip, bytes.fromhex(number), flash_bytes)
 
@@ -61,10 +61,20 @@ class Esp(Pulled):
         if not image.boots(bytes(self.flash.data[: image.APP_AT + 2 * 1024 * 1024]), self.board):
             self.tell(b"invalid header: 0xffffffff\r\n")
             return
-        table = firmware.partitions(self.flash.read(firmware.TABLE_AT, 0xC00))
-        area = table["vfs"][2]
+        area = self._vfs()
+        assert area is not None  # the firmware's hash held
         self._mount(self.flash.read(area.offset, area.size))
         self.start(program=True)
+
+    def _erased(self, offset: int, end: int) -> None:
+        """What MicroPython has written is gone with the flash that it was in."""
+        area = self._vfs()
+        if area is None or offset < area.offset + area.size and area.offset < end:
+            self.mounted.unlink(missing_ok=True)
+
+    def _vfs(self) -> firmware.Area | None:
+        table = firmware.partitions(self.flash.read(firmware.TABLE_AT, 0xC00))
+        return table["vfs"][2] if "vfs" in table else None
 
     def _mount(self, data: bytes) -> None:
         """The files are those of the flash, until MicroPython changes them; a new image takes their place."""

@@ -16,6 +16,7 @@ import termios
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ _BAUDS = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name
 class Flash:
     """As `FlashImage` of the package, over a file."""
 
-    def __init__(self, path: Path, size: int):
+    def __init__(self, path: Path, size: int, erased: Callable[[int, int], None] = lambda offset, end: None):
+        """`erased(offset, end)`: told of every erase."""
+        self._erased = erased
         if not path.exists():
             path.write_bytes(b"\xff" * size)
         with path.open("r+b") as file:
@@ -73,6 +76,7 @@ class Flash:
     def erase_region(self, offset: int, size: int) -> None:
         end = min(offset + size, len(self.data))
         if offset < end:
+            self._erased(offset, end)
             self.data[offset:end] = b"\xff" * (end - offset)
 
     def read(self, offset: int, length: int) -> bytes:
