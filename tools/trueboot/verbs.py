@@ -115,7 +115,6 @@ def server(
     open_registration: Annotated[
         bool, typer.Option("--open-registration", help="esthesis: a product may let anybody register; --dev does, too.")
     ] = False,
-    metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
     faults: Annotated[
         bool, typer.Option("--faults", help="Let it misbehave on command: trueboot fault. For tests only.")
     ] = False,
