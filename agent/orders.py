@@ -55,14 +55,16 @@ def _own(agent, words):
 def _firmware(agent, identifier, words):
     state, package = agent.update_state, words[0] if words else None
     release = state["release"] or {}
-    if package and release.get("package") == package:
-        return "under way already"
+    looked_at = agent.considering and agent.uplink.package
+    if package and package in (release.get("package"), looked_at):
+        return "under way already"  # a server that was away asks again, when it hears of us
     if state["phase"] != "idle" or agent.considering:
-        raise RefusedError("command", "an update is under way: " + state["phase"])
+        raise RefusedError("command", "another update is under way")
     if agent.platform.clock.ticks_ms() < agent.uplink.patience_until:
         raise RefusedError("command", "the service wants to be left alone for a while")
     if not agent.config.get("provisioning"):
         raise RefusedError("command", "the service told no provisioning URL")
+    agent.uplink.package = package
     agent.begin("find", package, "order")
     return "initiated"
 

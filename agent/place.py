@@ -60,3 +60,4 @@ def take(agent, found):
     config["product_key"] = config["product_key"] or found["product"]
     config["mqtt"] = config["mqtt"] or found["mqtt"]
     config["provisioning"] = found["https"] if agent.foreign else config["https"]
+    config["audience"] = found["https"] or config["https"]  # what the service calls itself, whoever it is

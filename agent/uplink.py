@@ -52,6 +52,7 @@ class Uplink:
         self.telemetry = outbox.Telemetry()
         # For `auto`, `pulse` and `tasks/find`
         self.wish = ""  # an app's, or an operator's: how to ask for an update
+        self.package = None  # that a command named last
         self.available = ""  # the version that was found last
         self.auto_at = self.auto_until = 0  # ticks: when it is asked for next; when an answer is given up
         self.patience_until = 0  # ticks: the service asked to be left alone until then

@@ -14,7 +14,17 @@ import os
 HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/lists.py", "tasks/program.py", "wire/crl.py")
 CLOUDS = {  # what speaks to one cloud alone
     "decada": ("clouds/decada",),
-    "esthesis": ("clouds/esthesis", "clouds/elp"),
+    "esthesis": (
+        "clouds/esthesis",
+        "clouds/elp",
+        "crypto/rsa_sign",
+        "orders",
+        "place",
+        "pulse",
+        "tasks/adopt",
+        "tasks/find",
+        "tasks/register",
+    ),
 }
 ADAPTERS = {
     "esp32": ("esp32.py", "esp32_flash.py", "esp32_otadata.py", "esp32_slots.py"),

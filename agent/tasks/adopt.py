@@ -17,16 +17,16 @@ MAX_CHAIN_BYTES = 6144
 
 
 def take(agent, answer):
-    """RefusedError("foreign_key") unless the policy allows it, and the key store can."""
+    """RefusedError("service_key") unless the policy allows it, and the key store can."""
     from agent import place
     from agent.crypto import rsa_sign
     from agent.wire import pem
 
     keys = agent.platform.keys
     if agent.config["esthesis_foreign_key"] != "accept":
-        raise RefusedError("foreign_key", "the service made a key for this device instead of certifying its own")
+        raise RefusedError("service_key", "the service made a key for this device instead of certifying its own")
     if not hasattr(keys, "adopt"):
-        raise RefusedError("foreign_key", "this device's key store takes no key from outside")
+        raise RefusedError("service_key", "this device's key store takes no key from outside")
     private = pem.decode(answer["privateKey"], "PRIVATE KEY")
     public = rsa_sign.public_to_der(rsa_sign.read(private))
     chain = b""
@@ -41,13 +41,13 @@ def take(agent, answer):
     place.usable(agent, found)
     if not chain and found["mqtt"][:6] != "tcp://":
         raise RefusedError("certificate", "the service gave none")
-    keys.drop(FOREIGN)  # of a registration before
-    store = agent.platform.store
-    store.save("cert." + FOREIGN, chain)
+    label, store = FOREIGN, agent.platform.store
+    keys.drop(label)  # of a registration before
+    store.save("cert." + label, chain)
     store.save(place.RECORD, json.dumps(found).encode())
-    keys.adopt(FOREIGN, private)
+    keys.adopt(label, private)
     agent.platform.log("identity.foreign", {"policy": "esthesis_foreign_key"})
-    agent.identity_event(("issued", agent.platform.clock.wall(), FOREIGN))
+    agent.identity_event(("issued", agent.platform.clock.wall(), label))
     place.take(agent, found)
 
 

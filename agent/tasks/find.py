@@ -108,7 +108,8 @@ def _token(agent, base, path, query):
     body, response = yield from _get(agent, base + "/api/v1/nonce", {})
     if response.status != 200:
         raise UnreachableError("http_status", "%d for a nonce" % response.status)
-    claims = {"nonce": est.nonce(body), "method": "GET", "path": path, "query": query, "aud": base}
+    claims = {"nonce": est.nonce(body), "method": "GET", "path": path, "query": query}
+    claims["aud"] = agent.config["audience"]
     claims["sub"] = agent.config["device_key"]
     claims["iat"] = agent.platform.clock.wall()
     keys, label = agent.platform.keys, agent.label()

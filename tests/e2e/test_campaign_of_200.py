@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A campaign over 200 devices on both interpreters: 5 % first, a bad release halted by its failures, the good one completed."""
+"""One campaign over 200 devices of both dialects on both interpreters: 5 % first, a bad release halted by its failures, the
+good one completed."""
 
 import json
 import time
@@ -8,13 +9,18 @@ import pytest
 
 from trueboot.demo.crowd import Crowd
 from trueboot.demo.story import micropython_lacks
-from trueboot.demo.world import World
+from trueboot.demo.world import ESTHESIS, World
 from trueboot.images import build
 from trueboot.releases import Release
 
 FACTORY, BAD, GOOD = "1.0.0", "1.1.0", "1.2.0"
 DEVICES = 200
-PROCESSES = [("cpython", 90), ("cpython", 90), ("micropython", 10), ("micropython", 10)]
+PROCESSES = [  # interpreter, dialect, devices
+    ("cpython", "decada", 90),
+    ("cpython", "esthesis", 90),
+    ("micropython", "decada", 10),
+    ("micropython", "esthesis", 10),
+]
 LOOK_S = 1
 PATIENCE_S = 240  # of one step, on a machine that has much else to do
 
@@ -47,10 +53,13 @@ def test_a_bad_release_reaches_ten_devices_and_the_good_one_all_two_hundred(here
     api, factory = here.api, release(FACTORY)
     here.publish(release(BAD))
     here.publish(release(GOOD))
+    here.make_product()
+    api.post(f"/api/v1/products/{ESTHESIS}/policy", {"registration": "OPEN"})
     with Crowd(tmp_path / "crowd", here.server_info, factory, bad=(BAD,)) as crowd:
         first = 0
-        for runtime, count in PROCESSES:
-            crowd.start(runtime, [f"{runtime}-{number:03}" for number in range(first, first + count)])
+        for runtime, cloud, count in PROCESSES:
+            keys = [f"{runtime}-{cloud}-{number:03}" for number in range(first, first + count)]
+            crowd.start(runtime, keys, cloud)
             first += count
 
         def proven(version):
@@ -68,7 +77,7 @@ def test_a_bad_release_reaches_ten_devices_and_the_good_one_all_two_hundred(here
         until(all_there, crowd, lambda: f"{len(there)} of {DEVICES} are there")
         assert len(proven(FACTORY)) == DEVICES
 
-        body = {"phases": ["5%"], "max_failures": "20%", "success": 80, "scope": {"devices": "all"}}
+        body = {"phases": ["5%"], "max_failures": "20%", "success": 80, "scope": {"products": "all"}}
         bad = api.post("/api/v1/campaigns", {**body, "version": BAD, "name": "bad"})
         assert bad["counts"]["devices"] == DEVICES and bad["phases"][0]["devices"] == 10
 

@@ -3,7 +3,7 @@
 
 from agent import doubt, identity, life
 from agent.runtime import Agent
-from agent.tasks import enrol, renew
+from agent.tasks import enrol, register, renew
 
 
 def plant(name):
@@ -19,6 +19,17 @@ def _a_key_at_every_boot():
         yield from certify(agent)
 
     enrol._certify = careless
+
+
+def _a_key_for_every_registration():
+    request = register._request
+
+    def careless(agent, label):
+        agent.platform.keys.drop(label)
+        agent.platform.keys.make(label)
+        return request(agent, label)
+
+    register._request = careless
 
 
 def _a_torn_secret_is_kept():
@@ -95,6 +106,7 @@ def _dated_back_and_believed():
 
 DEFECTS = {
     "a new key at every boot": (_a_key_at_every_boot, "first"),
+    "a key for every registration": (_a_key_for_every_registration, "registered"),
     "a torn secret is kept": (_a_torn_secret_is_kept, "first"),
     "a refusal in TLS says nothing": (_tls_says_nothing, "late"),
     "promoted when it is stored": (_promoted_when_it_is_stored, "refused"),

@@ -7,6 +7,7 @@ renewed  two thirds of the life are over
 expired  the device slept past its certificate's end
 refused  the new certificate is turned down, for good: the old one stays in use
 hung     it is turned down, by a server that hangs up instead of saying so, and accepted later
+registered  esthesis: from nothing to a session, the key first, then registration with its CSR (see `esthesis_sweep`)
 asleep   every cut lasts longer than a certificate: what the server saw in use last is all that counts
 
 After each: one device, one secret, no lie, in session with the certificate that the server saw last, and its key there.
@@ -153,7 +154,15 @@ class Run:
 
 class Sweep(sweep.Sweep):
     def begin(self, kind, _):
-        return Run(kind)
+        return begin(kind)
+
+
+def begin(kind, cuts=None):
+    if kind == "registered":
+        import esthesis_sweep
+
+        return esthesis_sweep.Run(kind, cuts)
+    return Run(kind, cuts)
 
 
 def main(kind, second_every=0, mutant="", seed=0):
@@ -165,8 +174,8 @@ def main(kind, second_every=0, mutant="", seed=0):
 
 def one(kind, cuts):
     remembered.signatures()
-    run = Run(kind, dict(cuts))
+    run = begin(kind, dict(cuts))
     run.live()
     for number, name in enumerate(run.device.trace):
         print(json.dumps([number + 1, name, run.device.cuts.get(number + 1, "")]))
-    print(json.dumps({"problem": run.problem, "boots": run.boots, "roads": run.cloud.roads}))
+    print(json.dumps({"problem": run.problem, "boots": run.boots, "roads": getattr(run.cloud, "roads", [])}))

@@ -16,7 +16,7 @@ IMAGE, PATH = b"an image of 1.1.0", "app/sim/1.1.0/app.img"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = ServerThread(tmp_path_factory.mktemp("server") / "state", Limits(campaigns_open=12))
+    running = ServerThread(tmp_path_factory.mktemp("server") / "state", Limits(campaigns_open=12, queries=50))
     Operator(running.first).publish(PATH, IMAGE)
     yield running
     running.stop()

@@ -137,7 +137,7 @@ def identities(kind: str, long: int = 3) -> Sweep:
     return Sweep("identity/" + kind, lives, (kind,), defects=planted, defect=defect, life=life)
 
 
-IDENTITIES = ("first", "late", "renewed", "expired", "refused", "hung", "asleep")
+IDENTITIES = ("first", "late", "registered", "renewed", "expired", "refused", "hung", "asleep")
 WHOLE_DEFECTS = ["confirm after save", "version told on trial"]
 
 

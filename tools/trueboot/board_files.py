@@ -19,7 +19,20 @@ ADAPTERS = ("esp32", "pico_w", "micropython_unix")  # of the MicroPython family;
 # No board's TLS looks at revocation lists of the server's certificate.
 NEVER = ("agent/tasks/lists.py", "agent/wire/crl.py")
 # What speaks to one cloud alone: a board that speaks to another can do without.
-CLOUDS = {"decada": ("agent/clouds/decada*.py",), "esthesis": ("agent/clouds/esthesis*.py", "agent/clouds/elp.py")}
+CLOUDS = {
+    "decada": ("agent/clouds/decada*.py",),
+    "esthesis": (
+        "agent/clouds/esthesis*.py",
+        "agent/clouds/elp.py",
+        "agent/crypto/rsa_sign.py",
+        "agent/orders.py",
+        "agent/place.py",
+        "agent/pulse.py",
+        "agent/tasks/adopt.py",
+        "agent/tasks/find.py",
+        "agent/tasks/register.py",
+    ),
+}
 
 
 def needed(root: Path, adapters: Iterable[str] = ADAPTERS, clouds: Iterable[str] = tuple(CLOUDS)) -> list[str]:

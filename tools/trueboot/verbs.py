@@ -105,6 +105,7 @@ def server(
     dev: Annotated[
         bool, typer.Option("--dev", help="Loopback only, open registration, signing keys beside the server.")
     ] = False,
+    metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
     queries: Annotated[
         int, typer.Option(min=1, max=10_000, help="How often a device may ask for updates within 5 minutes.")
     ] = 5,
@@ -112,7 +113,6 @@ def server(
     open_registration: Annotated[
         bool, typer.Option("--open-registration", help="esthesis: a product may let anybody register; --dev does, too.")
     ] = False,
-    metrics_open: Annotated[bool, typer.Option("--metrics-open", help="/metrics asks for no token.")] = False,
     faults: Annotated[
         bool, typer.Option("--faults", help="Let it misbehave on command: trueboot fault. For tests only.")
     ] = False,

@@ -88,6 +88,28 @@ def test_a_package_is_asked_for_by_its_id():
     assert cloud.finds == ["/find/by-id?hardwareId=dev1&packageId=" + PACKAGE]
 
 
+def test_a_command_that_comes_again_is_no_other_one():
+    device, cloud = start()
+    cloud.commands = [FIND + " " + PACKAGE]
+    again = []
+
+    class Store:  # the walk has begun, the server asks once more
+        def __call__(self, *arguments):
+            if not again:
+                again.append(cloud.command(device, FIND[:23] + "2 fs " + PACKAGE))
+                again.append(cloud.command(device, FIND[:23] + "3 fs " + PACKAGE[:23] + "9"))
+            return esthesis_cloud.Cloud.http(cloud, *arguments)
+
+    first = Store()
+    cloud.http = lambda *a: first(*a) if "/repo/metadata/" in a[2] else esthesis_cloud.Cloud.http(cloud, *a)
+    settle(device, cloud, updated)
+    assert [(reply[1], reply[2][:9]) for reply in cloud.replies] == [
+        ("s", "initiated"),
+        ("s", "under way"),
+        ("f", "command: "),
+    ]
+
+
 def test_each_command_gets_one_reply():
     texts = [
         "665f0000000000000000000%d %s" % (i, text)
@@ -139,10 +161,14 @@ def test_what_a_service_may_answer_to_find():
 
 def test_an_offer_that_disagrees_with_what_is_signed_is_turned_down():
     for lie in ({"sha256": "0" * 64}, {"length": 5}, {"version": "9.0.0"}):
-        _, device, cloud = commanded(FIND, offer=lie)
-        told = cloud.reports
-        agent = settle(device, cloud, lambda agent, told=told: "failed" in [claims["outcome"] for claims in told])
-        assert agent.status()["version"] == "1.0.0" and cloud.downloads == []
+        turned_down(lie)
+
+
+def turned_down(lie):
+    device, cloud = start(offer=lie)
+    cloud.commands = [FIND]
+    agent = settle(device, cloud, lambda agent: "failed" in [claims["outcome"] for claims in cloud.reports])
+    assert agent.status()["version"] == "1.0.0" and cloud.downloads == []
 
 
 def test_a_download_token_that_is_over_is_asked_for_again():
@@ -191,7 +217,7 @@ def test_a_key_that_a_service_made_is_refused():
     answer = b'{"privateKey": "-----BEGIN PRIVATE KEY-----", "certificate": "x"}'
     cloud.refuse = [(200, {"content-type": "application/json"}, answer)]
     settle(device, cloud)
-    assert "foreign_key" in errors(device)
+    assert "service_key" in errors(device)
 
 
 def test_telemetry_is_typed_and_quoted():

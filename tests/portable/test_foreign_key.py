@@ -6,7 +6,7 @@ import json
 import enrolled
 import esthesis_cloud
 import rsa_by_hand
-import test_esthesis
+import test_esthesis_agent
 from agent.crypto import rsa, rsa_sign
 from agent.errors import DeviceError
 from agent.runtime import Agent
@@ -19,8 +19,8 @@ HEAP = "4M"
 TIMEOUT_S = 240
 POLICY = {"esthesis_foreign_key": "accept", "mqtt_plaintext": "i-accept-unencrypted"}
 FILE = "https://files:1/fw.bundle"
-REPO = Repo().add(test_esthesis.PATH, test_esthesis.IMAGE)
-BUNDLE = REPO.bundle(test_esthesis.PATH)
+REPO = Repo().add(test_esthesis_agent.PATH, test_esthesis_agent.IMAGE)
+BUNDLE = REPO.bundle(test_esthesis_agent.PATH)
 
 
 class Original(esthesis_cloud.Cloud):
@@ -57,13 +57,13 @@ class Original(esthesis_cloud.Cloud):
 
 
 def start(config, kind=Original, **more):
-    world = {"files": REPO.files, "image": test_esthesis.IMAGE, "version": "1.1.0", "urls": {FILE: BUNDLE}}
-    cloud = kind(dict(world, sha256=digest(test_esthesis.IMAGE), target=None, **more))
-    given = dict(test_esthesis.CONFIG, **config)
+    world = {"files": REPO.files, "image": test_esthesis_agent.IMAGE, "version": "1.1.0", "urls": {FILE: BUNDLE}}
+    cloud = kind(dict(world, sha256=digest(test_esthesis_agent.IMAGE), target=None, **more))
+    given = dict(test_esthesis_agent.CONFIG, **config)
     device = memory.Device(peer=cloud, config=given, anchors=[cloud.authority.root], root=REPO.files["1.root.json"])
     device.epoch_s = esthesis_cloud.NOW
-    note = {"version": "1.0.0", "sha256": digest(test_esthesis.FACTORY), "security": 0}
-    device.install("a", test_esthesis.FACTORY, note)
+    note = {"version": "1.0.0", "sha256": digest(test_esthesis_agent.FACTORY), "security": 0}
+    device.install("a", test_esthesis_agent.FACTORY, note)
     return device, cloud
 
 
@@ -73,23 +73,23 @@ def stuck(config, code, **more):
     agent = Agent(platform)
     for _ in range(60):
         platform.clock.sleep_ms(max(1, min(agent.step(20), 5000)))
-    assert code in test_esthesis.errors(device), test_esthesis.errors(device)
+    assert code in test_esthesis_agent.errors(device), test_esthesis_agent.errors(device)
     assert list(device.secrets) == ["a"] and agent.status()["identity"] == "keyed"
 
 
 def test_without_a_policy_neither_a_foreign_key_nor_plain_tcp():
-    stuck({}, "foreign_key")
+    stuck({}, "service_key")
     stuck({"esthesis_foreign_key": "accept"}, "mqtt_unencrypted")
-    stuck({"mqtt_plaintext": "i-accept-unencrypted"}, "foreign_key")
+    stuck({"mqtt_plaintext": "i-accept-unencrypted"}, "service_key")
 
 
 def test_with_both_it_is_commanded_updates_and_says_how_weak_that_is():
     device, cloud = start(POLICY)
-    cloud.commands = [test_esthesis.FIND]
-    agent = enrolled.settle(device, done=test_esthesis.updated)
+    cloud.commands = [test_esthesis_agent.FIND]
+    agent = enrolled.settle(device, done=test_esthesis_agent.updated)
     assert cloud.lies == [], cloud.lies
     assert agent.status()["weak"] == "the service made this device's key, which is not renewed; MQTT is not encrypted"
-    assert cloud.registrations == 1 and cloud.replies == [(test_esthesis.FIND[:24], "s", "initiated")]
+    assert cloud.registrations == 1 and cloud.replies == [(test_esthesis_agent.FIND[:24], "s", "initiated")]
     assert ("metadata", "health firmware='1.1.0'") in cloud.told
     assert sorted(device.secrets) == ["a", "foreign"]
     assert rsa_by_hand.PEM[40:80] not in str(device.records) + str(device.events)
@@ -97,9 +97,9 @@ def test_with_both_it_is_commanded_updates_and_says_how_weak_that_is():
 
 def test_the_newest_is_no_error_where_500_means_that():
     device, cloud = start(POLICY)
-    cloud.commands = [test_esthesis.FIND]
-    enrolled.settle(device, done=test_esthesis.updated)
-    cloud.commands = [test_esthesis.FIND]
+    cloud.commands = [test_esthesis_agent.FIND]
+    enrolled.settle(device, done=test_esthesis_agent.updated)
+    cloud.commands = [test_esthesis_agent.FIND]
     enrolled.settle(device, done=lambda agent: len(cloud.replies) == 2 and agent.uplink.informed)
     assert device.events[-1][0] == "update.none" or "update.none" in [event for event, _ in device.events]
     assert cloud.lies == []
@@ -107,8 +107,8 @@ def test_the_newest_is_no_error_where_500_means_that():
 
 def test_the_replayable_token_goes_to_no_other_origin():
     device, cloud = start(POLICY, provisioning="https://elsewhere:1")
-    cloud.commands = [test_esthesis.FIND]
-    enrolled.settle(device, done=lambda agent: "another_origin" in test_esthesis.errors(device))
+    cloud.commands = [test_esthesis_agent.FIND]
+    enrolled.settle(device, done=lambda agent: "another_origin" in test_esthesis_agent.errors(device))
     assert cloud.lies == [] and cloud.finds == []
 
 
