@@ -23,7 +23,7 @@ BAUD = 460_800
 BOARDS = 8
 FIRMWARE_BYTES = 1_400_000
 AIM = 1.2
-TURNS_MOST = 2  # each takes a minute
+TURNS_MOST = 1  # it takes more than a minute
 
 
 def flashing(runs: int) -> list[Figure]:

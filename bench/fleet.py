@@ -4,6 +4,7 @@
 connect     a device from the TLS handshake by mutual TLS to its CONNACK, in processor time of the server
 memory      resident memory that a connected device takes
 up, down    messages of QoS 1 for a second of the server's processor time; `stored`: telemetry, committed before it is acknowledged
+find        questions for an update that are answered "nothing newer", as esthesis's devices ask them: without a token, and with ours
 download    single-use downloads of 4 KB for such a second, beside the same bytes from a road that asks for nothing
 
 The server has a core, the load has the other.  Rates are per second of the server's own processor time (user and system), so that
@@ -33,8 +34,10 @@ from measure import BenchError, Figure, Turns, in_turns, must
 
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
 DEVICES, CONNECTS, UP, STORED, DOWN, DOWNLOADS, HELD = 20, 300, 20_000, 2_000, 20_000, 1_500, 150
+FINDS, PROVEN, LEAST_FINDS = 4_000, 1_000, 5_000
 MOST_KB, MOST_RATIO = 60, 1.2
 START_S = 20
+ASKERS, ASKER = "bench-askers", "bench-asker"
 CONFIG = """listener {port} 127.0.0.1
 cafile {ca}
 certfile {certificate}
@@ -58,7 +61,7 @@ def fleet(runs: int) -> list[Figure]:
         os.sched_setaffinity(0, {theirs})
         try:
             with mosquitto(Path(name), running, ours) as broker:
-                return [*_mqtt(runs, running, broker, clients), *_downloads(runs, running)]
+                return [*_mqtt(runs, running, broker, clients), *_https(runs, running)]
         finally:
             os.sched_setaffinity(0, {ours, theirs})
 
@@ -117,21 +120,53 @@ def _rate(what: str, turns: Turns, peer: str) -> Figure:
     return Figure(what, round(turns.ours), "/s", round(turns.peer), peer, turns.ratio)
 
 
-def _downloads(runs: int, running: Running) -> list[Figure]:
+def _https(runs: int, running: Running) -> list[Figure]:
     context = running.context()
     sha256, plain = running.published()
+    key, query = running.esthesis()
+    find = "/api/v1/provisioning/find"
 
-    def rate(paths: list[str]) -> float:
+    def rate(paths: list[str], headers: list[str] | None = None) -> float:
         begun = cpu_s(running.pid)
-        asyncio.run(load.get_all(running.https_port, paths, context))
+        asyncio.run(load.get_all(running.https_port, paths, context, headers))
         return len(paths) / (cpu_s(running.pid) - begun)
 
     def tickets() -> list[str]:
         made = asyncio.run(running.ask("tickets", count=DOWNLOADS, sha256=sha256))["tickets"]
         return [f"/download/{ticket}/app.img" for ticket in made]
 
-    [turns] = in_turns(runs, lambda: rate([plain] * DOWNLOADS), lambda: rate(tickets()))
-    return [_rate("single-use downloads", turns, "without a token")]
+    def asked() -> float:
+        running.tokens("off")
+        return rate([f"{find}?{query}"] * FINDS)
+
+    def proven() -> float:
+        running.tokens("required")
+        nonces = asyncio.run(running.ask("nonces", count=PROVEN))["nonces"]
+        return rate([f"{find}?{query}"] * PROVEN, [_token(running, key, find, query, nonce) for nonce in nonces])
+
+    downloads, open_finds, finds = in_turns(
+        runs, lambda: rate([plain] * DOWNLOADS), lambda: rate(tickets()), asked, proven
+    )
+    peer, aim = "without a token", f">= {LEAST_FINDS}"
+    return [
+        _rate("single-use downloads", downloads, peer),
+        _rate("find, no token wanted", open_finds, peer)._replace(aim=aim, met=open_finds.ours >= LEAST_FINDS),
+        _rate("find, proven by our token", finds, peer)._replace(aim=aim, met=finds.ours >= LEAST_FINDS),
+    ]
+
+
+def _token(running: Running, key: Any, path: str, query: str, nonce: str) -> str:
+    from server_client import jws
+
+    claims = {
+        "nonce": nonce,
+        "method": "GET",
+        "path": path,
+        "query": query,
+        "aud": running.first["https"],
+        "sub": ASKER,
+    }
+    return f"Trueboot-Token: {jws(key, claims, {'typ': 'trueboot-query+jwt'})}\r\n"
 
 
 def _idle(client: load.Client) -> str:
@@ -219,6 +254,21 @@ class Running:
             up, idle = device.sys + "thing/measurepoint/post", device.sys + "thing/service/bench_reply"
             found.append(load.Client(connect, context, up, idle, identity))
         return found
+
+    def esthesis(self) -> tuple[Any, str]:
+        """(the key of a registered device, what it asks with)."""
+        from esthesis_client import EsthesisDevice
+        from server_client import Operator
+
+        self._operator = Operator(self.first)
+        self._operator.post("/api/v1/products", {"product_key": ASKERS, "dialect": "esthesis"})
+        self._operator.call("POST", f"/api/v1/products/{ASKERS}/policy", {"registration": "OPEN"})
+        device = EsthesisDevice(self.first, ASKER, self._folder)
+        must(device.register() == 200, "a registration")
+        return device.key, f"hardwareId={ASKER}&version=1.0.0"
+
+    def tokens(self, policy: str) -> None:
+        self._operator.call("POST", f"/api/v1/products/{ASKERS}/policy", {"tokens": policy})
 
     def published(self) -> tuple[str, str]:
         """(hash of an image of 4 KB, a road to as many bytes that asks for no token)."""

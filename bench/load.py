@@ -17,6 +17,7 @@ PAYLOAD = (
     b'{"id":"1","version":"1.0","method":"thing.measurepoint.post","params":{"measurepoints":{"t":21.5},"time":1}}'
 )
 PATIENCE_S = 30
+CONNECTIONS = 8
 
 
 class Client(NamedTuple):
@@ -158,15 +159,15 @@ async def _acknowledge(connection: Connection, client: Client, subscribe: str) -
         connection.writer.write(bytes(answers))
 
 
-async def get_all(port: int, paths: list[str], context: ssl.SSLContext, connections: int = 8) -> None:
-    """Each path once, over a few connections that stay."""
-    left = iter(paths)
+async def get_all(port: int, paths: list[str], context: ssl.SSLContext, headers: list[str] | None = None) -> None:
+    """Each path once, over a few connections that stay.  `headers`: one more line for each."""
+    left = iter(zip(paths, headers or [""] * len(paths), strict=True))
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
         try:
-            for path in left:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+            for path, line in left:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n{line}\r\n".encode())
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
                 await reader.readexactly(length)
@@ -175,4 +176,4 @@ async def get_all(port: int, paths: list[str], context: ssl.SSLContext, connecti
         finally:
             writer.close()
 
-    await asyncio.wait_for(asyncio.gather(*(one() for _ in range(connections))), PATIENCE_S * 4)
+    await asyncio.wait_for(asyncio.gather(*(one() for _ in range(CONNECTIONS))), PATIENCE_S * 4)

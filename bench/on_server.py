@@ -4,6 +4,7 @@
 First line out: what `trueboot server --json` says.  Then one JSON object a line in, one out:
   {"do": "push", "count": N}                push N messages of QoS 1 to the connected devices in turn, until all are acknowledged
   {"do": "tickets", "count": N, "sha256"}   N downloads' addresses, each for a device of its own
+  {"do": "nonces", "count": N}
 The limits that would slow one device down are out of the way; everything else is as it is.
 """
 
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from trueboot_server.app import Options, Server
+from trueboot_server.fleet import registry
+from trueboot_server.https.parts import PARTS
 from trueboot_server.limits import Limits
 from trueboot_server.main import _document, _loop_factory
 from trueboot_server.names import Identity
 
 PAYLOAD = b'{"id":"1","version":"1.0","method":"thing.service.bench","params":{"n":12345678}}'
-LIMITS = replace(Limits(), messages_per_s=10**9, tickets=1_000_000)
+LIMITS = replace(Limits(), messages_per_s=10**9, queries=10**9, registrations=10**9, tickets=10**6, nonces_taken=10**6)
 
 
 async def serve(state: Path) -> None:
@@ -59,11 +62,23 @@ async def push(server: Server, count: int) -> Any:
 
 
 async def tickets(server: Server, count: int, sha256: str) -> Any:
-    give = server.desk.tickets.give
-    return {"tickets": [give(Identity("bench", f"d{number}"), sha256) for number in range(count)]}
+    """A device has the newest few of an image, so there are as many devices; they are registered the first time."""
+    product_key = server.credentials.product_key
+    found = []
+    with server.store.transaction() as t:
+        for number in range(count):
+            identity = Identity(product_key, f"downloads-{number}")
+            if registry.device(t, identity) is None:
+                registry.register(t, identity)
+            found.append(server.desk.tickets.give(t, identity, sha256))
+    return {"tickets": found}
 
 
-WORK = {"push": push, "tickets": tickets}
+async def nonces(server: Server, count: int) -> Any:
+    return {"nonces": [server.app[PARTS].nonces.make() for _ in range(count)]}
+
+
+WORK = {"push": push, "tickets": tickets, "nonces": nonces}
 
 
 def say(value: Any) -> None:

@@ -15,15 +15,15 @@ HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/lists.py", "tasks/program.p
 CLOUDS = {  # what speaks to one cloud alone
     "decada": ("clouds/decada",),
     "esthesis": (
+        "clouds/elp.py",
         "clouds/esthesis",
-        "clouds/elp",
-        "crypto/rsa_sign",
-        "orders",
-        "place",
-        "pulse",
-        "tasks/adopt",
-        "tasks/find",
-        "tasks/register",
+        "crypto/rsa_sign.py",
+        "orders.py",
+        "place.py",
+        "pulse.py",
+        "tasks/adopt.py",
+        "tasks/find.py",
+        "tasks/register.py",
     ),
 }
 ADAPTERS = {

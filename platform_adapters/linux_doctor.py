@@ -252,7 +252,7 @@ def _identity(config: dict[str, Any], record: dict[str, Any]) -> Iterator[Check]
             )
         return
     leaf = elements.split(chain)[0]
-    why, due_ms, end_ms = life.plan(leaf, told.get("since", 0), int(time.time()), config["renew_percent"])
+    why, due_ms, end_ms = life.plan(life.dates(leaf), told.get("since", 0), int(time.time()), config["renew_percent"])
     left = end_ms // 1000 - int(time.time())
     text = "%s, certificate until %s" % (phase, time.strftime("%Y-%m-%d", time.gmtime(end_ms // 1000)))
     if left < 0:

@@ -25,7 +25,11 @@ RULES = (
     ("agent/wire/*.py", ("agent.errors", "agent.wire"), STANDARD),
     ("agent/crypto/*.py", ("agent.errors", "agent.wire", "agent.crypto"), STANDARD),
     ("agent/journal.py", ("agent.errors",), ("struct", "json", "binascii")),
-    ("agent/config.py", ("agent.errors", "agent.version", "agent.window", "agent.wire"), ("json",)),
+    (
+        "agent/config.py",  # a dialect knows its own keys
+        ("agent.errors", "agent.version", "agent.window", "agent.wire", "agent.clouds"),
+        ("json",),
+    ),
     (
         "agent/trust/artifact.py",  # boards have no SHA-512 of their own
         ("agent.errors", "agent.crypto.sha512"),
@@ -55,6 +59,13 @@ RULES = (
     ("agent/claims.py", (), ()),
     ("agent/rules.py", ("agent.errors", "agent.version"), ()),
     ("agent/request.py", ("agent.errors",), ("json", "binascii")),
+    ("agent/auto.py", ("agent",), ()),
+    ("agent/orders.py", ("agent",), ("json",)),
+    ("agent/place.py", ("agent.errors",), ("json",)),
+    ("agent/pulse.py", ("agent",), ("gc", "time")),
+    ("agent/tasks/adopt.py", ("agent",), ("binascii", "json")),
+    ("agent/tasks/program.py", ("agent",), ("os", "signal", "subprocess", "tempfile")),
+    ("agent/tasks/register.py", ("agent",), ("json",)),
     ("agent/blame.py", (), ("io", "sys")),
     ("agent/tasks/stick.py", ("agent",), ("os",)),  # the one task that looks at files
     ("agent/window.py", ("agent.errors",), ()),
@@ -66,6 +77,13 @@ RULES = (
     ("agent/chores.py", ("agent",), ()),
     ("agent/services.py", ("agent",), ()),
     ("agent/status.py", (), ()),
+    ("agent/auto.py", ("agent",), ()),
+    ("agent/orders.py", ("agent",), ("json",)),
+    ("agent/place.py", ("agent.errors",), ("json",)),
+    ("agent/pulse.py", (), ("gc", "time")),
+    ("agent/tasks/adopt.py", ("agent",), ("json", "hashlib", "binascii")),
+    ("agent/tasks/register.py", ("agent",), ("json", "hashlib", "binascii")),
+    ("agent/tasks/program.py", ("agent",), ("os", "signal", "subprocess", "tempfile")),  # on CPython alone
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
     ("agent/tasks/standing.py", ("agent",), ("json",)),
     ("agent/tasks/attest.py", ("agent",), ("hashlib", "binascii", "json")),

@@ -25,6 +25,7 @@ MARK = "@@transcript"
 VOLATILE = [
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
     (re.compile(r"/tmp/[\w./-]+"), "<folder>"),
+    (re.compile(r"\btrueboot_([\w-]{43}|\.\.\.)"), "<token>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\dZ?"), "<time>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "<date>"),  # as many days from today as on the day of writing

@@ -187,6 +187,13 @@ def test_one_runtime_plain_lines():
     assert "All expectations held" in done.stdout
 
 
+def test_a_device_that_speaks_esthesis_lives_the_same_life():
+    done = demo("--cloud", "esthesis", "--runtime", "cpython", "--json")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    device = of([json.loads(line) for line in done.stdout.splitlines()], "cpython")
+    assert len(in_order(device, [*FIRST_BOOT, "command", *UPDATE, *ROLLBACK, *ATTACK])) > len(FIRST_BOOT + UPDATE)
+
+
 def test_the_power_is_cut_and_nobody_lies():
     """On both interpreters, at every moment but the last ones; the seed is printed."""
     done = demo("--script", "happy", "--cut-power", "6", "--seed", "4", "--json")

@@ -23,25 +23,26 @@ UPDATE_S = {"cpython": 1.2, "micropython": 3.0}  # about how long an update take
 SETTLE_S = 60
 
 
-@pytest.mark.slow
-def test_power_cuts_at_random_moments(tmp_path):
-    """Both devices in one world, each cut at moments of its own."""
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory):
+    """All devices' lives in one world, side by side, each cut at moments of its own: name -> what the end was."""
     runtimes = ("cpython",) if micropython_lacks() else ("cpython", "micropython")
     seed = int(os.environ.get("TRUEBOOT_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"seed {seed}, {micropython_lacks() or 'both interpreters'}")
+    print(f"seed {seed}")
     chance = random.Random(seed)
     versions = [f"1.{number}.0" for number in range(CUTS // CUTS_AN_UPDATE + 1)]
-    with world(tmp_path) as here:
+    with world(tmp_path_factory.mktemp("power")) as here:
         here.start_server()
         devices = [here.add_device(f"cut-{runtime}", runtime) for runtime in runtimes]
         names = [device.name for device in devices]
+        ends = {name: [] for name in names}
         factory = here.make_release(versions[0])
         for device in devices:
             here.provision(device, factory)
             device.power_on()
         for name in names:
             assert here.until(lambda name=name: reported(here, name, versions[0]), SETTLE_S), told(here)
-        for before, version in pairwise(versions):
+        for _, version in pairwise(versions):
             release = here.make_release(version)
             here.publish(release)
             since = len(here.events)
@@ -54,11 +55,24 @@ def test_power_cuts_at_random_moments(tmp_path):
             )
             for name in names:
                 stored = here.api.get(f"/api/v1/devices/{here.server_info['product_key']}/{name}")
-                assert (stored["proven_version"], stored["image"]) == (version, release.sha256), (before, stored)
-                assert expect.lies(here.events, name, tuple(versions[1:])) == []
-        for name in names:
-            cuts = [event for event in here.events if event["event"] == "power.cut" and event["device"] == name]
-            assert len(cuts) >= CUTS - 2  # two cuts may fall into one start
+                lies = expect.lies(here.events, name, tuple(versions[1:]))
+                proven = (stored["proven_version"], stored["image"])
+                ends[name].append((proven, (version, release.sha256), lies, stored))
+        yield ends, here.events, seed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["cpython", "micropython"])
+def test_power_cuts_at_random_moments(lived, runtime):
+    if runtime == "micropython" and micropython_lacks():
+        pytest.skip(f"no MicroPython for this machine: {micropython_lacks()}")
+    ends, events, seed = lived
+    name = f"cut-{runtime}"
+    assert len(ends[name]) == CUTS // CUTS_AN_UPDATE
+    for proven, expected, lies, stored in ends[name]:
+        assert proven == expected and lies == [], (seed, stored)
+    cuts = [event for event in events if event["event"] == "power.cut" and event["device"] == name]
+    assert len(cuts) >= CUTS - 2, seed  # two cuts may fall into one start
 
 
 def moments(chance, devices):

@@ -8,6 +8,7 @@ import json
 
 import decada_cloud
 import enrolled
+import remembered
 from agent.errors import UnreachableError
 from agent.runtime import Agent
 from agent.tasks.redirect import follow
@@ -19,6 +20,8 @@ from tuf_repo import NOW, Repo, digest
 
 HEAP = "6M"
 TIMEOUT_S = 240
+REMEMBERS = True
+remembered.signatures_of_file()
 IMAGE = appimage.build({"main.py": b"version = 2\n" * 300, "data": bytes(range(250)) * 80})
 LENGTH = len(IMAGE)
 BIG = appimage.build({"main.py": b"version = 2\n" * 300, "data": bytes(range(250)) * 400})  # more than SYNC_BYTES

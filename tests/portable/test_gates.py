@@ -5,6 +5,7 @@ import json
 
 import decada_cloud
 import enrolled
+import remembered
 from agent import journal, services, window
 from agent.errors import UnreachableError
 from agent.runtime import Agent
@@ -15,7 +16,10 @@ from tuf_repo import NOW, Repo, bin_of
 
 HEAP = "2M"
 TIMEOUT_S = 240
+REMEMBERS = True
+remembered.signatures_of_file()
 DAY = 86_400
+HOURS_MS = 15_000  # between turns, where hours go by
 MIDNIGHT = NOW // DAY * DAY + 30 * DAY  # a day on which the clock is surely above its floor
 
 
@@ -37,14 +41,17 @@ class Boots:
         return self
 
     def run(self, until, seconds=100_000, most_ms=1000):
-        """Whether `until()` became true within so many seconds of the device's time."""
+        """Whether `until()` became true within so many seconds of the device's time.
+
+        `most_ms`: how long it rests while all that it waits for is the clock.  A turn a second costs more than it shows.
+        """
         end = self.device.now_ms + 1000 * seconds
         while self.device.now_ms < end:
             try:
                 wait = self.agent.step(20)
                 if until():
                     return True
-                self.agent.platform.clock.sleep_ms(max(min(wait, most_ms), 1))
+                self.agent.platform.clock.sleep_ms(max(wait, 1) if wait < 1000 else most_ms)
             except (memory.PowerCut, memory.Reset):
                 self.start()
         return False
@@ -99,8 +106,8 @@ def fresh(**custom):
     return repo(**custom)
 
 
-def updated(boots):
-    return boots.run(lambda: boots.cloud.job["state"] == "updated")
+def updated(boots, most_ms=1000):
+    return boots.run(lambda: boots.cloud.job["state"] == "updated", most_ms=most_ms)
 
 
 def consent(boots, at, **changed):
@@ -285,7 +292,7 @@ def test_the_deadline_is_saved_coarsely():
     boots = started(consent_download="ask", consent_deadline_s=7 * DAY)
     assert boots.waits("consent to download")
     before = len(boots.device.trace)
-    boots.run(lambda: False, DAY, 5000)
+    boots.run(lambda: False, DAY, HOURS_MS)
     saves = [name for name in boots.device.trace[before:] if name.startswith("store.save")]
     assert 25 < len(saves) < 33 and 0.9 * DAY < boots.state()["waited"] <= DAY
 
@@ -294,7 +301,7 @@ def test_without_a_deadline_waiting_writes_nothing():
     boots = started(consent_download="ask")
     assert boots.waits("consent to download")
     before = len(boots.device.trace)
-    boots.run(lambda: False, DAY // 4, 5000)
+    boots.run(lambda: False, DAY // 4, HOURS_MS)
     assert not [name for name in boots.device.trace[before:] if name.startswith("store.save")]
 
 
@@ -308,7 +315,7 @@ def test_the_window_holds_the_activation():
     assert boots.waits("the window 22:00-06:00") and boots.state()["phase"] == "staged"
     boots.start()  # a reset does not open it
     assert boots.waits("the window 22:00-06:00") and asked == ["download"], "nobody is asked while it cannot count"
-    assert updated(boots)
+    assert updated(boots, HOURS_MS)
     at = MIDNIGHT + 12 * 3600 + boots.device.now_ms // 1000
     assert MIDNIGHT + 22 * 3600 <= at < MIDNIGHT + 22 * 3600 + 600
 
@@ -394,7 +401,7 @@ def test_a_second_activation_waits_for_the_window_too_and_is_not_asked_for_again
     boots.start()
     assert boots.waits("the window 00:00-01:00") and boots.state()["phase"] == "staged"
     boots.hooks["healthy"] = lambda: True
-    assert updated(boots) and asked == ["download", "activate"] and boots.cloud.lies == []
+    assert updated(boots, HOURS_MS) and asked == ["download", "activate"] and boots.cloud.lies == []
 
 
 # The trial

@@ -5,6 +5,7 @@ import json
 
 import decada_cloud
 import enrolled
+import remembered
 import scratch
 from agent import journal
 from agent.errors import DeviceError, UnreachableError
@@ -16,6 +17,8 @@ from tuf_repo import NOW, PAST, Repo, bin_of, bundle, digest
 
 HEAP = "2M"
 TIMEOUT_S = 240
+REMEMBERS = True
+remembered.signatures_of_file()
 PATH = "app/sim/1.1.0/app.img"
 URL = "https://cloud:1/files/fw.bin"
 FACTORY = appimage.build({"main.py": b"version = 1\n"})

@@ -19,6 +19,7 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"[a-z_]+(\.[a-z_]+)?\Z")
 CALLS = ("log", "_log", "event")
+FAULT_CALLS = (*CALLS, "tell", "_tell")
 # (file, function) -> what it puts before the name, and which argument that is.
 PREFIXES = {
     ("agent/identity.py", "_log"): ("identity.", 0),
@@ -90,7 +91,8 @@ def _events(file: str, node: ast.AST) -> Iterator[tuple[str, set[str]]]:
             if len(node.args) > 2 and (name := _name(node.args[2])):
                 yield "job." + name, words | {"job"}
             return
-        if (file, function) not in PREFIXES and function not in CALLS:
+        calls = FAULT_CALLS if file.startswith("tools/trueboot_server/faults/") else CALLS
+        if (file, function) not in PREFIXES and function not in calls:
             return
         named = {word.arg for word in node.keywords if word.arg}
         if (file, function) in PREFIXES:
@@ -210,5 +212,5 @@ def _record_name(node: ast.AST, constants: dict[str, object]) -> str:
     if isinstance(node, ast.Name):
         return str(constants.get(node.id, ""))
     if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Constant):
-        return f"{node.left.value}<{ast.unparse(node.right)}>"
+        return f"{node.left.value}<{'label' if node.left.value == 'cert.' else ast.unparse(node.right)}>"
     return ""

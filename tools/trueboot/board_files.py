@@ -22,8 +22,8 @@ NEVER = ("agent/tasks/lists.py", "agent/wire/crl.py")
 CLOUDS = {
     "decada": ("agent/clouds/decada*.py",),
     "esthesis": (
-        "agent/clouds/esthesis*.py",
         "agent/clouds/elp.py",
+        "agent/clouds/esthesis*.py",
         "agent/crypto/rsa_sign.py",
         "agent/orders.py",
         "agent/place.py",

@@ -16,7 +16,7 @@ def create(api: Api, name: str, scope: str, days: int, json: bool) -> None:
     made = api.post("/api/v1/tokens", body)
     if json:
         return show_json(made)
-    show_facts([("token", made["token"]), ("scope", made["scope"]), ("expires", made["expires_at"] or "never")])
+    show_facts([("token", made["token"]), ("scope", made["scope"]), ("expires", _moment(made["expires_at"]))])
 
 
 def list_tokens(api: Api, json: bool) -> None:
@@ -24,8 +24,7 @@ def list_tokens(api: Api, json: bool) -> None:
     if json:
         return show_json(found)
     rows = [
-        (t["name"], t["scope"], t["state"], t["used_at"] or "never", t["expires_at"] or "never")
-        for t in found["tokens"]
+        (t["name"], t["scope"], t["state"], _moment(t["used_at"]), _moment(t["expires_at"])) for t in found["tokens"]
     ]
     show_table(("NAME", "SCOPE", "STATE", "USED", "EXPIRES"), rows)
 
@@ -42,7 +41,11 @@ def show_audit(api: Api, who: str, what: str, limit: int, json: bool) -> None:
     if json:
         return show_json(found)
     rows = [
-        (row["time"][:19] + "Z", row["who"], row["what"], row["on"], row["result"].replace("_", " "), row["code"] or "")
+        (_moment(row["time"]), row["who"], row["what"], row["on"], row["result"].replace("_", " "), row["code"] or "")
         for row in found["audit"]
     ]
     show_table(("TIME", "WHO", "WHAT", "ON", "RESULT", "CODE"), rows)
+
+
+def _moment(text: str | None) -> str:
+    return text[:19] + "Z" if text else "never"

@@ -13,6 +13,7 @@ from . import (
     verbs_campaign,
     verbs_ek,
     verbs_enos,
+    verbs_esthesis,
     verbs_fault,
     verbs_flash,
     verbs_identity,
@@ -51,6 +52,7 @@ for name, verbs in (
     ("bundle", verbs_bundle.app),
     ("image", image),
     ("enos", verbs_enos.app),
+    ("esthesis", verbs_esthesis.app),
     ("token", verbs_operator.app),
     ("fault", verbs_fault.app),
 ):

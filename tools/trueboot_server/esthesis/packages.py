@@ -30,6 +30,9 @@ def package_id(target: str, sha256: str) -> str:
     return hashlib.sha256(f"{target}\n{sha256}".encode()).hexdigest()[:24]
 
 
+_AVAILABLE = sa.select(table).where(table.c.product_key == sa.bindparam("product_key"), table.c.available.is_(True))
+
+
 def make(t: Transaction, product_key: str, **values: Any) -> Any:
     number = secrets.token_hex(12)
     t.execute(table.insert().values(id=number, product_key=product_key, created_at=t.now, **values))
@@ -51,8 +54,7 @@ def newest_for(t: Transaction, identity: Identity, tags: set[str], running: str)
     if now is None:
         return None
     best: tuple[Version, Any] | None = None
-    mine = sa.select(table).where(table.c.product_key == identity.product_key, table.c.available.is_(True))
-    for row in t.rows(mine):
+    for row in t.rows(_AVAILABLE, product_key=identity.product_key):
         version, needs = parsed(row.version), parsed(row.prerequisite) if row.prerequisite else None
         fits = not row.tags or tags & set(row.tags)
         if version is None or version <= now or not fits or (needs is not None and now < needs):

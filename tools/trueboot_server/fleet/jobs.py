@@ -91,9 +91,16 @@ def attempts_of(t: Transaction, job_id: int) -> list[Any]:
     return t.rows(sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.id))
 
 
+_OPEN = sa.select(attempts).where(
+    attempts.c.product_key == sa.bindparam("product_key"),
+    attempts.c.device_key == sa.bindparam("device_key"),
+    attempts.c.settled.is_(False),
+)
+
+
 def open_attempt(t: Transaction, identity: Identity) -> Any | None:
     """The one attempt of a device that is not settled (the database allows no second)."""
-    return t.row(sa.select(attempts).where(*registry.is_device(attempts, identity), attempts.c.settled.is_(False)))
+    return t.row(_OPEN, **identity._asdict())
 
 
 def attempt(t: Transaction, identity: Identity, text_id: str) -> Any | None:

@@ -39,6 +39,7 @@ _NOTHING = {
     "downloadToken": None,
 }
 _VERSION_CHARS = 128
+_SEEN_MS = 60_000
 
 
 class _Empty(Exception):
@@ -53,6 +54,7 @@ class _Empty(Exception):
 class _Asker(NamedTuple):
     identity: Identity
     proven: bool
+    seen: int  # when it was heard of last
 
 
 def routes() -> list[web.RouteDef]:
@@ -95,7 +97,8 @@ def _answered(request: web.Request, look: Any) -> web.Response:
         asker = _asker(request, parts)
         _count(request, parts, asker)
         with parts.store.transaction() as t:
-            if asker.proven:  # else it may have been anybody
+            # Unproven, it may have been anybody; and a question that changes nothing else costs no write.
+            if asker.proven and asker.seen < t.now - _SEEN_MS:
                 registry.update(t, asker.identity, last_seen=t.now)
             found = look(t, parts, request, asker.identity)
         return web.json_response(found or _NOTHING, headers={"Cache-Control": "no-store"})
@@ -119,7 +122,7 @@ def _asker(request: web.Request, parts: Parts) -> _Asker:
         live = registry.live_certificates(t, identity, parts.limits)
     ours, theirs = request.headers.get(tokens.HEADER), request.query.get("token")
     if product.tokens == "off" or (product.tokens == "optional" and ours is None and theirs is None):
-        return _Asker(identity, certified == identity)
+        return _Asker(identity, certified == identity, row.last_seen or 0)
     path, _, query = request.raw_path.partition("?")
     asked = {
         "method": "GET",
@@ -135,7 +138,7 @@ def _asker(request: web.Request, parts: Parts) -> _Asker:
     if not proven:
         parts.proofs.failed(address(request))
         raise _Empty(401)
-    return _Asker(identity, True)
+    return _Asker(identity, True, row.last_seen or 0)
 
 
 def _count(request: web.Request, parts: Parts, asker: _Asker) -> None:
