@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """`trueboot product` and `trueboot package` for devices that speak esthesis, as they are typed."""
 
-import concurrent.futures
 import hashlib
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from commandline import Tool
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
-from esthesis_client import EsthesisDevice  # noqa: E402
 from server_client import ServerThread  # noqa: E402
 
 
@@ -62,36 +60,6 @@ def test_a_product_its_policy_and_its_packages(server, tool, tmp_path):
         tool.ok("package", "remove", number)
     assert tool.ok("package", "ls") == []
     tool.refused("not_found", "package", "remove", here["id"])
-
-
-def test_commands_and_their_replies(server, tool, tmp_path):
-    tool.ok("product", "create", "valves", "--dialect", "esthesis")
-    tool.ok("device", "register", "valve-1", "--product", "valves")
-    device = EsthesisDevice(server.first, "valve-1", tmp_path)
-    assert device.register() == 200
-    typed = ("esthesis", "command", "valves/valve-1")
-    tool.refused("server_refused", *typed, "ping")  # it is not there
-    session = device.connect()
-
-    def reply(text):
-        number, _, rest = session.hear().partition(" ")
-        session.say("command/reply", f"{number} {text}")
-        return rest
-
-    with concurrent.futures.ThreadPoolExecutor(1) as other:
-        said = other.submit(reply, "s total 0\n\x1b[31mred")
-        done = tool.run(*typed, "execute", "ls", "/etc")
-        assert said.result() == "es ls /etc" and done.returncode == 0, done.stderr
-        assert "total 0" in done.stdout and "\x1b" not in done.stdout
-        said = other.submit(reply, "f exit status 1")
-        told = tool.refused("device_refused", *typed, "reboot", "--async")
-        assert said.result() == "ra" and "above" in told
-    silent = tool.run(*typed, "health", "--wait", "1")
-    assert silent.returncode == 75 and "[device_silent]" in silent.stderr
-    listed = tool.ok("esthesis", "commands", "valves/valve-1")
-    assert [one["type"] for one in listed][:3] == ["health", "reboot", "execute"]
-    assert "exit status 1" in tool.run("esthesis", "commands", "valves/valve-1").stdout
-    session.close()
 
 
 @pytest.mark.parametrize(
