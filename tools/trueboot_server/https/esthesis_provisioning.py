@@ -23,10 +23,11 @@ from ..esthesis.paths import both
 from ..fleet import jobs, registry, shadow
 from ..names import Identity
 from ..store import Transaction
+from ..tls import proven_certificate
 from .esthesis_registration import failure
 from .parts import PARTS, Parts
 from .repository import send
-from .request import address, device_of
+from .request import address
 
 ROAD = "/api/v1/provisioning"
 _NOTHING = json.dumps(
@@ -121,7 +122,6 @@ def _asker(request: web.Request, parts: Parts) -> _Asker:
     if wait := parts.proofs.wait_s(address(request)):
         raise _Empty(429, wait)
     hardware_id = request.query.get("hardwareId", "")
-    certified = device_of(request)
     with parts.store.transaction() as t:
         row = registry.find_hardware(t, hardware_id)
         if row is None or row.state == "revoked":
@@ -130,6 +130,7 @@ def _asker(request: web.Request, parts: Parts) -> _Asker:
         identity = Identity(row.product_key, row.device_key)
         product: Any = registry.product(t, identity.product_key)
         live = registry.live_certificates(t, identity, parts.limits) if product.tokens != "off" else []
+        certified = registry.live_device_with(t, *proven_certificate(request.transport), parts.limits)
     ours, theirs = request.headers.get(tokens.HEADER), request.query.get("token")
     if product.tokens == "off" or (product.tokens == "optional" and ours is None and theirs is None):
         return _Asker(identity, certified == identity)

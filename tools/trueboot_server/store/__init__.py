@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,9 +53,10 @@ _EVENT = Prepared(schema.events.insert(), "time", "event", "product_key", "devic
 class Transaction:
     """What a transaction can do: run statements, and tell what happened."""
 
-    def __init__(self, connection: sa.Connection, raw: Any, kept: Kept, now: int):
+    def __init__(self, connection: sa.Connection, raw: Any, care: _Care, kept: Kept, now: int):
         self._connection = connection
         self._raw = raw
+        self._care = care
         self._kept = kept
         self.now = now
         self.told: list[dict[str, Any]] = []
@@ -62,19 +64,23 @@ class Transaction:
 
     def execute(self, statement: sa.Executable, **bound: Any) -> sa.CursorResult[Any]:
         """`bound`: for a statement with parameters.  Those that are asked all the time are built once."""
+        self._begin()
         self._note(statement)
         return self._connection.execute(statement, bound)
 
     def many(self, statement: sa.Executable, rows: list[dict[str, Any]]) -> None:
         """One statement for many rows."""
         if rows:
+            self._begin()
             self._note(statement)
             self._connection.execute(statement, rows)
 
     def row(self, statement: sa.Select[Any], **bound: Any) -> Any | None:
+        self._begin()
         return self._connection.execute(statement, bound).one_or_none()
 
     def rows(self, statement: sa.Select[Any], **bound: Any) -> list[Any]:
+        self._begin()
         return list(self._connection.execute(statement, bound))
 
     def kept(self, question: Question, **bound: Any) -> list[Any]:
@@ -89,8 +95,7 @@ class Transaction:
 
     def quietly(self, change: Prepared, *values: Any) -> Any:
         """A change to what nothing kept shows."""
-        if not self._connection.in_transaction():
-            self._connection.begin()
+        self._begin()
         return self._raw.execute(change.text, values)
 
     def event(self, name: str, identity: Identity | None = None, /, **fields: Any) -> None:
@@ -100,12 +105,16 @@ class Transaction:
         told = {"time": self.now, "event": name, "product_key": product_key, "device_key": device_key}
         self.told.append({"seq": int(cursor.lastrowid), **told, "fields": fields})
 
+    def _begin(self) -> None:
+        if not self._raw.in_transaction:
+            self._care.begin(self._raw)
+
     def _note(self, statement: Any) -> None:
         """Which table it writes.  Of a text nobody knows."""
         if statement.is_dml:
             self.written.add(statement.table.name)
             self._kept.forget(statement.table.name)
-        elif statement.is_text:
+        elif isinstance(statement, sa.TextClause):
             self.written.update(schema.metadata.tables)
             self._kept.forget_all()
 
@@ -120,14 +129,21 @@ class Store:
         self.watchers: list[Callable[[list[dict[str, Any]]], None]] = []  # called with the events of each commit
         self._care = _Care()
         self._kept = Kept()
-        self._engine = _engine(path, self._care)
+        self._engine = _engine(path)
         try:
             self._connection = self._engine.connect()
-            self._raw: Any = self._connection.connection.driver_connection
-            with self._connection.begin():
-                connection = self._connection
-                migrate(connection)
-                problem = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar()
+            raw: Any = self._connection.connection.driver_connection
+            self._raw = raw
+            # SQLAlchemy believes in one transaction that lasts as long as the server; the real ones are ours (`_Care`).
+            self._connection.begin()
+            self._care.begin(self._raw)
+            try:
+                migrate(self._connection)
+                problem = self._connection.execute(sa.text("PRAGMA quick_check(1)")).scalar()
+                self._raw.execute("COMMIT")
+            finally:
+                if self._raw.in_transaction:  # it raised
+                    self._raw.execute("ROLLBACK")
             if problem != "ok":
                 raise StartError(
                     EXIT_CONFIG,
@@ -142,11 +158,11 @@ class Store:
                 str(error),
                 "Run that version again, or a later one.",
             ) from error
-        except DatabaseError as error:
+        except (DatabaseError, sqlite3.Error) as error:
             raise StartError(
                 EXIT_CONFIG,
                 f"the database {path} cannot be read",
-                str(error.orig),
+                str(getattr(error, "orig", error)),
                 "Put a backup in its place, or start with an empty state folder.",
             ) from error
 
@@ -173,19 +189,19 @@ class Store:
         self._busy = True
         self._care.wanted = "FULL" if lasting else "NORMAL"
         connection = self._connection
-        transaction = Transaction(connection, self._raw, self._kept, self._clock())
+        transaction = Transaction(connection, self._raw, self._care, self._kept, self._clock())
         try:
             yield transaction
             if any(told["seq"] % _TRIM_EVERY == 0 for told in transaction.told):
                 oldest = transaction.told[-1]["seq"] - self._keep_events
                 connection.execute(schema.events.delete().where(schema.events.c.seq <= oldest))
-            if connection.in_transaction():
-                connection.commit()
+            if self._raw.in_transaction:
+                self._raw.execute("COMMIT")
         finally:
             self._busy = False
             try:
-                if connection.in_transaction():  # it raised
-                    connection.rollback()
+                if self._raw.in_transaction:  # it raised
+                    self._raw.execute("ROLLBACK")
             finally:
                 for table in transaction.written:
                     self._kept.forget(table)
@@ -243,8 +259,15 @@ class _Care:
     def __init__(self) -> None:
         self.held = self.wanted = "FULL"
 
+    def begin(self, raw: Any) -> None:
+        """sqlite3 begins transactions late and by its own rules; ours begin at once and mean it."""
+        if self.held != self.wanted:
+            raw.execute(f"PRAGMA synchronous={self.wanted}")
+            self.held = self.wanted
+        raw.execute("BEGIN IMMEDIATE")
 
-def _engine(path: Path, care: _Care) -> sa.Engine:
+
+def _engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)), poolclass=StaticPool, connect_args={"isolation_level": None}
     )
@@ -253,14 +276,5 @@ def _engine(path: Path, care: _Care) -> sa.Engine:
     def _connected(connection: Any, _record: Any) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
             connection.execute(f"PRAGMA {pragma}")
-
-    # sqlite3 begins transactions late and by its own rules; ours begin at once and mean it.
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        raw: Any = connection.connection.driver_connection
-        if care.held != care.wanted:
-            raw.execute(f"PRAGMA synchronous={care.wanted}")
-            care.held = care.wanted
-        raw.execute("BEGIN IMMEDIATE")
 
     return engine
