@@ -18,6 +18,7 @@ from platform_adapters.linux_slots import LinuxSlots
 
 PACKAGE = b"not a bundle" * 40
 DIGEST = portable.digest(PACKAGE)
+URL = "https://elsewhere:1/fw.bin"
 PATIENCE_S = 20
 
 
@@ -45,10 +46,15 @@ def policy(script, **more):
     return {**portable.CONFIG, "esthesis_packages": "unsigned-by-script", "esthesis_script": str(script), **more}
 
 
-def reported(script, packages, package=PACKAGE, floor=0, **offer):
+def reported(script, packages, package=PACKAGE, floor=0, ranges=True, **offer):
     """The reason that the device gives for not taking the package."""
     bare = {"target": None, "job": None, "nonce": None, "length": None, "sha256": DIGEST, "size": len(package)}
-    device, cloud = portable.start(policy(script), offer={**bare, **offer}, image=package)
+    device, cloud = portable.start(policy(script), offer={**bare, **offer}, image=package, urls={URL: package})
+    if not ranges:  # as the original's server
+        http = cloud.http
+        cloud.http = lambda device, method, url, headers, *more: http(
+            device, method, url, {name: headers[name] for name in headers if name != "Range"}, *more
+        )
     cloud.commands = [portable.FIND]
     platform = device.power_on()
     platform.packages, platform.chunk = packages, 64
@@ -68,7 +74,8 @@ def reported(script, packages, package=PACKAGE, floor=0, **offer):
 
 def test_a_package_without_a_hash_or_with_another_one_runs_no_script(script, packages):
     assert reported(script, packages, sha256=None).startswith("package_hash: the service tells no SHA-256")
-    assert reported(script, packages, sha256="0" * 64).startswith("package_hash: the file is not the one")
+    for more in ({}, {"ranges": False}, {"type": "EXTERNAL", "downloadUrl": URL, "size": 0}):
+        assert reported(script, packages, sha256="0" * 64, **more).startswith("package_hash: the file is not the one")
 
 
 def test_size_version_and_floor_are_looked_at_before_the_download(script, packages):
