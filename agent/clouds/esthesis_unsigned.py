@@ -24,7 +24,9 @@ def check(config):
         raise _unusable("%s: %s" % (path, error.strerror)) from None
     if not stat.S_ISREG(found.st_mode) or not os.access(path, os.X_OK):
         raise _unusable("%s is no plain file that can be run" % path)
-    mine = (0, os.geteuid())
+    mine = [0, os.geteuid()]
+    if os.path.isdir(config["state"]):
+        mine.append(os.stat(config["state"]).st_uid)  # the agent's user, when root looks at a configuration
     if found.st_uid not in mine or folder.st_uid not in mine:
         raise _unusable("%s, or its folder, is neither root's nor the agent's" % path)
     if found.st_mode & 0o022 or (folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX):
