@@ -3,7 +3,10 @@
 
 import os
 import stat
+import subprocess
+import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from agent.errors import DeviceError, MisuseError, RefusedError
 from agent.runtime import Agent
 from agent.wire import appimage
 from platform_adapters import raspberry_pi
+from platform_adapters.linux import Linux
 from platform_adapters.linux_packages import Packages
 from platform_adapters.linux_slots import LinuxSlots
 
@@ -147,6 +151,33 @@ def test_the_script_finds_a_copy_of_what_runs_and_its_result_is_an_image(package
     assert changed.sha256 == portable.digest(appimage.build({"main.py": b"version = 2\n", "lib/a.py": b"x = 1\n"}))
     with open(packages._slots.folder("a") + "/main.py", "rb") as file:
         assert file.read() == b"version = 1\n"
+
+
+def test_the_script_of_the_page_unpacks_an_archive(packages, script, tmp_path):
+    page = Path(__file__).parents[2].joinpath("docs", "esthesis-devices.md").read_text()
+    script.write_text("#!/bin/sh -e\n" + page.split("#!/bin/sh -e\n")[1].split("```")[0])
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "main.py").write_text("version = 3\n")
+    folder, archive = staged(packages), packages.file(0)
+    with tarfile.open(archive, "w") as file:
+        file.add(tmp_path / "new", ".")
+    done = subprocess.run(
+        [script, "1.0.0", "3.0.0", "0" * 64, "1", archive], env={**os.environ, "TRUEBOOT_SLOT": folder}
+    )
+    made = run(packages.image(folder))
+    assert (done.returncode, made.sha256) == (0, portable.digest(appimage.build({"main.py": b"version = 3\n"})))
+
+
+def test_the_policy_shows_in_the_status(script, tmp_path, authority):
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    (tmp_path / "root.json").write_text("{}")
+    paths = {name: str(tmp_path / file) for name, file in (("ca_file", "ca.pem"), ("root_file", "root.json"))}
+    for config_, weak in (
+        (policy(script), "packages that nobody signed are installed by a script"),
+        (portable.CONFIG, ""),
+    ):
+        given = {**config_, **paths, "state": str(tmp_path / "state"), "slots": str(tmp_path / "slots")}
+        assert Agent(Linux(given)).status()["weak"] == weak
 
 
 LEFT = (
