@@ -121,9 +121,8 @@ def _rate(what: str, turns: Turns, peer: str) -> Figure:
 
 
 def _https(runs: int, running: Running) -> list[Figure]:
-    context = running.context()
     sha256, plain = running.published()
-    key, query = running.esthesis()
+    key, query, context = running.esthesis()
     find = "/api/v1/provisioning/find"
 
     def rate(paths: list[str], headers: list[str] | None = None) -> float:
@@ -233,11 +232,6 @@ class Running:
         self._process.stdin.flush()
         return json.loads(await asyncio.to_thread(self._process.stdout.readline))
 
-    def context(self) -> Any:
-        import ssl
-
-        return ssl.create_default_context(cafile=self.first["ca_file"])
-
     def devices(self, count: int) -> list[load.Client]:
         from server_client import Device, Operator
 
@@ -255,8 +249,8 @@ class Running:
             found.append(load.Client(connect, context, up, idle, identity))
         return found
 
-    def esthesis(self) -> tuple[Any, str]:
-        """(the key of a registered device, what it asks with)."""
+    def esthesis(self) -> tuple[Any, str, Any]:
+        """(the key of a registered device, what it asks with, its side of mutual TLS)."""
         from esthesis_client import EsthesisDevice
         from server_client import Operator
 
@@ -265,7 +259,8 @@ class Running:
         self._operator.call("POST", f"/api/v1/products/{ASKERS}/policy", {"registration": "OPEN"})
         device = EsthesisDevice(self.first, ASKER, self._folder)
         must(device.register() == 200, "a registration")
-        return device.key, f"hardwareId={ASKER}&version=1.0.0"
+        context = load.certified(self.first["ca_file"], device.chain, device.key_file)
+        return device.key, f"hardwareId={ASKER}&version=1.0.0", context
 
     def tokens(self, policy: str) -> None:
         self._operator.call("POST", f"/api/v1/products/{ASKERS}/policy", {"tokens": policy})

@@ -209,6 +209,37 @@ def test_packages_are_found_by_tag_and_version_and_a_prerequisite_is_no_dead_end
     assert by_id.status_code == 200 and by_id.json()["id"] is None
 
 
+def test_an_answer_that_was_kept_holds_until_something_is_written_and_no_longer(operator, device):
+    def found():
+        answer = ask(device)
+        assert answer.status_code == 200
+        return answer.json()["version"]
+
+    assert [found(), found()] == [None, None]
+    made = package(operator, "6.0.0", upload(operator, b"kept"), tags=["late"])
+    assert found() is None
+    operator.call("POST", f"/api/v1/packages/{made['id']}/available", {"available": False})
+    other = package(operator, "6.0.1", upload(operator, b"kept"))
+    assert found() == "6.0.1"
+    operator.call("POST", f"/api/v1/packages/{other['id']}/available", {"available": False})
+    assert [found(), found()] == [None, None]
+    order(operator, device)
+    assert found() == "1.1.0"
+    assert operator.call("POST", f"/api/v1/devices/{PRODUCT}/{device.hardware_id}/revoke").status_code in (200, 204)
+    assert ask(device).status_code == 401
+
+
+def test_over_a_connection_that_stays_a_revocation_holds_from_the_next_question(operator, device, policy):
+    policy(tokens="off")
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify, session.cert = device.first["ca_file"], (str(device.chain), str(device.key_file))
+        url = f"{device.first['https']}{FIND}?hardwareId={device.hardware_id}&version=1.0.0"
+        assert [session.get(url, timeout=20).status_code for _ in range(3)] == [200] * 3
+        operator.call("POST", f"/api/v1/devices/{PRODUCT}/{device.hardware_id}/revoke")
+        assert session.get(url, timeout=20).status_code == 401
+
+
 def test_an_external_package_has_an_address_and_no_token(operator, device):
     made = package(operator, "5.0.0", "ab" * 32, url="https://127.0.0.1:9/fw.bin")
     found = ask(device).json()

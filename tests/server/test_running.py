@@ -396,7 +396,7 @@ def test_the_command_line_sets_whether_claims_count(operator):
         ["auto", "update", "off"],
         ["certificate", "life", "default"],
     ]
-    assert rows(command(operator, "product", "ls")[1])[1:] == [[key, "yes", "no", "none", "off", "default"]]
+    assert rows(command(operator, "product", "ls")[1])[1:] == [[key, "decada", "yes", "no", "none", "off", "default"]]
     shown = json.loads(command(operator, "product", "set", "--claims-count", "no", "--product", key, "--json")[1])
     assert shown["claims_count"] is False
     for word in ("yes", "no"):

@@ -6,8 +6,10 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
+from trueboot_server.fleet import registry
 from trueboot_server.names import Identity
 from trueboot_server.store import Store, schema
+from trueboot_server.store.kept import Memory
 
 
 @pytest.fixture
@@ -114,3 +116,70 @@ def test_what_nobody_was_promised_is_not_synced(store):
         with store.transaction(lasting) as t:
             found.append(t.execute(sa.text("PRAGMA synchronous")).scalar())
     assert found == [2, 1, 1, 2]
+
+
+def test_what_is_kept_is_never_older_than_the_last_commit_nor_newer(store):
+    def state():
+        with store.transaction() as t:
+            return registry.standing(t, device).state
+
+    device = Identity("pk", "dk")
+    with store.transaction() as t:
+        t.execute(
+            schema.products.insert().values(
+                product_key="pk",
+                product_secret="s",
+                allow_password_login=False,
+                claims_count=False,
+                created_at=0,
+                attestation="none",
+                dialect="decada",
+                auto_update="off",
+                registration="DISABLED",
+                pushed_tags=False,
+                generated_keys=False,
+                tokens="off",
+            )
+        )
+        assert registry.standing(t, device) is None  # kept, too
+        registry.register(t, device)
+    assert state() == "registered"
+    with pytest.raises(KeyError), store.transaction() as t:
+        registry.update(t, device, state="enrolled")
+        assert registry.standing(t, device).state == "enrolled"
+        raise KeyError
+    assert state() == "registered"
+    with store.transaction() as t:
+        registry.revoke(t, device)
+    assert state() == "revoked"
+    with store.transaction() as t:
+        t.execute(sa.text("UPDATE devices SET state = 'activated'"))
+    assert state() == "activated"
+    with store.transaction() as t:
+        t.many(
+            schema.devices.update().where(schema.devices.c.device_key == sa.bindparam("k")), [{"k": "dk", "state": "x"}]
+        )
+    assert state() == "x"
+    with store.transaction() as t:
+        registry.note_seen(t, device)
+        assert registry.known_device(t, device).last_seen == t.now
+
+
+def test_a_transaction_that_is_answered_from_memory_asks_the_database_nothing(store):
+    asked = []
+    with store.transaction() as t:
+        registry.product(t, "pk")
+    store._raw.set_trace_callback(asked.append)
+    with store.transaction() as t:
+        assert registry.product(t, "pk") is None
+    assert asked == []
+    with store.transaction() as t:
+        t.event("e")
+    assert asked[0].startswith("BEGIN") and asked[-1] == "COMMIT"
+
+
+def test_what_is_kept_is_bounded():
+    memory = Memory(most=3)
+    for number in range(5):
+        memory.put(number, number)
+    assert [memory.get(number) for number in range(5)] == [None, None, 2, 3, 4]

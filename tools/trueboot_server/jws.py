@@ -16,6 +16,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -42,13 +43,18 @@ class Unverified:
 
     def verified(self, point: bytes) -> dict[str, Any]:
         """The claims, once the key with this uncompressed point has signed them."""
-        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        key = _key(point)
         r, s = int.from_bytes(self.signature[:32], "big"), int.from_bytes(self.signature[32:], "big")
         try:
             key.verify(utils.encode_dss_signature(r, s), self.signing_input, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature as error:
             raise BadJws("the signature is wrong") from error
         return _object(self.payload)
+
+
+@lru_cache(4096)
+def _key(point: bytes) -> ec.EllipticCurvePublicKey:
+    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
 
 
 def parse(text: object, kind: str, max_bytes: int) -> Unverified:

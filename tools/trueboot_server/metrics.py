@@ -63,16 +63,28 @@ class Metrics:
             self._reports.labels(verdict)
         for outcome in ("admitted", "refused"):
             self._connects.labels(outcome)
+        self._good, self._bad = (self._connects.labels(outcome) for outcome in ("admitted", "refused"))
+        # Found once, since looking for a label costs more than counting; bounded as the series are.
+        self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram | None]] = {}
+        self._of_event: dict[str, Counter] = {}
 
     def answered(self, method: str, road: str, status: int, began: float) -> None:
         """`road`: as the code names it, "unknown" for an address that leads nowhere; `began`: of time.monotonic."""
-        self._requests.labels(method if method in _METHODS else "other", road, str(status)).inc()
-        if road not in _WAITING:
-            self._http.labels(road).observe(time.monotonic() - began)
+        key = method if method in _METHODS else "other", road, status
+        found = self._of_request.get(key)
+        if found is None:
+            taken = None if road in _WAITING else self._http.labels(road)
+            found = self._of_request[key] = self._requests.labels(key[0], road, str(status)), taken
+        found[0].inc()
+        if found[1] is not None:
+            found[1].observe(time.monotonic() - began)
 
     def metered(self, log: Log) -> Log:
         def tell(event: str, /, **fields: Any) -> None:
-            self._events.labels(event).inc()
+            counter = self._of_event.get(event)
+            if counter is None:
+                counter = self._of_event[event] = self._events.labels(event)
+            counter.inc()
             if event == "certificate.issued":
                 self._issued.inc()
             elif event.startswith("report."):
@@ -82,7 +94,7 @@ class Metrics:
         return tell
 
     def admitted(self, good: bool) -> None:
-        self._connects.labels("admitted" if good else "refused").inc()
+        (self._good if good else self._bad).inc()
 
     def arrived(self, began: float) -> None:
         self._messages.inc()

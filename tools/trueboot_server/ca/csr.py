@@ -7,6 +7,8 @@ Subject, extensions and life come from `profiles` (enos-decada 8.4 says why not 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
@@ -23,6 +25,7 @@ def certs_only(ders: list[bytes]) -> bytes:
     return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in ders], Encoding.DER)
 
 
+@lru_cache(4096)
 def public_point(der: bytes) -> bytes:
     """The uncompressed point of a certificate's P-256 key."""
     key = x509.load_der_x509_certificate(der).public_key()

@@ -48,8 +48,8 @@ def _with_certificate(
         return Refused(codec.NOT_AUTHORISED, "the certificate is another device's")
     if not registry.is_live(certificate, t.now, limits):
         return Refused(codec.NOT_AUTHORISED, "the certificate is revoked or superseded")
-    device = registry.device(t, login.identity)
-    if login.secure_mode != STATIC or not _proves(device, login, password):
+    device = registry.standing(t, login.identity)
+    if device is None or login.secure_mode != STATIC or not _proves(device, login, password):
         return _BAD_PROOF
     registry.note_proof(t, device)
     registry.note_use(t, certificate)

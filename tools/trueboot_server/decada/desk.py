@@ -63,7 +63,7 @@ class DecadaDesk:
         with self._store.transaction(lasting=False) as t:
             if admitted.activation:
                 return [_activation(identity, registry.known_device(t, identity))]
-            registry.update(t, identity, last_seen=t.now)
+            registry.note_seen(t, identity)
             t.event("device.online", identity)
         return self._due(identity, _AT_CONNECT) if admitted.upgrades else []
 

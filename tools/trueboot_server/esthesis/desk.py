@@ -66,7 +66,7 @@ class EsthesisDesk:
                 return Refused(codec.NOT_AUTHORISED, "the certificate is another device's")
             if not registry.is_live(certificate, t.now, self._limits):
                 return Refused(codec.NOT_AUTHORISED, "the certificate is revoked or superseded")
-            device = registry.known_device(t, identity)
+            device: Any = registry.standing(t, identity)
             if device.state == "revoked":
                 return Refused(codec.NOT_AUTHORISED, "the device is revoked")
             registry.note_use(t, certificate)
@@ -74,8 +74,8 @@ class EsthesisDesk:
         return Admitted(identity, dialect=ESTHESIS, own=words.own_topics(identity.device_key), unasked=False)
 
     def connected(self, admitted: Admitted) -> list[Message]:
-        with self._store.transaction() as t:
-            registry.update(t, admitted.identity, last_seen=t.now)
+        with self._store.transaction(lasting=False) as t:
+            registry.note_seen(t, admitted.identity)
             t.event("device.online", admitted.identity)
         return []
 
@@ -138,7 +138,7 @@ class EsthesisDesk:
 
     def _take(self, t: Transaction, identity: Identity, what: str, lines: list[elp.Line]) -> bool:
         """Whether the device says that it rests on a version."""
-        registry.update(t, identity, last_seen=t.now)  # by our clock: a device's is not to be trusted
+        registry.note_seen(t, identity)  # by our clock: a device's is not to be trusted
         version, ours = "", {}
         points: list[tuple[dict[str, Any], int | None]] = []
         for line in lines:
@@ -181,7 +181,7 @@ class EsthesisDesk:
     def _replied(self, identity: Identity, payload: bytes) -> None:
         reply = words.parse_reply(payload)
         with self._store.transaction() as t:
-            registry.update(t, identity, last_seen=t.now)
+            registry.note_seen(t, identity)
             if reply is None:
                 t.event("command.unreadable", identity, bytes=len(payload))
                 return

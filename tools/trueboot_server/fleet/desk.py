@@ -62,7 +62,7 @@ class FleetDesk:
 
     def gone(self, identity: Identity, reason: str) -> None:
         with self._store.transaction(lasting=False) as t:
-            registry.update(t, identity, last_seen=t.now)
+            registry.note_seen(t, identity)
             t.event("device.offline", identity, reason=reason)
 
     # For the operator's side

@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from ..limits import Limits
 from ..names import Identity
 from ..store import Transaction
+from ..store.kept import Question
 from ..store.schema import attempts, jobs, members
 from . import choice, course, registry
 from .course import FAILURES, job
@@ -91,16 +92,19 @@ def attempts_of(t: Transaction, job_id: int) -> list[Any]:
     return t.rows(sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.id))
 
 
-_OPEN = sa.select(attempts).where(
-    attempts.c.product_key == sa.bindparam("product_key"),
-    attempts.c.device_key == sa.bindparam("device_key"),
-    attempts.c.settled.is_(False),
+_OPEN = Question(
+    sa.select(attempts).where(
+        attempts.c.product_key == sa.bindparam("product_key"),
+        attempts.c.device_key == sa.bindparam("device_key"),
+        attempts.c.settled.is_(False),
+    )
 )
 
 
 def open_attempt(t: Transaction, identity: Identity) -> Any | None:
     """The one attempt of a device that is not settled (the database allows no second)."""
-    return t.row(_OPEN, **identity._asdict())
+    found = t.kept(_OPEN, product_key=identity.product_key, device_key=identity.device_key)
+    return found[0] if found else None
 
 
 def attempt(t: Transaction, identity: Identity, text_id: str) -> Any | None:

@@ -23,16 +23,26 @@ import sqlalchemy as sa
 from ..ca import Issued, book, lists
 from ..limits import Limits
 from ..names import Identity
-from ..store import Transaction
+from ..store import Prepared, Transaction
+from ..store.kept import Question
 from ..store.schema import certificates, devices, products
 
-# Asked at every request of a device: built once.
-_PRODUCT = sa.select(products).where(products.c.product_key == sa.bindparam("product_key"))
+# Asked at every request of a device: built once, and most answers are kept until they change.
+_PRODUCT = Question(sa.select(products).where(products.c.product_key == sa.bindparam("product_key")))
 _DEVICE = sa.select(devices).where(
     devices.c.product_key == sa.bindparam("product_key"), devices.c.device_key == sa.bindparam("device_key")
 )
-_HARDWARE = (
-    sa.select(devices)
+_STANDING = [
+    devices.c[name]
+    for name in ("product_key", "device_key", "state", "device_secret", "secret_used_at", "reflashed_at")
+]
+_STANDING_OF = Question(
+    sa.select(*_STANDING).where(
+        devices.c.product_key == sa.bindparam("product_key"), devices.c.device_key == sa.bindparam("device_key")
+    )
+)
+_HARDWARE = Question(
+    sa.select(*_STANDING)
     .join(products, products.c.product_key == devices.c.product_key)
     .where(devices.c.device_key == sa.bindparam("hardware_id"), products.c.dialect == "esthesis")
     .limit(1)
@@ -40,8 +50,17 @@ _HARDWARE = (
 _UPDATE = devices.update().where(  # of the columns that it is given
     devices.c.product_key == sa.bindparam("of_product"), devices.c.device_key == sa.bindparam("of_device")
 )
-_CERTIFICATE = sa.select(certificates).where(certificates.c.serial == sa.bindparam("serial"))
-_UNREVOKED = (
+# Nothing that is kept shows it.
+_SEEN = Prepared(
+    devices.update()
+    .where(devices.c.product_key == sa.bindparam("of_product"), devices.c.device_key == sa.bindparam("of_device"))
+    .values(last_seen=sa.bindparam("last_seen")),
+    "last_seen",
+    "of_product",
+    "of_device",
+)
+_CERTIFICATE = Question(sa.select(certificates).where(certificates.c.serial == sa.bindparam("serial")))
+_UNREVOKED = Question(
     sa.select(certificates)
     .where(
         certificates.c.product_key == sa.bindparam("product_key"),
@@ -62,7 +81,7 @@ def new_secret() -> str:
 
 
 def product(t: Transaction, product_key: str) -> Any | None:
-    return t.row(_PRODUCT, product_key=product_key)
+    return next(iter(t.kept(_PRODUCT, product_key=product_key)), None)
 
 
 def certificate_life_s(t: Transaction, product_key: str, limits: Limits) -> int:
@@ -75,9 +94,18 @@ def device(t: Transaction, identity: Identity) -> Any | None:
     return t.row(_DEVICE, **identity._asdict())
 
 
+def standing(t: Transaction, identity: Identity) -> Any | None:
+    """What decides whether a device is let in: its state and its secret, and whether that was used or asked for again."""
+    return next(iter(t.kept(_STANDING_OF, product_key=identity.product_key, device_key=identity.device_key)), None)
+
+
 def find_hardware(t: Transaction, hardware_id: str) -> Any | None:
-    """The device of that id among all products that speak esthesis, whose devices name no product."""
-    return t.row(_HARDWARE, hardware_id=hardware_id)
+    """The same of the device of that id among all products that speak esthesis, whose devices name no product."""
+    return next(iter(t.kept(_HARDWARE, hardware_id=hardware_id)), None)
+
+
+def note_seen(t: Transaction, identity: Identity) -> None:
+    t.quietly(_SEEN, t.now, identity.product_key, identity.device_key)
 
 
 def is_device(table: sa.Table, identity: Identity) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
@@ -124,7 +152,7 @@ def note_proof(t: Transaction, row: Any) -> None:
 
 
 def certificate(t: Transaction, serial: str) -> Any | None:
-    return t.row(_CERTIFICATE, serial=serial)
+    return next(iter(t.kept(_CERTIFICATE, serial=serial)), None)
 
 
 def presented(t: Transaction, serial: str | None, der: bytes) -> Any | None:
@@ -143,7 +171,7 @@ def _overlap_is_over(row: Any, now: int, limits: Limits) -> bool:
 
 def live_certificates(t: Transaction, identity: Identity, limits: Limits) -> list[Any]:
     """Newest first."""
-    rows = t.rows(_UNREVOKED, **identity._asdict())
+    rows = t.kept(_UNREVOKED, product_key=identity.product_key, device_key=identity.device_key)
     return [row for row in rows if is_live(row, t.now, limits)]
 
 

@@ -11,6 +11,7 @@ Source: esthesis, protocol 4.
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -22,22 +23,25 @@ from ..esthesis.paths import both
 from ..fleet import jobs, registry, shadow
 from ..names import Identity
 from ..store import Transaction
+from ..tls import proven_certificate
 from .esthesis_registration import failure
 from .parts import PARTS, Parts
 from .repository import send
-from .request import address, device_of
+from .request import address
 
 ROAD = "/api/v1/provisioning"
-_NOTHING = {
-    "id": None,
-    "name": None,
-    "version": None,
-    "type": None,
-    "size": 0,
-    "downloadUrl": None,
-    "sha256": None,
-    "downloadToken": None,
-}
+_NOTHING = json.dumps(
+    {
+        "id": None,
+        "name": None,
+        "version": None,
+        "type": None,
+        "size": 0,
+        "downloadUrl": None,
+        "sha256": None,
+        "downloadToken": None,
+    }
+)
 _VERSION_CHARS = 128
 _SEEN_MS = 60_000
 
@@ -54,7 +58,6 @@ class _Empty(Exception):
 class _Asker(NamedTuple):
     identity: Identity
     proven: bool
-    seen: int  # when it was heard of last
 
 
 def routes() -> list[web.RouteDef]:
@@ -96,14 +99,22 @@ def _answered(request: web.Request, look: Any) -> web.Response:
     try:
         asker = _asker(request, parts)
         _count(request, parts, asker)
-        with parts.store.transaction() as t:
-            # Unproven, it may have been anybody; and a question that changes nothing else costs no write.
-            if asker.proven and asker.seen < t.now - _SEEN_MS:
-                registry.update(t, asker.identity, last_seen=t.now)
-            found = look(t, parts, request, asker.identity)
-        return web.json_response(found or _NOTHING, headers={"Cache-Control": "no-store"})
+        if asker.proven:
+            _note_seen(parts, asker.identity)
+        found = look(parts, request, asker.identity)
+        text = json.dumps(found) if found else _NOTHING
+        return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
     except _Empty as refused:
         return web.Response(status=refused.status, headers={"Cache-Control": "no-store", **refused.headers})
+
+
+def _note_seen(parts: Parts, identity: Identity) -> None:
+    """Once a minute: a question that changes nothing else costs no write.  Unproven, it may have been anybody."""
+    now = parts.store.now()
+    if parts.heard.get(identity, 0) < now - _SEEN_MS:
+        parts.heard.put(identity, now)
+        with parts.store.transaction(lasting=False) as t:
+            registry.note_seen(t, identity)
 
 
 def _asker(request: web.Request, parts: Parts) -> _Asker:
@@ -111,7 +122,6 @@ def _asker(request: web.Request, parts: Parts) -> _Asker:
     if wait := parts.proofs.wait_s(address(request)):
         raise _Empty(429, wait)
     hardware_id = request.query.get("hardwareId", "")
-    certified = device_of(request)
     with parts.store.transaction() as t:
         row = registry.find_hardware(t, hardware_id)
         if row is None or row.state == "revoked":
@@ -119,10 +129,11 @@ def _asker(request: web.Request, parts: Parts) -> _Asker:
             raise _Empty(401)
         identity = Identity(row.product_key, row.device_key)
         product: Any = registry.product(t, identity.product_key)
-        live = registry.live_certificates(t, identity, parts.limits)
+        live = registry.live_certificates(t, identity, parts.limits) if product.tokens != "off" else []
+        certified = registry.live_device_with(t, *proven_certificate(request.transport), parts.limits)
     ours, theirs = request.headers.get(tokens.HEADER), request.query.get("token")
     if product.tokens == "off" or (product.tokens == "optional" and ours is None and theirs is None):
-        return _Asker(identity, certified == identity, row.last_seen or 0)
+        return _Asker(identity, certified == identity)
     path, _, query = request.raw_path.partition("?")
     asked = {
         "method": "GET",
@@ -138,7 +149,7 @@ def _asker(request: web.Request, parts: Parts) -> _Asker:
     if not proven:
         parts.proofs.failed(address(request))
         raise _Empty(401)
-    return _Asker(identity, True, row.last_seen or 0)
+    return _Asker(identity, True)
 
 
 def _count(request: web.Request, parts: Parts, asker: _Asker) -> None:
@@ -149,17 +160,31 @@ def _count(request: web.Request, parts: Parts, asker: _Asker) -> None:
     parts.desk.queries.failed(key)
 
 
-def _newest(t: Transaction, parts: Parts, request: web.Request, identity: Identity) -> dict[str, Any] | None:
+def _newest(parts: Parts, request: web.Request, identity: Identity) -> dict[str, Any] | None:
     version = request.query.get("version", "")[:_VERSION_CHARS]
-    ordered = jobs.ask(t, identity, version)
-    if ordered is not None:
-        return _of_job(t, parts, identity, *ordered)
-    row = packages.newest_for(t, identity, set(shadow.tags(t, identity)), version)
-    return _of_package(t, parts, identity, row) if row is not None else None
+    key = (*identity, version)
+    if parts.nothing_newer.get(key):
+        return None
+    with parts.store.transaction() as t:
+        ordered = jobs.ask(t, identity, version)
+        if ordered is not None:
+            return _of_job(t, parts, identity, *ordered)
+        row = packages.newest_for(t, identity, set(shadow.tags(t, identity)), version)
+        if row is not None:
+            return _of_package(t, parts, identity, row)
+        waits = jobs.open_attempt(t, identity) is not None  # for its window: time alone may change the answer
+    if not waits:
+        parts.nothing_newer.put(key, True)
+    return None
 
 
-def _named(t: Transaction, parts: Parts, request: web.Request, identity: Identity) -> dict[str, Any] | None:
+def _named(parts: Parts, request: web.Request, identity: Identity) -> dict[str, Any] | None:
     number = request.query.get("packageId", "")
+    with parts.store.transaction() as t:
+        return _of_number(t, parts, identity, number)
+
+
+def _of_number(t: Transaction, parts: Parts, identity: Identity, number: str) -> dict[str, Any] | None:
     attempt = jobs.open_attempt(t, identity)
     if attempt is not None:
         job = jobs.job_of(t, attempt)

@@ -23,6 +23,8 @@ from ..proofs import FailedProofs
 from ..repo.encodings import Encodings
 from ..repo.repository import Repository
 from ..store import Store
+from ..store.kept import Memory
+from ..store.schema import attempts, devices, jobs, members, packages, products, releases
 
 
 @dataclass
@@ -55,6 +57,11 @@ class Parts:
         self.registrations = FailedProofs(
             limits.registrations, limits.registrations_window_s, limits.failed_proofs_addresses
         )
+        # (device, version) of questions that were answered "nothing newer": true until one of these tables is written.
+        self.nothing_newer: Memory[bool] = self.store.memory(
+            attempts, devices, jobs, members, packages, products, releases
+        )
+        self.heard: Memory[int] = Memory()  # when a device's last question was written down
         self.crls = Crls(self.authority, limits.crl_life_s)
         self.responder = Responder(self.authority, limits.ocsp_life_s)
         self.asked = FailedProofs(limits.status_questions, limits.status_window_s, limits.failed_proofs_addresses)

@@ -7,7 +7,6 @@ A time limit runs at every moment: for CONNECT, for an activation, then for sile
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, cast
 
 from ..tls import proven_certificate
@@ -48,7 +47,6 @@ class Connection(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else "?"
-        _ask_in_silence(transport)
         if not self._endpoint.opened(self):
             self.close("no_room")
             return
@@ -247,13 +245,3 @@ class Connection(asyncio.Protocol):
             self._heard = self._loop.time()
             self._transport.resume_reading()
             self._work()
-
-
-def _ask_in_silence(transport: asyncio.Transport) -> None:
-    """TCP's own keep-alive: a device may keep silent for an hour and a half, but one that is gone is found in minutes."""
-    connection = transport.get_extra_info("socket")
-    if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (("TCP_KEEPIDLE", 90), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 4)):
-            if hasattr(socket, option):  # Linux names; elsewhere the system's own times hold
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

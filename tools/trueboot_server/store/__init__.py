@@ -5,19 +5,24 @@ Rules: every read and write goes through `Store.transaction`; what is acknowledg
 before; events are rows written in the same transaction as what they tell, and are announced (log, long polls)
 only after the commit.  Transactions are synchronous and never span an `await`, so they cannot interleave.
 
+A transaction begins at its first statement: one whose questions are all answered from memory (`kept`) costs nothing.
+
 SQLite runs in WAL mode with synchronous=FULL: a commit survives a power cut.  Another database goes behind
-`_engine` and `migrations`; nothing else knows which one it is.
+`_engine`, `Prepared` and `migrations`; nothing else knows which one it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import StaticPool
 
@@ -26,47 +31,92 @@ from ..errors import EXIT_CONFIG, StartError
 from ..log import Log, silent
 from ..names import Identity
 from . import schema
+from .kept import Kept, Memory, Question
 from .migrations import NewerDatabase, migrate
 
 _TRIM_EVERY = 64  # events between two cuts of the ring
 
-_EVENT = schema.events.insert()
+
+class Prepared:
+    """A change that is made all the time, as the database's own words: `names` are its values, in their order."""
+
+    def __init__(self, statement: sa.Insert | sa.Update, *names: str):
+        compiled: Any = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=list(names))
+        self.text = str(compiled)
+        if tuple(compiled.positiontup) != names:
+            raise ValueError(f"the order is {compiled.positiontup}")
+
+
+_EVENT = Prepared(schema.events.insert(), "time", "event", "product_key", "device_key", "fields")
 
 
 class Transaction:
     """What a transaction can do: run statements, and tell what happened."""
 
-    def __init__(self, connection: sa.Connection, now: int):
+    def __init__(self, connection: sa.Connection, raw: Any, care: _Care, kept: Kept, now: int):
         self._connection = connection
+        self._raw = raw
+        self._care = care
+        self._kept = kept
         self.now = now
         self.told: list[dict[str, Any]] = []
+        self.written: set[str] = set()
 
     def execute(self, statement: sa.Executable, **bound: Any) -> sa.CursorResult[Any]:
         """`bound`: for a statement with parameters.  Those that are asked all the time are built once."""
+        self._begin()
+        self._note(statement)
         return self._connection.execute(statement, bound)
 
     def many(self, statement: sa.Executable, rows: list[dict[str, Any]]) -> None:
         """One statement for many rows."""
         if rows:
+            self._begin()
+            self._note(statement)
             self._connection.execute(statement, rows)
 
     def row(self, statement: sa.Select[Any], **bound: Any) -> Any | None:
+        self._begin()
         return self._connection.execute(statement, bound).one_or_none()
 
     def rows(self, statement: sa.Select[Any], **bound: Any) -> list[Any]:
+        self._begin()
         return list(self._connection.execute(statement, bound))
+
+    def kept(self, question: Question, **bound: Any) -> list[Any]:
+        """The rows; from memory, when nothing they came from was written since."""
+        memory = self._kept.of(question)
+        key = tuple(bound.values())
+        found = memory.get(key)
+        if found is None:
+            found = self.rows(question.statement, **bound)
+            memory.put(key, found)
+        return found
+
+    def quietly(self, change: Prepared, *values: Any) -> Any:
+        """A change to what nothing kept shows."""
+        self._begin()
+        return self._raw.execute(change.text, values)
 
     def event(self, name: str, identity: Identity | None = None, /, **fields: Any) -> None:
         """Write an event down.  `fields` must hold no secrets: operators, logs and pages show them."""
-        values = {
-            "time": self.now,
-            "event": name,
-            "product_key": identity.product_key if identity else None,
-            "device_key": identity.device_key if identity else None,
-            "fields": fields,
-        }
-        result = self._connection.execute(_EVENT, values)
-        self.told.append({"seq": int(result.inserted_primary_key[0]), **values})  # type: ignore[index]
+        product_key, device_key = identity if identity else (None, None)
+        cursor = self.quietly(_EVENT, self.now, name, product_key, device_key, json.dumps(fields))
+        told = {"time": self.now, "event": name, "product_key": product_key, "device_key": device_key}
+        self.told.append({"seq": int(cursor.lastrowid), **told, "fields": fields})
+
+    def _begin(self) -> None:
+        if not self._raw.in_transaction:
+            self._care.begin(self._raw)
+
+    def _note(self, statement: Any) -> None:
+        """Which table it writes.  Of a text nobody knows."""
+        if statement.is_dml:
+            self.written.add(statement.table.name)
+            self._kept.forget(statement.table.name)
+        elif isinstance(statement, sa.TextClause):
+            self.written.update(schema.metadata.tables)
+            self._kept.forget_all()
 
 
 class Store:
@@ -78,11 +128,22 @@ class Store:
         self._listeners: set[asyncio.Event] = set()
         self.watchers: list[Callable[[list[dict[str, Any]]], None]] = []  # called with the events of each commit
         self._care = _Care()
-        self._engine = _engine(path, self._care)
+        self._kept = Kept()
+        self._engine = _engine(path)
         try:
-            with self._engine.begin() as connection:
-                migrate(connection)
-                problem = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar()
+            self._connection = self._engine.connect()
+            raw: Any = self._connection.connection.driver_connection
+            self._raw = raw
+            # SQLAlchemy believes in one transaction that lasts as long as the server; the real ones are ours (`_Care`).
+            self._connection.begin()
+            self._care.begin(self._raw)
+            try:
+                migrate(self._connection)
+                problem = self._connection.execute(sa.text("PRAGMA quick_check(1)")).scalar()
+                self._raw.execute("COMMIT")
+            finally:
+                if self._raw.in_transaction:  # it raised
+                    self._raw.execute("ROLLBACK")
             if problem != "ok":
                 raise StartError(
                     EXIT_CONFIG,
@@ -97,16 +158,24 @@ class Store:
                 str(error),
                 "Run that version again, or a later one.",
             ) from error
-        except DatabaseError as error:
+        except (DatabaseError, sqlite3.Error) as error:
             raise StartError(
                 EXIT_CONFIG,
                 f"the database {path} cannot be read",
-                str(error.orig),
+                str(getattr(error, "orig", error)),
                 "Put a backup in its place, or start with an empty state folder.",
             ) from error
 
     def close(self) -> None:
+        self._connection.close()
         self._engine.dispose()
+
+    def now(self) -> int:
+        return self._clock()
+
+    def memory(self, *tables: sa.Table) -> Memory[Any]:
+        """A place for answers that hold until one of these tables is written: see `kept`."""
+        return self._kept.memory(frozenset(table.name for table in tables))
 
     @contextmanager
     def transaction(self, lasting: bool = True) -> Iterator[Transaction]:
@@ -119,15 +188,23 @@ class Store:
             raise RuntimeError("a transaction inside a transaction")
         self._busy = True
         self._care.wanted = "FULL" if lasting else "NORMAL"
+        connection = self._connection
+        transaction = Transaction(connection, self._raw, self._care, self._kept, self._clock())
         try:
-            with self._engine.begin() as connection:
-                transaction = Transaction(connection, self._clock())
-                yield transaction
-                if any(told["seq"] % _TRIM_EVERY == 0 for told in transaction.told):
-                    oldest = transaction.told[-1]["seq"] - self._keep_events
-                    connection.execute(schema.events.delete().where(schema.events.c.seq <= oldest))
+            yield transaction
+            if any(told["seq"] % _TRIM_EVERY == 0 for told in transaction.told):
+                oldest = transaction.told[-1]["seq"] - self._keep_events
+                connection.execute(schema.events.delete().where(schema.events.c.seq <= oldest))
+            if self._raw.in_transaction:
+                self._raw.execute("COMMIT")
         finally:
             self._busy = False
+            try:
+                if self._raw.in_transaction:  # it raised
+                    self._raw.execute("ROLLBACK")
+            finally:
+                for table in transaction.written:
+                    self._kept.forget(table)
         self._announce(transaction.told)
 
     def _announce(self, told: list[dict[str, Any]]) -> None:
@@ -182,8 +259,15 @@ class _Care:
     def __init__(self) -> None:
         self.held = self.wanted = "FULL"
 
+    def begin(self, raw: Any) -> None:
+        """sqlite3 begins transactions late and by its own rules; ours begin at once and mean it."""
+        if self.held != self.wanted:
+            raw.execute(f"PRAGMA synchronous={self.wanted}")
+            self.held = self.wanted
+        raw.execute("BEGIN IMMEDIATE")
 
-def _engine(path: Path, care: _Care) -> sa.Engine:
+
+def _engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)), poolclass=StaticPool, connect_args={"isolation_level": None}
     )
@@ -192,13 +276,5 @@ def _engine(path: Path, care: _Care) -> sa.Engine:
     def _connected(connection: Any, _record: Any) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
             connection.execute(f"PRAGMA {pragma}")
-
-    # sqlite3 begins transactions late and by its own rules; ours begin at once and mean it.
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        if care.held != care.wanted:
-            connection.exec_driver_sql(f"PRAGMA synchronous={care.wanted}")
-            care.held = care.wanted
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
