@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What keeps an unsigned package out, and what a script may leave; a real agent with its script is in tests/faults."""
 
+import json
 import os
 import stat
 import subprocess
@@ -87,6 +88,21 @@ def test_size_version_and_floor_are_looked_at_before_the_download(script, packag
     assert reported(script, packages, version="new").startswith("package_version: ")
     assert reported(script, packages, version="0.9.0").startswith("older: ")
     assert reported(script, packages, floor=1).startswith("security 0 is below the floor 1")
+
+
+def test_what_was_rolled_back_is_passed_over_when_the_device_asks_by_itself(script):
+    bare = {"target": None, "job": None, "nonce": None, "length": None, "size": len(PACKAGE), "sha256": DIGEST}
+    device, cloud = portable.start(policy(script), offer=bare, image=PACKAGE)
+    platform = device.power_on()
+    became = f"{DIGEST} {portable.digest(script.read_bytes())} {portable.digest(portable.FACTORY)}"
+    platform.store.save("built", json.dumps([[became, "1" * 64]]).encode())
+    agent = Agent(platform)
+    agent.record["update"]["refused"] = [["1" * 64, "exception: ImportError"]]
+    agent.check_for_update("install")
+    end = time.monotonic() + PATIENCE_S
+    while "update.none" not in [event for event, _ in device.events] and time.monotonic() < end:
+        platform.clock.sleep_ms(max(1, min(agent.step(20), 100)))
+    assert "update.none" in [event for event, _ in device.events] and len(cloud.finds) == 1 and cloud.downloads == []
 
 
 def test_by_default_a_bare_package_is_refused():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The agent in the esthesis dialect: it registers with its own key, is commanded, finds, updates and tells the truth."""
 
+import sys
+
 import enrolled
 import esthesis_cloud
 from agent.runtime import Agent
@@ -246,3 +248,8 @@ def test_keys_of_the_other_dialect_and_unsafe_values_are_refused():
     for name, value in (("device_key", "a.b"), ("commands", "x"), ("programs", "ls"), ("mqtt_plaintext", "yes")):
         misuse("config", config.check, dict(CONFIG, **{name: value}))
     assert config.check(CONFIG)["commands"] == "fph"
+    for value in ("unsigned", "unsigned-by-script"):  # of the latter: no script is named
+        misuse("config", config.check, dict(CONFIG, esthesis_packages=value))
+    if sys.implementation.name == "micropython":
+        by_script = dict(CONFIG, esthesis_packages="unsigned-by-script", esthesis_script="/bin/true")
+        misuse("config", config.check, by_script)  # though it is there
