@@ -36,7 +36,8 @@ def update_event(agent, event):
         elif name == "ask":
             agent.begin("consent", command[1])
         elif name == "fetch":
-            agent.begin("fetch", agent.update_state["release"], command[1])
+            release = agent.update_state["release"]
+            agent.begin(release.get("by", "fetch"), release, command[1])
         elif name == "check":
             agent.begin("trial")
         elif name == "activate":

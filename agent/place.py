@@ -26,6 +26,8 @@ def read(answer):
 
 def recall(agent):
     """At boot.  Without a usable record the device registers again, with the key it has."""
+    if hasattr(agent.platform, "packages"):  # Linux
+        agent.guarded(agent.platform.packages.clean)
     data = agent.platform.store.load(RECORD)
     try:
         found = json.loads(data) if data else None

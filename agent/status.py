@@ -31,4 +31,5 @@ def weak(agent):
         found.append("the service made this device's key, which is not renewed")
     if agent.config["mqtt"][:6] == "tcp://":
         found.append("MQTT is not encrypted")
+    found.extend(getattr(agent.platform, "weak", ()))
     return "; ".join(found)

@@ -31,7 +31,8 @@ Events (tuples)
  ("consented", spare) ("declined", reason)   spare: the slot that is to be activated
  ("allowed", gate, until)   an operator's word for a gate: yes until then (s since 1970), or no (0)
  ("waited", seconds)        so much longer was consent asked for in vain   ("expired",) it did not come in time
- ("fetched",) ("failed", step, reason, final) ("advanced",): a try of the download failed, yet it brought the image on
+ ("fetched",), or ("fetched", release) when what was fetched has become an image only now
+ ("failed", step, reason, final) ("advanced",): a try of the download failed, yet it brought the image on
  ("healthy",)
 
 Commands (tuples)
@@ -199,9 +200,10 @@ def _fetching_booted(state, boot):
     return state, [("fetch", state["tries"])]
 
 
-def _fetching_fetched(state):
-    log = ("log", "update.staged", {"version": state["release"]["version"]})
-    return enter(state, [log, ("ask", "activate")], phase=STAGED, tries=0)
+def _fetching_fetched(state, made=None):
+    release = made or state["release"]
+    log = ("log", "update.staged", {"version": release["version"]})
+    return enter(state, [log, ("ask", "activate")], phase=STAGED, tries=0, release=release)
 
 
 def _fetching_failed(state, step, reason, final):

@@ -11,7 +11,15 @@ other alone.  tests/test_boards_folder.py compares the lists with what the adapt
 import os
 
 # Of the agent: tools/trueboot/device_files.py and board_files.py say why.
-HOST_ONLY = ("ratchet.py", "tasks/attest.py", "tasks/lists.py", "tasks/program.py", "wire/crl.py")
+HOST_ONLY = (
+    "clouds/esthesis_unsigned.py",
+    "ratchet.py",
+    "tasks/attest.py",
+    "tasks/lists.py",
+    "tasks/program.py",
+    "tasks/script.py",
+    "wire/crl.py",
+)
 CLOUDS = {  # what speaks to one cloud alone
     "decada": ("clouds/decada",),
     "esthesis": (

@@ -27,6 +27,7 @@ from platform_adapters.linux_http import RequestsHttp
 from platform_adapters.linux_lists import Lists
 from platform_adapters.linux_mqtt import PahoMqtt
 from platform_adapters.linux_net import Net
+from platform_adapters.linux_packages import Packages
 from platform_adapters.linux_slots import LinuxSlots
 from platform_adapters.linux_verify import verify
 
@@ -39,6 +40,7 @@ class Linux:
     store: Any  # a Store that has a folder
     chance: ports.Chance
     floor: ports.Floor  # only with a TPM
+    weak: tuple[str, ...] = ()  # policies in use, for `status()`
     chunk = 1024 * 1024  # bytes that the agent moves between two looks at everything else
 
     def __init__(self, config: str | os.PathLike[str] | dict[str, Any] | None = None):
@@ -48,6 +50,9 @@ class Linux:
         state = self.config["state"]
         _make_private(state)
         self.slots = LinuxSlots(self.config["slots"], state)
+        self.packages = Packages(state + "/packages", self.slots)
+        if self.config.get("esthesis_packages", "signed") != "signed":
+            self.weak = ("packages that nobody signed are installed by a script",)
         self.store = FileStore(state + "/store")
         self.chance = Chance()
         self.keys = SoftwareKeys(state + "/keys")

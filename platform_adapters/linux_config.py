@@ -35,4 +35,7 @@ def read(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         if not isinstance(value, str):
             raise MisuseError("config", "key %s must be a text" % key)
         config[key] = os.path.join(folder, value)
+    script = config.get("esthesis_script")
+    if script and isinstance(script, str):
+        config["esthesis_script"] = os.path.join(folder, script)
     return config

@@ -56,6 +56,10 @@ class LinuxSlots(DirSlots):
             raise DeviceError("slot", "file system: %s" % error) from None
         super().sync()
 
+    def folder(self, slot: str) -> str:
+        """Where the slot's files lie."""
+        return self._path(slot)
+
     def digest(self, slot: str) -> tuple[int, bytes] | None:
         """(bytes, SHA-256) of the whole image in `slot`, read back; None: not yet, ask again."""
         if self._reading is None or self._reading.slot != slot:

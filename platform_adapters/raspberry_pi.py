@@ -69,7 +69,10 @@ class RaspberryPi(Linux):
             raise MisuseError(
                 "config", "slots_kind %s: the slots here are systems; Linux has apps" % given["slots_kind"]
             )
+        if given.get("esthesis_packages", "signed") != "signed":
+            raise MisuseError("config", 'key esthesis_packages must be "signed": a script cannot make a system')
         super().__init__(given)
+        del self.packages
         firmware, cmdline = proc + "/device-tree/chosen/bootloader", proc + "/cmdline"
         _check_boot_loader(firmware)
         self.slots = RaspberryPiSlots(  # type: ignore[assignment]

@@ -36,6 +36,7 @@ RULES = (
         ("hashlib", "binascii"),
     ),
     ("agent/trust/*.py", ("agent.errors", "agent.version", "agent.trust", "agent.wire"), ("hashlib", "binascii")),
+    ("agent/clouds/esthesis_unsigned.py", ("agent.errors",), ("os", "stat")),  # on Linux alone
     (
         "agent/clouds/*.py",
         ("agent.errors", "agent.version", "agent.wire", "agent.clouds"),
@@ -84,6 +85,7 @@ RULES = (
     ("agent/tasks/adopt.py", ("agent",), ("json", "hashlib", "binascii")),
     ("agent/tasks/register.py", ("agent",), ("json", "hashlib", "binascii")),
     ("agent/tasks/program.py", ("agent",), ("os", "signal", "subprocess", "tempfile")),  # on CPython alone
+    ("agent/tasks/script.py", ("agent",), ("hashlib", "json")),
     ("agent/tasks/bench_identity.py", ("agent",), ("json",)),
     ("agent/tasks/standing.py", ("agent",), ("json",)),
     ("agent/tasks/attest.py", ("agent",), ("hashlib", "binascii", "json")),

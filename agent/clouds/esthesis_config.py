@@ -11,6 +11,8 @@ KEYS = {
     "attributes": (str, ""),
     "esthesis_api": (str, "/api/v1"),
     "esthesis_foreign_key": (str, "refuse"),
+    "esthesis_packages": (str, "signed"),
+    "esthesis_script": (str, ""),
     "mqtt_plaintext": (str, "refuse"),
     "commands": (str, "fph"),
     "programs": (str, ""),
@@ -22,6 +24,7 @@ KEYS = {
 CHOICES = {
     "esthesis_api": ("/api/v1", "/api/agent/v1"),
     "esthesis_foreign_key": ("refuse", "accept"),
+    "esthesis_packages": ("signed", "unsigned-by-script"),
     "mqtt_plaintext": ("refuse", "i-accept-unencrypted"),
 }
 BOUNDS = {"program_timeout_s": (1, 3600), "ping_interval_s": (0, 86_400), "health_interval_s": (0, 86_400)}
@@ -45,6 +48,13 @@ def check(config):
     for path in programs(config) + ([config["shutdown_program"]] if config["shutdown_program"] else []):
         if path[:1] != "/" or " " in path or "/../" in path:
             raise MisuseError("config", "keys programs and shutdown_program name programs by absolute paths")
+
+    if config["esthesis_packages"] != "signed":
+        try:  # by name: boards have no such file
+            policy = __import__("agent.clouds.esthesis_unsigned", None, None, ("check",))
+        except ImportError:
+            raise MisuseError("config", 'this platform runs no scripts: key esthesis_packages must be "signed"')
+        policy.check(config)
 
 
 def programs(config):

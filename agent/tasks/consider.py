@@ -25,7 +25,10 @@ def run(agent, offer):
     tries = outages = 0
     while True:
         try:
-            release = yield from (_look_up(agent, offer) if offer.get("target") else _open(agent, offer))
+            look = _look_up if offer.get("target") else _open
+            if offer.get("by"):  # a way of the host's own
+                look = agent.module(offer["by"]).look
+            release = yield from look(agent, offer)
             break
         except AgentError as error:
             agent.log_error(error)

@@ -34,7 +34,7 @@ def run(agent, release, tries):
     """Ends in the update machine's event "fetched" or "failed"."""
     memory = agent.download
     if memory is None or memory["sha256"] != release["sha256"]:
-        memory = agent.download = _remember(release)
+        memory = agent.download = remember(release)
     while True:
         failures = tries + memory["outages"] + memory["advances"]
         if failures:
@@ -61,7 +61,7 @@ def run(agent, release, tries):
     agent.update_event(("fetched",))
 
 
-def _remember(release):
+def remember(release):
     """What the tries of this boot have to know of each other."""
     return {
         "sha256": release["sha256"],

@@ -98,7 +98,10 @@ def ask(agent, package):
     from agent.clouds import esthesis_find
 
     kind = response.headers.get("content-type", "")
-    return esthesis_find.offer(body, kind, base + path.partition("/find")[0])
+    offer = esthesis_find.offer(body, kind, base + path.partition("/find")[0])
+    if offer and not offer["target"] and agent.config["esthesis_packages"] != "signed":
+        agent.module("tasks.script").mark(agent, offer)
+    return offer
 
 
 def _token(agent, base, path, query):

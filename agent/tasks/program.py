@@ -25,13 +25,16 @@ def run(agent, identifier, words):
         return
     _running.append(identifier)
     try:
-        done, text = yield from _run(agent, words)
+        why, text = yield from bounded(agent, words, {}, MAX_OUTPUT_BYTES)
     finally:
         _running.clear()
-    orders.reply(agent, identifier, done, text)
+    if why and text is not None:
+        text = why + ": " + text
+    orders.reply(agent, identifier, not why, text or why)
 
 
-def _run(agent, words):
+def bounded(agent, words, environment, most):
+    """(why it failed or "", at most `most` bytes of what it said or None when it did not run); yields meanwhile."""
     clock, limit_s = agent.platform.clock, agent.config["program_timeout_s"]
     with tempfile.TemporaryFile() as out:
         try:
@@ -41,11 +44,11 @@ def _run(agent, words):
                 stdout=out,
                 stderr=out,
                 cwd="/",
-                env=ENVIRONMENT,
+                env=dict(ENVIRONMENT, **environment),
                 start_new_session=True,
             )
         except OSError as error:
-            return False, "it cannot be run: %s" % error.strerror
+            return "it cannot be run: %s" % error.strerror, None
         end = clock.ticks_ms() + 1000 * limit_s
         why = ""
         try:
@@ -53,8 +56,8 @@ def _run(agent, words):
                 yield LOOK_MS
                 if clock.ticks_ms() >= end:
                     why = "killed after %d s" % limit_s
-                elif os.fstat(out.fileno()).st_size > MAX_OUTPUT_BYTES:
-                    why = "killed after %d bytes of output" % MAX_OUTPUT_BYTES
+                elif os.fstat(out.fileno()).st_size > most:
+                    why = "killed after %d bytes of output" % most
         finally:
             try:
                 os.killpg(process.pid, signal.SIGKILL)  # and what it left behind
@@ -62,7 +65,7 @@ def _run(agent, words):
                 pass
             process.wait()
         out.seek(0)
-        text = out.read(MAX_OUTPUT_BYTES).decode("utf-8", "replace").strip()
-    if why or process.returncode:
-        return False, "%s: %s" % (why or "exit status %d" % process.returncode, text)
-    return True, text
+        text = out.read(most).decode("utf-8", "replace").strip()
+    if not why and process.returncode:
+        why = "exit status %d" % process.returncode
+    return why, text

@@ -27,6 +27,7 @@ WAYS = ("https", "mqtt", "mqtt_activate")
 class Rig(World):
     def __init__(self, folder: Path):
         super().__init__(folder)
+        self.queries = 1000
         self.doors: dict[str, dict[str, Door]] = {}
         self._count = 0
         self._made = 0

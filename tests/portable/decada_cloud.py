@@ -159,10 +159,11 @@ class Cloud(Peer):
 def _ranged(headers, body):
     if "Range" not in headers:
         return 200, {}, body
-    first = int(headers["Range"][6:-1])
+    first, _, last = headers["Range"][6:].partition("-")
+    first, last = int(first), min(int(last or len(body)), len(body) - 1)
     if first >= len(body):
         return 416, {}, b""
-    return 206, {"content-range": "bytes %d-%d/%d" % (first, len(body) - 1, len(body))}, body[first:]
+    return 206, {"content-range": "bytes %d-%d/%d" % (first, last, len(body))}, body[first : last + 1]
 
 
 def runs_confirmed(device, sha256):

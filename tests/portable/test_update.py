@@ -37,6 +37,15 @@ TO_ACTIVATED = TO_STAGED + (("consented", "b"),)
 TO_TRIAL = TO_ACTIVATED + (("booted", NEW),)
 
 
+def test_an_image_that_was_made_here_takes_the_place_of_what_was_offered():
+    made = dict(release(OTHER), length=4)
+    state, commands = after(OFFER, ("consented", "b"), ("fetched", made))
+    assert state["phase"] == "staged" and state["release"] == made and names(commands) == ["save", "ask"]
+    for event in (("consented", "b"), ("booted", NEW), ("healthy",)):
+        state, commands = update.step(state, event)
+    assert (state["image"], state["previous"]) == (OTHER, FACTORY) and report_of(commands)["outcome"] == "updated"
+
+
 def test_a_good_release_is_confirmed_before_the_journal_says_so():
     state, commands = after(*TO_TRIAL, ("healthy",))
     assert names(commands) == ["confirm", "save", "announce"]

@@ -21,6 +21,8 @@ HOST_ONLY = (
     "platform_adapters/keystores/*.py",
     "agent/ratchet.py",  # no board has a second place for the floor
     "agent/tasks/program.py",  # nor programs to run
+    "agent/tasks/script.py",
+    "agent/clouds/esthesis_unsigned.py",
     "agent/tasks/attest.py",  # nor a key that can be attested
 )
 

@@ -58,7 +58,7 @@ def list_packages(api: Api, as_json: bool) -> None:
     if as_json:
         return show_json(packages)
     show_table(
-        ("ID", "PRODUCT", "NAME", "VERSION", "TYPE", "TAGS", "AFTER", "OFFERED"),
+        ("ID", "PRODUCT", "NAME", "VERSION", "TYPE", "TAGS", "NEEDS", "OFFERED"),
         (
             (
                 p["id"],
@@ -99,7 +99,7 @@ def _show(package: dict[str, Any], as_json: bool) -> None:
             ("sha256", package["sha256"]),
             ("url", package["url"]),
             ("tags", " ".join(package["tags"])),
-            ("after", package["prerequisite"]),
+            ("needs", package["prerequisite"]),
             ("offered", package["available"]),
             ("since", moment(package["created_at"])),
         ]

@@ -47,9 +47,7 @@ def create(api: Api, name: str, dialect: str, as_json: bool) -> None:
     if dialect not in _DIALECTS:
         raise Problem("usage", f"--dialect is one of {', '.join(_DIALECTS)}.")
     made = api.post("/api/v1/products", {"product_key": name, "dialect": dialect})
-    if as_json:
-        return show_json(made)
-    show_facts([("product", made["product_key"]), ("dialect", made["dialect"])])
+    _show(made, as_json)
 
 
 def policy(words: dict[str, str], certificate_life: str = "", secret_file: Path | None = None) -> dict[str, Any]:
@@ -86,11 +84,15 @@ def seconds(text: str, option: str = "--certificate-life") -> int:
 
 def set_policy(api: Api, name: str, wanted: dict[str, Any], as_json: bool) -> None:
     """`name`: a product key; with one product, "" will do."""
-    product = api.post(f"/api/v1/products/{find_product(api, name)}/policy", wanted)
+    _show(api.post(f"/api/v1/products/{find_product(api, name)}/policy", wanted), as_json)
+
+
+def _show(product: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return show_json(product)
     facts = [
         ("product", product["product_key"]),
+        ("dialect", product["dialect"]),
         ("claims count", product["claims_count"]),
         ("password login", product["allow_password_login"]),
         ("attestation", product["attestation"]),
@@ -98,14 +100,12 @@ def set_policy(api: Api, name: str, wanted: dict[str, Any], as_json: bool) -> No
         ("certificate life", _life(product)),
     ]
     if product["dialect"] == "esthesis":
-        facts[1:3] = [
-            ("dialect", product["dialect"]),
+        facts += [
             ("registration", product["registration"]),
             ("registration secret", product["registration_secret"]),
             ("tokens", product["tokens"]),
             ("pushed tags", product["pushed_tags"]),
             ("generated keys", product["generated_keys"]),
-            ("claims count", product["claims_count"]),
         ]
     show_facts(facts)
 

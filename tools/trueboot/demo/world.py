@@ -45,6 +45,7 @@ class World:
         self.events: list[Event] = []
         self.cuts: Cuts | None = None
         self.chips: Chips | None = None
+        self.queries = 0  # that a device may ask in five minutes; 0: as the server has it
         self.faults = False  # whether the server can be told to misbehave
         self.devices: list[Device] = []
         self.server_info: dict[str, Any] = {}
@@ -132,6 +133,8 @@ class World:
         ]
         if self.faults:
             command.append("--faults")
+        if self.queries:
+            command += ["--queries", str(self.queries)]
         for flag, port in zip(("--port", "--mqtt-port", "--activate-port"), ports, strict=True):
             command += [flag, port]
         with (self.folder / "server.log").open("ab") as log:
