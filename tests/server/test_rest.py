@@ -45,7 +45,8 @@ def test_every_road_is_covered_here():
         for part in (attributes, devices, est, jobs, lifecycle, orders, repository, status)
         for route in part.routes()
     ]
-    assert len([route for route in roads if route.path.startswith("/api/v1")]) == len(ROADS)
+    operators = [route for route in roads if route.path.startswith("/api/v1") and route.path != "/api/v1/nonce"]
+    assert len(operators) == len(ROADS)  # a nonce is for whoever asks
 
 
 @pytest.mark.parametrize("method, path", ROADS)

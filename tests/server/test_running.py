@@ -390,6 +390,7 @@ def test_the_command_line_sets_whether_claims_count(operator):
     key = operator.first["product_key"]
     assert rows(command(operator, "product", "set", "--claims-count", "yes")[1]) == [
         ["product", key],
+        ["dialect", "decada"],
         ["claims", "count", "yes"],
         ["password", "login", "no"],
         ["attestation", "none"],
