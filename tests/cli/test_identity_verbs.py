@@ -17,22 +17,26 @@ from trueboot.problem import Problem
 
 @pytest.mark.parametrize("text, seconds", [("90", 90), ("90s", 90), ("5m", 300), ("12h", 43200), ("730d", 63072000)])
 def test_a_life_is_seconds_or_has_a_unit(text, seconds):
-    assert products.policy("", "", "", text) == {"certificate_life_s": seconds}
+    assert products.policy({}, text) == {"certificate_life_s": seconds}
 
 
 @pytest.mark.parametrize("text", ["d", "1w", "1.5h", "-3d", "3dd", "3 d", "٣d", "1" * 10, "forever"])
 def test_a_life_that_is_none_is_refused(text):
     with pytest.raises(Problem) as problem:
-        products.policy("", "", "", text)
+        products.policy({}, text)
     assert problem.value.code == "usage"
 
 
 def test_a_policy_holds_what_was_said_and_no_more():
-    assert products.policy("", "", "", "default") == {"certificate_life_s": None}
-    assert products.policy("no", "", "required", "") == {"claims_count": False, "attestation": "required"}
-    for wrong in (("", "", "", ""), ("maybe", "", "", ""), ("", "", "sometimes", "")):
+    assert products.policy({}, "default") == {"certificate_life_s": None}
+    assert products.policy({"claims_count": "no", "allow_password_login": "", "attestation": "required"}) == {
+        "claims_count": False,
+        "attestation": "required",
+    }
+    assert products.policy({"registration": "open-with-secret"}) == {"registration": "OPEN_WITH_SECRET"}
+    for wrong in ({}, {"claims_count": ""}, {"claims_count": "maybe"}, {"attestation": "sometimes"}, {"tokens": "no"}):
         with pytest.raises(Problem):
-            products.policy(*wrong)
+            products.policy(wrong)
 
 
 def certificate(ca):
