@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """One campaign over 200 devices of both dialects on both interpreters: 5 % first, a bad release halted by its failures, the
-good one completed."""
+good one completed.  A browser has the campaign's page open meanwhile, which follows by itself."""
 
 import json
 import time
 
 import pytest
+import watch
 
 from trueboot.demo.crowd import Crowd
 from trueboot.demo.story import micropython_lacks
@@ -50,12 +51,17 @@ def until(reached, crowd, what):
 def test_a_bad_release_reaches_ten_devices_and_the_good_one_all_two_hundred(here, tmp_path):
     if lacking := micropython_lacks():
         pytest.skip(f"no MicroPython for this machine: {lacking}")
+    if watch.lacks:
+        pytest.skip(watch.lacks)
     api, factory = here.api, release(FACTORY)
     here.publish(release(BAD))
     here.publish(release(GOOD))
     here.make_product()
     api.post(f"/api/v1/products/{ESTHESIS}/policy", {"registration": "OPEN"})
-    with Crowd(tmp_path / "crowd", here.server_info, factory, bad=(BAD,)) as crowd:
+    with (
+        Crowd(tmp_path / "crowd", here.server_info, factory, bad=(BAD,)) as crowd,
+        watch.Watch(tmp_path / "browser", here.server_info) as page,
+    ):
         first = 0
         for runtime, cloud, count in PROCESSES:
             keys = [f"{runtime}-{cloud}-{number:03}" for number in range(first, first + count)]
@@ -81,6 +87,8 @@ def test_a_bad_release_reaches_ten_devices_and_the_good_one_all_two_hundred(here
         bad = api.post("/api/v1/campaigns", {**body, "version": BAD, "name": "bad"})
         assert bad["counts"]["devices"] == DEVICES and bad["phases"][0]["devices"] == 10
 
+        page.open(f"/ui/jobs/{bad['id']}")
+
         def shown(campaign):
             return api.get(f"/api/v1/campaigns/{campaign['id']}")
 
@@ -91,12 +99,17 @@ def test_a_bad_release_reaches_ten_devices_and_the_good_one_all_two_hundred(here
         halted = until(lambda: ended(bad), crowd, lambda: json.dumps(shown(bad)["counts"]))
         assert (halted["state"], halted["phase"]) == ("halted", 1) and "failed, and 2 may" in halted["reason"]
         assert halted["phases"][1]["waiting"] == DEVICES - 10
+        page.sees(halted["reason"])
+        page.look("200-halted")
         until(lambda: not shown(bad)["counts"]["begun"], crowd, lambda: json.dumps(shown(bad)["counts"]))
         after = shown(bad)["counts"]
         assert after["proven"] == 0 and after["failed"] + after["cancelled"] == 10
         assert len(proven(FACTORY)) == DEVICES  # who had tried it is back
 
         good = api.post("/api/v1/campaigns", {**body, "newest": True, "name": "good", "at_once": 60})
+        page.open(f"/ui/jobs/{good['id']}")
         done = until(lambda: ended(good), crowd, lambda: json.dumps(shown(good)["counts"]))
         assert (done["state"], done["version"], done["counts"]["proven"]) == ("done", GOOD, DEVICES), done["failures"]
         assert len(proven(GOOD)) == DEVICES
+        page.sees(f"{DEVICES} of {DEVICES} proven")
+        page.look("200-done")
