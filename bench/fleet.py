@@ -109,7 +109,7 @@ def _mqtt(runs: int, running: Running, broker: Broker, clients: list[load.Client
     name, limit = "mosquitto", f"<= {MOST_RATIO}"
     return [
         Figure("connect, mutual TLS, CPU", round(connect.ours, 2), "ms", round(connect.peer, 2), name, connect.ratio, limit, connect.ratio <= MOST_RATIO),
-        Figure("memory of a connected device", round(held[0]), "KB", round(held[1]), name, round(held[0] / held[1], 2), f"<= {MOST_KB} KB", held[0] <= MOST_KB),
+        Figure("memory of a connected device", round(held[0]), "KB", round(held[1]), name, round(held[0] / held[1], 2) if held[1] >= 1 else None, f"<= {MOST_KB} KB", held[0] <= MOST_KB),
         _rate("QoS 1 up, nothing stored", idle, name),
         _rate("QoS 1 up, stored", up, name),
         _rate("QoS 1 down", down, name),
