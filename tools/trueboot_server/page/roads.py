@@ -57,10 +57,6 @@ class Visit:
     session: Session
     form: dict[str, str]
 
-    @property
-    def is_htmx(self) -> bool:
-        return self.request.headers.get("HX-Request") == "true"
-
     def number(self, name: str, most: int) -> int:
         """A whole number of the query, within bounds; what is not one is 0."""
         text = self.request.query.get(name, "")

@@ -23,7 +23,6 @@ from . import image
 
 PLUGGED_AFTER_S = 1.0
 STOP_S = 10
-MAX_BOARDS = 64
 # How a simulated board misbehaves: what its process is told.  One that is pulled is plugged in again, and works then.
 FAULTS: dict[str, tuple[str, ...]] = {
     "silent": ("--silent",),
